@@ -1,0 +1,167 @@
+"""The graph: five nodes, one routing function."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from agentic_workflows.actions.action import Action, Registry
+from agentic_workflows.actions.execution import ExecutionPoint, ResultCheck
+from agentic_workflows.actions.registry import registry as make_registry
+from agentic_workflows.actions.undeclared import UndeclaredActions
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.events import StateEntered
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.plan import Plan
+from agentic_workflows.graph.routing import ROUTES, route
+from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState
+from agentic_workflows.journal.control import MemoryControl
+from agentic_workflows.nodes.collaborators import Agent, Control, Node
+from agentic_workflows.nodes.execute import Choose, make_execute
+from agentic_workflows.nodes.pause import make_pause
+from agentic_workflows.nodes.plan import make_plan
+from agentic_workflows.nodes.review import make_review
+from agentic_workflows.nodes.validate import make_validate
+from agentic_workflows.policies.decision import PolicyEngine
+from agentic_workflows.policies.engine import CedarEngine
+from agentic_workflows.policies.report import Report, examine
+
+Graph = CompiledStateGraph[State, Any, Input, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What a subclass of the workflow puts in place of the house's own; None where it does not."""
+
+    check_plan: Callable[[Plan], Sequence[Finding]] | None = None
+    check_result: ResultCheck | None = None
+    choose: Choose | None = None
+
+
+def build_graph(
+    agent: Agent,
+    *,
+    actions: Iterable[Action | BaseTool] | None = None,
+    policies: Sequence[str | Path] | None = None,
+    limits: Limits | None = None,
+    control: Control | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    overrides: Overrides | None = None,
+) -> Graph:
+    """Return the compiled graph of an agent.
+
+    Args:
+        agent: plans; one without declared actions also executes.
+        actions: what plans may call; by default the agent's own `actions`, and without those whatever a plan names.
+        policies: Cedar files, or `default` (the default with declared actions) and `article` (without).
+        limits: of a run that names none.
+        control: tells whether somebody asked a run to stop.
+        checkpointer: keeps runs; None on a LangGraph server, which brings its own.
+        overrides: a subclass's own methods.
+
+    Raises:
+        ActionError: actions are declared wrongly, or the agent can neither declare nor execute any.
+        PolicyError: a policy does not load.
+
+    """
+    registry = registry_of(agent, actions)
+    engine = engine_of(registry, policies)
+    return assemble(
+        agent,
+        registry,
+        engine,
+        limits=limits or Limits(),
+        control=control or MemoryControl(),
+        checkpointer=checkpointer,
+        overrides=overrides or Overrides(),
+    )
+
+
+def registry_of(agent: object, actions: Iterable[Action | BaseTool] | None = None) -> Registry:
+    """Return the actions that plans of an agent may call.
+
+    Raises:
+        ActionError: they are declared wrongly, or the agent can neither declare nor execute any.
+
+    """
+    declared = actions if actions is not None else getattr(agent, "actions", None)
+    if declared is not None:
+        return make_registry(declared.values() if hasattr(declared, "values") else declared)
+    execute_step = getattr(agent, "execute_step", None)
+    if execute_step is None:
+        name = type(agent).__name__
+        raise ActionError(f"{name} has neither actions nor execute_step. Pass actions=[...] or give it one of the two.")
+    return UndeclaredActions(execute_step)
+
+
+def engine_of(registry: Registry, policies: Sequence[str | Path] | None = None) -> CedarEngine:
+    """Return the policy engine over a registry.
+
+    Raises:
+        PolicyError: a policy does not load.
+
+    """
+    usual = "article" if isinstance(registry, UndeclaredActions) else "default"
+    return CedarEngine(registry, (usual,) if policies is None else policies)
+
+
+def assemble(
+    agent: Agent,
+    registry: Registry,
+    engine: PolicyEngine,
+    *,
+    limits: Limits,
+    control: Control,
+    checkpointer: BaseCheckpointSaver[Any] | None,
+    overrides: Overrides,
+) -> Graph:
+    """Return the compiled graph of collaborators that exist already."""
+    point = ExecutionPoint(engine, check_result=overrides.check_result)
+
+    def check(plan: Plan, state: State) -> Report:
+        most = int(str(state["limits"]["max_iterations"]))
+        refused = [str(one) for one in state["refused"]]
+        report = examine(
+            plan, catalogue=registry, engine=engine, max_iterations=most, used=state["iteration"], refused=refused
+        )
+        extra = overrides.check_plan(plan) if overrides.check_plan else ()
+        return replace(report, findings=(*report.findings, *extra))
+
+    nodes: dict[str, Node] = {
+        "plan": make_plan(agent, control, limits),
+        "validate": make_validate(check, getattr(agent, "review_progress", None)),
+        "execute": make_execute(point, registry, control, overrides.choose),
+        "review": make_review(),
+        "pause": make_pause(control),
+    }
+    builder = StateGraph(State, input_schema=Input)
+    for name, node in nodes.items():
+        builder.add_node(name, _announced(node))
+    builder.add_edge(START, "plan")
+    builder.add_edge("plan", "validate")
+    builder.add_edge("execute", "validate")
+    targets = {target: target for target in ROUTES.values()}
+    for name in ("validate", "review", "pause"):
+        builder.add_conditional_edges(name, route, targets)  # type: ignore[arg-type]  # a dict of str is one of Hashable
+    return builder.compile(checkpointer=checkpointer, name="agentic-workflow")
+
+
+def _announced(node: Node) -> Any:
+    """Return the node, telling whenever the run came into another state."""
+
+    async def announced(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
+        update = await node(state, config, runtime)
+        entered = update.get("status")
+        if entered and entered != state.get("status"):
+            reason = update.get("reason")
+            runtime.stream_writer(StateEntered(state=WorkflowState(entered), reason=reason).to_json())
+        return update
+
+    return announced

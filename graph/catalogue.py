@@ -1,0 +1,75 @@
+"""What a plan may call: names, schemas and annotations of actions, and none of their code."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from agentic_workflows.graph.values import JsonObject, JsonValue
+
+ArgumentClass: TypeAlias = Literal["target", "value", "secret", "param", "content"]
+Resources: TypeAlias = Callable[[Mapping[str, JsonValue]], Collection[str]]
+"""From resolved inputs, the names of everything that the call reads or changes."""
+
+DANGEROUS = ("delete_all", "admin_action", "financial_transaction")
+"""The three actions that no run ever executes; always part of the policy schema."""
+GROUPS = ("read_only", "effect", "destructive", "open_world", "undeclared")
+"""Cedar groups an action can be in; no action may take one of these names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """What an action does to the world, as in MCP; whatever is not said is taken as the worst."""
+
+    read_only: bool = False
+    destructive: bool = True
+    """Means something only where the action is not read-only."""
+    idempotent: bool = False
+    """A second equal call changes nothing more."""
+    open_world: bool = True
+    """Reaches beyond what this run controls: a mailbox, the web, a person."""
+    arguments: Mapping[str, ArgumentClass] = field(default_factory=dict)
+    """An argument that is not named is a `target`."""
+    trusted: bool = False
+    """Whether the output as a whole may steer later steps."""
+    trusted_fields: tuple[str, ...] = ()
+
+    @property
+    def is_retryable(self) -> bool:
+        """Tell whether a failed attempt may be made again without asking."""
+        return self.read_only or self.idempotent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSpec:
+    """The declaration of one action."""
+
+    name: str
+    description: str = ""
+    input_schema: JsonObject = field(default_factory=lambda: {"type": "object"})
+    output_schema: JsonObject | None = None
+    annotations: Annotations = field(default_factory=Annotations)
+    resources: Resources | None = None
+    """None means everything: the call keeps its place among all effects."""
+    undeclared: bool = False
+    """Named by a plan only, by an agent without declared actions."""
+
+    @property
+    def has_effect(self) -> bool:
+        """Tell whether the action changes anything."""
+        return not self.annotations.read_only
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Return the Cedar groups that the action is in."""
+        notes = self.annotations
+        member = {
+            "read_only": notes.read_only,
+            "effect": not notes.read_only,
+            "destructive": not notes.read_only and notes.destructive,
+            "open_world": notes.open_world,
+            "undeclared": self.undeclared,
+        }
+        return tuple(group for group in GROUPS if member[group])
+
+
+Catalogue: TypeAlias = Mapping[str, ActionSpec]

@@ -1,0 +1,116 @@
+"""Static checks: everything that can be known wrong with a plan before anything runs, all at once."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import jsonschema_rs
+
+from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep, unparsable_references
+from agentic_workflows.graph.references import Reference, is_literal, parse
+from agentic_workflows.graph.values import JsonValue, canonical
+
+
+def static_findings(plan: Plan, catalogue: Catalogue) -> list[Finding]:
+    """Return every finding about a plan; an empty list is a plan that may be decided on."""
+    unreadable = [finding for step in plan.steps for finding in unparsable_references(step)]
+    if unreadable:
+        return unreadable
+    findings = list(_cycles(plan))
+    for step in plan.steps:
+        findings += _references(step, plan)
+        findings += _schemas(step)
+        action = catalogue.get(step.action)
+        if action is None:
+            findings.append(_unknown(step, catalogue))
+        else:
+            findings += _inputs(step, action)
+            findings += _retries(step, action)
+    return findings
+
+
+def input_findings(step: str, inputs: Mapping[str, JsonValue], action: ActionSpec) -> Iterator[Finding]:
+    """Yield what resolved inputs break of an action's input schema."""
+    for error in compiled(canonical(action.input_schema)).iter_errors(dict(inputs)):
+        yield _schema_finding(step, error)
+
+
+@lru_cache(maxsize=2048)
+def compiled(schema: str) -> Any:
+    """Return the validator of a schema given as its canonical text."""
+    return jsonschema_rs.validator_for(json.loads(schema))
+
+
+def _cycles(plan: Plan) -> Iterator[Finding]:
+    try:
+        TopologicalSorter({step.name: plan.dependencies(step) for step in plan.steps}).prepare()
+    except CycleError as error:
+        path = " -> ".join(reversed(error.args[1]))
+        problem = f"waits for itself: {path}."
+        yield Finding(step=error.args[1][0], problem=problem, remedy="Remove one of these references.")
+
+
+def _references(step: WorkflowStep, plan: Plan) -> Iterator[Finding]:
+    for field, reference in step.references():
+        if reference.name == ITEM:
+            if step.foreach is None or not field.startswith("inputs."):
+                problem = f"{reference} stands outside the inputs of a foreach step."
+                yield Finding(step=step.name, field=field, problem=problem)
+        elif reference.name not in plan.producers:
+            remedy = f"Outputs of this plan: {', '.join(sorted(plan.producers)) or 'none'}; write $${{ for a literal."
+            problem = f"{reference} refers to an output that no step gives."
+            yield Finding(step=step.name, field=field, problem=problem, remedy=remedy)
+    for name in step.after:
+        if name not in plan.by_name:
+            yield Finding(step=step.name, field="after", problem=f"waits for {name!r}, which is no step of this plan.")
+    yield from (_whole(step, field) for field in ("foreach", "when") if not _is_whole(getattr(step, field)))
+
+
+def _is_whole(value: JsonValue) -> bool:
+    if not isinstance(value, str):
+        return True
+    template = parse(value)
+    return len(template) == 1 and isinstance(template[0], Reference)
+
+
+def _whole(step: WorkflowStep, field: str) -> Finding:
+    return Finding(step=step.name, field=field, problem="is not one reference.", remedy="Write one ${output}.")
+
+
+def _schemas(step: WorkflowStep) -> Iterator[Finding]:
+    if step.validation is not None:
+        try:
+            compiled(canonical(step.validation))
+        except ValueError as error:
+            yield Finding(step=step.name, field="validation", problem=f"is no JSON Schema: {error}.")
+
+
+def _unknown(step: WorkflowStep, catalogue: Collection[str]) -> Finding:
+    near = get_close_matches(step.action, list(catalogue), n=1)
+    remedy = f"Did you mean {near[0]!r}?" if near else f"Known actions: {', '.join(sorted(catalogue)) or 'none'}."
+    return Finding(step=step.name, field="action", problem=f"{step.action!r} is not a known action.", remedy=remedy)
+
+
+def _inputs(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
+    """Check what is literal; a value that does not exist yet is checked when it does."""
+    open_names = [name for name, value in step.inputs.items() if not is_literal(value)]
+    for error in compiled(canonical(action.input_schema)).iter_errors(dict(step.inputs)):
+        path = list(error.instance_path)
+        if not path or path[0] not in open_names:
+            yield _schema_finding(step.name, error)
+
+
+def _schema_finding(step: str, error: Any) -> Finding:
+    field = ".".join(map(str, ["inputs", *error.instance_path]))
+    return Finding(step=step, field=field, problem=f"{error.message[:300]}.", remedy="See the action's input schema.")
+
+
+def _retries(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
+    if step.retries and not action.annotations.is_retryable:
+        problem = f"{action.name} is neither read-only nor idempotent, so a second attempt could act twice."
+        yield Finding(step=step.name, field="retries", problem=problem, remedy="Remove retries.")

@@ -1,0 +1,35 @@
+"""A finding: one thing that is wrong, where, and what to do about it."""
+
+from dataclasses import dataclass
+
+from agentic_workflows.graph.values import JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that stands between a plan and its run."""
+
+    step: str | None = None
+    """The step it is about; None where it is about the whole plan."""
+    field: str | None = None
+    problem: str
+    remedy: str = ""
+
+    def to_json(self) -> JsonObject:
+        """Return the finding as plain JSON."""
+        return {"step": self.step, "field": self.field, "problem": self.problem, "remedy": self.remedy}
+
+    def __str__(self) -> str:
+        place = ".".join(part for part in (self.step, self.field) if part)
+        return " ".join(part for part in (f"{place}:" if place else "", self.problem, self.remedy) if part)
+
+
+def from_json(data: JsonObject) -> Finding:
+    """Return the finding that `to_json` wrote."""
+    step, field = data.get("step"), data.get("field")
+    return Finding(
+        step=None if step is None else str(step),
+        field=None if field is None else str(field),
+        problem=str(data.get("problem", "")),
+        remedy=str(data.get("remedy", "")),
+    )

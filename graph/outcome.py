@@ -1,0 +1,79 @@
+"""What became of a step."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.values import JsonObject, JsonValue
+
+
+class OutcomeStatus(StrEnum):
+    """How a step ended, or that it waits for a person."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DENIED = "denied"
+    SKIPPED = "skipped"
+    ASKED = "asked"
+    """Not ended: a person must answer first."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether steps that wait for this one may go on."""
+        return self in {OutcomeStatus.SUCCEEDED, OutcomeStatus.SKIPPED}
+
+    @property
+    def is_failure(self) -> bool:
+        """Tell whether this ended without a result that anyone may use."""
+        return self in {OutcomeStatus.FAILED, OutcomeStatus.DENIED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one step or of one item of it."""
+
+    status: OutcomeStatus
+    result: JsonValue = None
+    """What the action gave; for a `foreach`, the list of what each item gave."""
+    reason: str = ""
+    attempts: int = 0
+    started: str = ""
+    """ISO 8601, UTC."""
+    seconds: float = 0.0
+    items: tuple["Outcome", ...] = ()
+    """Of a `foreach`, one an element."""
+    ask: JsonObject | None = None
+    """The question, where the status is ASKED."""
+
+    def to_json(self) -> JsonObject:
+        """Return the outcome as plain JSON."""
+        data: dict[str, Any] = asdict(self)
+        return {**data, "status": str(self.status), "items": [item.to_json() for item in self.items]}
+
+
+def from_json(data: Mapping[str, Any]) -> Outcome:
+    """Return the outcome that `to_json` wrote."""
+    items = tuple(from_json(item) for item in data.get("items", ()))
+    return Outcome(**{**data, "status": OutcomeStatus(data["status"]), "items": items})
+
+
+def named_outputs(step: WorkflowStep, result: JsonValue) -> JsonObject | None:
+    """Return a result by the step's output names; None where it does not have that shape.
+
+    A mapping that has all the names gives them by key; a step with one output may give the bare value.
+    """
+    if isinstance(result, Mapping) and all(name in result for name in step.outputs):
+        return {name: result[name] for name in step.outputs}
+    if len(step.outputs) == 1:
+        return {step.outputs[0]: result}
+    return {} if not step.outputs else None
+
+
+def outputs_of(step: WorkflowStep, outcome: Outcome) -> JsonObject:
+    """Return the named outputs of a step that succeeded; of a `foreach`, each is a list over the items."""
+    if step.foreach is None:
+        return named_outputs(step, outcome.result) or {}
+    each = [named_outputs(step, item.result) or {} for item in outcome.items]
+    return {name: [outputs[name] for outputs in each] for name in step.outputs}

@@ -1,0 +1,173 @@
+"""The plan: a typed dataflow program of named steps.
+
+A plan reads as a sequential program. `outputs` name values, `inputs` use them by reference
+(`graph/references.py`); what may run at the same time follows from that (`graph/schedule.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import cast
+
+from agentic_workflows.errors import PlanError, UnresolvedReferenceError
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.references import Reference, references_in
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
+
+VERSION = 1
+ITEM = "item"
+"""The name of the current element inside a `foreach` step."""
+MAX_STEPS = 1_000
+
+
+@dataclass(frozen=True)
+class WorkflowStep:
+    """One action call, fed by the outputs of other steps."""
+
+    name: str
+    action: str
+    inputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    outputs: Sequence[str] = ()
+    validation: Mapping[str, JsonValue] | None = None
+    """A JSON Schema (2020-12) that the result must satisfy."""
+    human_review_required: bool = False
+    foreach: str | None = None
+    """A reference to a list; the step is one call per element, `${item}` inside."""
+    when: str | bool | None = None
+    """A reference to true or false; where it is false, the step and its dependents are skipped."""
+    timeout: timedelta | None = None
+    """Wall-clock limit of one attempt, not of all retries."""
+    retries: int = 0
+    """Further attempts after a failed one; only for read-only and idempotent actions."""
+    after: Sequence[str] = ()
+    """Names of steps to wait for although no value of theirs is used."""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "action"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise PlanError([Finding(field=name, problem=f"is {value!r}.", remedy="Give a text.")], source="A step")
+        for name in ("outputs", "after"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+                finding = Finding(step=self.name, field=name, problem="is no list of names.", remedy="Write a list.")
+                raise PlanError([finding], source="A step")
+            object.__setattr__(self, name, tuple(value))
+
+    def references(self) -> Iterator[tuple[str, Reference]]:
+        """Yield each reference with the field that it stands in."""
+        for name, value in self.inputs.items():
+            yield from ((f"inputs.{name}", found) for found in references_in(value))
+        for name in ("foreach", "when"):
+            yield from ((name, found) for found in references_in(getattr(self, name)))
+
+    def to_json(self) -> JsonObject:
+        """Return the step as plain JSON; what has its default is left out."""
+        data: JsonObject = {"name": self.name, "action": self.action}
+        data |= {"inputs": as_json(self.inputs), "outputs": list(self.outputs)}
+        optional: dict[str, object] = {
+            "validation": self.validation,
+            "human_review_required": self.human_review_required or None,
+            "foreach": self.foreach,
+            "when": self.when,
+            "timeout": None if self.timeout is None else self.timeout.total_seconds(),
+            "retries": self.retries or None,
+            "after": list(self.after) or None,
+        }
+        return data | {key: as_json(value) for key, value in optional.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A goal and the steps that reach it, in the order in which they read."""
+
+    goal: str
+    steps: Sequence[WorkflowStep]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+
+    def to_json(self) -> JsonObject:
+        """Return the plan as versioned plain JSON."""
+        return {"version": VERSION, "goal": self.goal, "steps": [step.to_json() for step in self.steps]}
+
+    @cached_property
+    def digest(self) -> str:
+        """Identify the plan by all that it says."""
+        return digest(self.to_json())
+
+    @cached_property
+    def producers(self) -> Mapping[str, str]:
+        """Map each output to the step that gives it."""
+        return {output: step.name for step in self.steps for output in step.outputs}
+
+    @cached_property
+    def by_name(self) -> Mapping[str, WorkflowStep]:
+        """Map each name to its step."""
+        return {step.name: step for step in self.steps}
+
+    def dependencies(self, step: WorkflowStep) -> frozenset[str]:
+        """Return the names of the steps that a step waits for, by reference or `after`."""
+        names = {self.producers[ref.name] for _, ref in step.references() if ref.name in self.producers}
+        return frozenset(names.union(name for name in step.after if name in self.by_name))
+
+
+def from_json(data: object, *, goal: str = "", source: str = "The plan", max_steps: int = MAX_STEPS) -> Plan:
+    """Return the plan that a mapping describes; steps may be `WorkflowStep`s.
+
+    Args:
+        data: a mapping with `steps`; a `Plan` is returned as it is.
+        goal: the goal of a plan that names none.
+        source: what the plan is called in an error.
+        max_steps: more steps than this are refused.
+
+    Raises:
+        PlanError: with every structural finding at once.
+
+    """
+    if isinstance(data, Plan):
+        return data
+    plain = _plain(data)
+    findings = structural_findings(plain, max_steps=max_steps)
+    if findings:
+        raise PlanError(findings, source=source)
+    plan = cast("Mapping[str, JsonValue]", plain)
+    steps = cast("list[JsonObject]", plan["steps"])
+    return Plan(goal=str(plan.get("goal") or goal), steps=[step_from_json(step) for step in steps])
+
+
+def step_from_json(data: Mapping[str, JsonValue]) -> WorkflowStep:
+    """Return the step that a mapping describes, one that `structural_findings` passed."""
+    timeout = data.get("timeout")
+    rest = {key: value for key, value in data.items() if key != "timeout" and value is not None}
+    limit = None if timeout is None else timedelta(seconds=float(cast("float", timeout)))
+    return WorkflowStep(**rest, timeout=limit)  # type: ignore[arg-type]  # the schema has checked each field
+
+
+def structural_findings(data: object, *, max_steps: int = MAX_STEPS) -> list[Finding]:
+    """Return everything that keeps a value from being a plan at all."""
+    from agentic_workflows.graph.plan_schema import plan_findings  # noqa: PLC0415 - the validator is slow to import
+
+    return plan_findings(data, max_steps=max_steps)
+
+
+def unparsable_references(step: WorkflowStep) -> Iterator[Finding]:
+    """Yield a finding for each field whose references cannot be read."""
+    fields: dict[str, JsonValue] = {f"inputs.{name}": value for name, value in step.inputs.items()}
+    fields |= {"foreach": step.foreach, "when": step.when}
+    for name, value in fields.items():
+        try:
+            list(references_in(value))
+        except UnresolvedReferenceError as error:
+            yield Finding(step=step.name, field=name, problem=str(error))
+
+
+def _plain(data: object) -> object:
+    """Return data with the article's `WorkflowStep` objects turned into mappings."""
+    if not isinstance(data, Mapping):
+        return data
+    steps = data.get("steps")
+    if isinstance(steps, list | tuple):
+        return {**data, "steps": [step.to_json() if isinstance(step, WorkflowStep) else step for step in steps]}
+    return data

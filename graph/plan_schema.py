@@ -1,0 +1,123 @@
+"""The published JSON Schema of a plan file, and what a value breaks of it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.plan import ITEM, MAX_STEPS, VERSION
+from agentic_workflows.graph.values import JsonObject, as_json, canonical
+
+MAX_BYTES = 5_000_000
+"""Of a plan's canonical JSON text."""
+
+_NAME: JsonObject = {"type": "string", "minLength": 1, "maxLength": 200}
+_OUTPUT: JsonObject = {**_NAME, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"const": ITEM}}
+
+STEP_SCHEMA: JsonObject = {
+    "type": "object",
+    "required": ["name", "action"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {**_NAME, "description": "Unique in the plan."},
+        "action": {**_NAME, "description": "What is called."},
+        "inputs": {
+            "type": "object",
+            "default": {},
+            "description": "Arguments by name. ${output} or ${output.path[0]} (a JMESPath) uses an earlier result.",
+        },
+        "outputs": {
+            "type": "array",
+            "items": _OUTPUT,
+            "uniqueItems": True,
+            "default": [],
+            "description": "Names for the values that the step gives.",
+        },
+        "validation": {
+            "type": ["object", "null"],
+            "description": "A JSON Schema (2020-12) that the result must satisfy.",
+        },
+        "human_review_required": {"type": "boolean", "default": False},
+        "foreach": {"type": ["string", "null"], "description": "A reference to a list; ${item} is its element."},
+        "when": {"type": ["string", "boolean", "null"], "description": "A reference to true or false."},
+        "timeout": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "maximum": 86_400,
+            "description": "Seconds for one attempt.",
+        },
+        "retries": {"type": "integer", "minimum": 0, "maximum": 10, "default": 0},
+        "after": {"type": "array", "items": _NAME, "default": [], "description": "Steps to wait for."},
+    },
+}
+
+PLAN_SCHEMA: JsonObject = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Plan",
+    "description": "A typed dataflow program of named steps; it reads from top to bottom.",
+    "type": "object",
+    "required": ["steps"],
+    "additionalProperties": False,
+    "properties": {
+        "version": {"const": VERSION},
+        "goal": {"type": "string", "maxLength": 100_000},
+        "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
+    },
+    "$defs": {"step": STEP_SCHEMA},
+}
+
+_VALIDATOR = jsonschema_rs.validator_for(PLAN_SCHEMA)
+
+
+def plan_findings(data: object, *, max_steps: int = MAX_STEPS) -> list[Finding]:
+    """Return everything that keeps a value from being a plan, all at once."""
+    if not isinstance(data, Mapping):
+        problem = f"is a {type(data).__name__}, not a mapping."
+        return [Finding(problem=f"A plan {problem}", remedy="Write a mapping with the key steps.")]
+    try:
+        plain = as_json(data, where="plan")
+        size = len(canonical(plain).encode("utf-8", "surrogatepass"))
+    except ActionError as error:
+        return [Finding(problem=str(error), remedy="Use only JSON values.")]
+    if size > MAX_BYTES:
+        problem = f"The plan has {size:,} bytes, and the limit is {MAX_BYTES:,}."
+        return [Finding(problem=problem, remedy="Put large texts into files and read them.")]
+    steps = plain.get("steps") if isinstance(plain, dict) else None
+    if isinstance(steps, list) and len(steps) > max_steps:
+        problem = f"The plan has {len(steps):,} steps, and the limit is {max_steps:,}."
+        return [Finding(field="steps", problem=problem, remedy="Split it, use foreach, or raise max_steps.")]
+    findings = [_finding(error, plain) for error in _VALIDATOR.iter_errors(plain)]
+    return findings or list(_duplicates(plain["steps"]))  # type: ignore[index, call-overload, arg-type]  # it is a plan
+
+
+def _finding(error: Any, plain: Any) -> Finding:
+    path = list(error.instance_path)
+    step = None
+    if len(path) >= 2 and path[0] == "steps":  # noqa: PLR2004 - ["steps", index, ...]
+        at, path = path[1], path[2:]
+        named = plain["steps"][at]
+        name = named.get("name") if isinstance(named, dict) else None
+        step = name if isinstance(name, str) and name else f"step {at + 1}"
+    return Finding(step=step, field=".".join(map(str, path)) or None, problem=f"{_short(error.message)}.")
+
+
+def _short(message: str, limit: int = 300) -> str:
+    return message if len(message) <= limit else f"{message[:limit]}..."
+
+
+def _duplicates(steps: list[JsonObject]) -> Iterator[Finding]:
+    names = Counter(str(step["name"]) for step in steps)
+    for name, count in names.items():
+        if count > 1:
+            problem = f"{count} steps have this name."
+            yield Finding(step=name, field="name", problem=problem, remedy="Rename all but one.")
+    outputs: Counter[str] = Counter()
+    for step in steps:
+        outputs.update(str(output) for output in step.get("outputs") or [])  # type: ignore[union-attr]  # a list
+    for output, count in outputs.items():
+        if count > 1:
+            problem = f"{count} steps give the output {output!r}."
+            yield Finding(field="outputs", problem=problem, remedy="Give each output its own name.")

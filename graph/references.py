@@ -1,0 +1,185 @@
+"""References: `${emails[0].subject}` is the output `emails` and a JMESPath (jmespath.org) on that one value.
+
+A text that is one reference as a whole keeps the value's type; one inside other text is written into it. `$${` is a
+literal `${`. Resolved text is never looked at again, and nothing here evaluates code.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+
+from agentic_workflows.errors import UnresolvedReferenceError
+from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MARK = re.compile(r"\$\$\{|\$\{")
+_TOKEN = re.compile(r"""[{}]|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`""")
+"""A brace, or a quoted part of a JMESPath, in which braces do not count."""
+_SIMPLE = frozenset({"current", "field", "index", "subexpression", "index_expression"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One `${name path}`."""
+
+    name: str
+    path: str = ""
+    """JMESPath on the value; empty for the whole of it."""
+
+    def __str__(self) -> str:
+        return "${" + self.name + self.path + "}"
+
+
+Template: TypeAlias = tuple[str | Reference, ...]
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Template:
+    """Split a text into literal parts and references.
+
+    Raises:
+        UnresolvedReferenceError: a `${` is not closed, or what it holds is no reference.
+
+    """
+    parts: list[str | Reference] = []
+    literal, at = "", 0
+    while mark := _MARK.search(text, at):
+        literal += text[at : mark.start()]
+        if mark.group() == "$${":
+            literal, at = literal + "${", mark.end()
+            continue
+        end = _closing(text, mark.end())
+        if literal:
+            parts.append(literal)
+        parts.append(_reference(text[mark.end() : end]))
+        literal, at = "", end + 1
+    literal += text[at:]
+    if literal or not parts:
+        parts.append(literal)
+    return tuple(parts)
+
+
+def references_in(value: JsonValue) -> Iterator[Reference]:
+    """Yield every reference anywhere inside a value, in order."""
+    if isinstance(value, str):
+        if "${" in value:
+            yield from (part for part in parse(value) if isinstance(part, Reference))
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from references_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from references_in(inner)
+
+
+def is_literal(value: JsonValue) -> bool:
+    """Tell whether a value holds no reference."""
+    return next(references_in(value), None) is None
+
+
+def resolve(value: JsonValue, scope: Mapping[str, JsonValue]) -> JsonValue:
+    """Return value with every reference replaced by what it refers to in scope.
+
+    Raises:
+        UnresolvedReferenceError: a name is not in scope, or a path gives nothing.
+
+    """
+    if isinstance(value, str):
+        return _resolve_text(value, scope) if "${" in value else value
+    if isinstance(value, Mapping):
+        return {key: resolve(inner, scope) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [resolve(inner, scope) for inner in value]
+    return value
+
+
+def resolve_inputs(inputs: Mapping[str, JsonValue], scope: Mapping[str, JsonValue]) -> JsonObject:
+    """Return a step's inputs resolved; errors as in `resolve`."""
+    return {key: resolve(value, scope) for key, value in inputs.items()}
+
+
+def _resolve_text(text: str, scope: Mapping[str, JsonValue]) -> JsonValue:
+    template = parse(text)
+    if len(template) == 1 and isinstance(template[0], Reference):
+        return _look_up(template[0], scope)
+    return "".join(part if isinstance(part, str) else _as_text(_look_up(part, scope)) for part in template)
+
+
+def _as_text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else canonical(value)
+
+
+def _look_up(reference: Reference, scope: Mapping[str, JsonValue]) -> JsonValue:
+    if reference.name not in scope:
+        raise UnresolvedReferenceError(f"{reference} refers to {reference.name!r}, which no finished step gave.")
+    value = scope[reference.name]
+    if not reference.path:
+        return value
+    return _walk(_compile(reference.path).parsed, value, reference)
+
+
+def _walk(node: dict[str, Any], value: JsonValue, reference: Reference) -> JsonValue:
+    """Follow a path by hand as far as it is fields and indexes, so that what is missing differs from null."""
+    if node["type"] not in _SIMPLE:
+        return _search(reference, value)
+    match node["type"]:
+        case "current":
+            return value
+        case "field" if isinstance(value, dict) and node["value"] in value:
+            return value[str(node["value"])]
+        case "index" if isinstance(value, list) and -len(value) <= node["value"] < len(value):
+            return value[int(node["value"])]
+        case "subexpression" | "index_expression":
+            if any(child["type"] not in _SIMPLE for child in node["children"]):
+                return _search(reference, value)
+            for child in node["children"]:
+                value = _walk(child, value, reference)
+            return value
+    raise UnresolvedReferenceError(f"{reference} gives nothing: {node['value']!r} is not there.")
+
+
+def _search(reference: Reference, value: JsonValue) -> JsonValue:
+    try:
+        found: JsonValue = _compile(reference.path).search(value)
+    except JMESPathError as error:
+        raise UnresolvedReferenceError(f"{reference} cannot be evaluated: {error}") from error
+    if found is None:
+        raise UnresolvedReferenceError(f"{reference} gives nothing.")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _compile(path: str) -> Any:
+    return jmespath.compile("@" + path)
+
+
+def _reference(inside: str) -> Reference:
+    name = NAME.match(inside)
+    if not name:
+        raise UnresolvedReferenceError(f"${{{inside}}} does not begin with the name of an output; write $${{ for text.")
+    path = inside[name.end() :].rstrip()
+    if path and path.lstrip()[0] not in ".[|":
+        raise UnresolvedReferenceError(f"${{{inside}}} is no reference: after the name comes .field or [0].")
+    try:
+        _compile(path)
+    except (JMESPathError, RecursionError) as error:
+        raise UnresolvedReferenceError(f"${{{inside}}} holds no JMESPath: {error}") from error
+    return Reference(name=name.group(), path=path)
+
+
+def _closing(text: str, at: int) -> int:
+    """Return where the `}` is that closes a reference, past quotes and nested braces."""
+    depth = 0
+    for found in _TOKEN.finditer(text, at):
+        if found.group() == "{":
+            depth += 1
+        elif found.group() == "}":
+            if depth == 0:
+                return found.start()
+            depth -= 1
+    raise UnresolvedReferenceError(f"A reference is not closed with }}: {text[:80]!r}. Write $${{ for the text ${{.")

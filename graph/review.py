@@ -1,0 +1,215 @@
+"""Questions to a person, and their answers, in LangChain's human-in-the-loop form.
+
+A review is one interrupt that asks everything that is open:
+`{"action_requests": [{"name", "args", "description", "id", "step", ...}], "review_configs": [...]}`. It is answered by
+`{"decisions": [{"type": "approve" | "edit" | "reject" | "respond", ...}]}`: one a question in their order, or each with
+the `id` of its question, in any number and order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from agentic_workflows.errors import ReviewError
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
+
+ALLOWED = ("approve", "edit", "reject", "respond")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One action call that waits for a person."""
+
+    id: str
+    """Deterministic: the same call under the same plan and policy is the same question."""
+    step: str
+    action: str
+    inputs: JsonObject
+    """Resolved: exactly what would be executed."""
+    reason: str
+    rules: tuple[str, ...] = ()
+    item: int | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the question as an action request with our own keys beside LangChain's."""
+        where = self.step if self.item is None else f"{self.step}, item {self.item + 1}"
+        return {
+            "name": self.action,
+            "args": self.inputs,
+            "description": f"Step {where} calls {self.action}. {self.reason}",
+            "id": self.id,
+            "step": self.step,
+            "item": self.item,
+            "reason": self.reason,
+            "rules": list(self.rules),
+        }
+
+
+def review_id(*, run_id: str, plan: str, policy: str, step: str, item: int | None, inputs: JsonObject) -> str:
+    """Return the id of a question; `plan` and `policy` are digests."""
+    return digest([run_id, plan, policy, step, item, inputs])[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approve:
+    """Run it with exactly these inputs."""
+
+    id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """Run it with other inputs; they are checked and decided on again."""
+
+    inputs: JsonObject
+    id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """Do not run it; plan again with the feedback."""
+
+    feedback: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Respond:
+    """Do not run it; take the message as its result."""
+
+    message: JsonValue
+    id: str | None = None
+
+
+Answer: TypeAlias = Approve | Edit | Reject | Respond
+
+
+def approve(id: str | None = None) -> Approve:  # noqa: A002 - the field's name in the answer
+    """Answer that the call may run; without an id, to the only open question."""
+    return Approve(id=id)
+
+
+def edit(inputs: Mapping[str, JsonValue], id: str | None = None) -> Edit:  # noqa: A002
+    """Answer that the call may run with these inputs in place of its own."""
+    return Edit(inputs=cast("JsonObject", as_json(inputs, where="inputs")), id=id)
+
+
+def reject(feedback: str = "", id: str | None = None) -> Reject:  # noqa: A002
+    """Answer that the call must not run, and why."""
+    return Reject(feedback=feedback, id=id)
+
+
+def respond(message: JsonValue, id: str | None = None) -> Respond:  # noqa: A002
+    """Answer with the result itself; the action is not called."""
+    return Respond(message=as_json(message, where="message"), id=id)
+
+
+def to_json(answer: Answer) -> JsonObject:
+    """Return an answer as one decision in LangChain's form, its id beside it."""
+    named: JsonObject = {} if answer.id is None else {"id": answer.id}
+    match answer:
+        case Approve():
+            return {"type": "approve", **named}
+        case Edit():
+            return {"type": "edit", "edited_action": {"args": answer.inputs}, **named}
+        case Reject():
+            return {"type": "reject", "message": answer.feedback, **named}
+        case Respond():
+            return {"type": "respond", "message": answer.message, **named}
+
+
+def from_json(data: object, *, id: str) -> Answer:  # noqa: A002
+    """Return the answer that one decision gives to the question with this id.
+
+    Raises:
+        ReviewError: it is not one of the four.
+
+    """
+    if not isinstance(data, Mapping):
+        raise ReviewError(f"The answer to {id} is {data!r}; give a mapping with a type of {', '.join(ALLOWED)}.")
+    match data:
+        case {"type": "approve"}:
+            return Approve(id=id)
+        case {"type": "edit", "edited_action": {"args": Mapping() as inputs}}:
+            return edit(inputs, id)
+        case {"type": "reject", "message": str() as feedback}:
+            return Reject(feedback=feedback, id=id)
+        case {"type": "reject"} if data.get("message") is None:
+            return Reject(feedback="", id=id)
+        case {"type": "respond", "message": message}:
+            return respond(message, id)
+    raise ReviewError(
+        f"The answer to {id} is {dict(data)!r}. Give approve; edit with edited_action.args; reject with a message; "
+        f"or respond with a message."
+    )
+
+
+def request(questions: Sequence[Mapping[str, JsonValue]]) -> JsonObject:
+    """Return what the review interrupt shows: every open question at once."""
+    configs = [{"action_name": question["name"], "allowed_decisions": list(ALLOWED)} for question in questions]
+    return {"action_requests": [dict(question) for question in questions], "review_configs": cast("JsonValue", configs)}
+
+
+def response_schema(questions: Sequence[Mapping[str, JsonValue]]) -> dict[str, Any]:
+    """Return the JSON Schema of an answer to exactly these questions."""
+    decision = {
+        "type": "object",
+        "required": ["type"],
+        "properties": {
+            "type": {"enum": list(ALLOWED)},
+            "id": {"enum": [question["id"] for question in questions], "description": "Which question this answers."},
+            "message": {"description": "Feedback of a reject; the result, of a respond."},
+            "edited_action": {
+                "type": "object",
+                "required": ["args"],
+                "properties": {"name": {"type": "string"}, "args": {"type": "object"}},
+            },
+        },
+    }
+    decisions = {"type": "array", "items": decision, "minItems": 1, "maxItems": len(questions)}
+    return {"title": "Review", "type": "object", "required": ["decisions"], "properties": {"decisions": decisions}}
+
+
+def read_answers(raw: object, questions: Sequence[Mapping[str, JsonValue]]) -> dict[str, Answer]:
+    """Return the answers in a resume value, by the id of their question.
+
+    Raises:
+        ReviewError: the value is malformed, answers what was not asked, answers one question twice or changes the
+            action; then no answer of it counts.
+
+    """
+    decisions = raw.get("decisions") if isinstance(raw, Mapping) else None
+    if not isinstance(decisions, list) or not decisions:
+        raise ReviewError(f"The answer is {raw!r}; give {{'decisions': [...]}} with at least one. {listed(questions)}")
+    by_id = {str(question["id"]): question for question in questions}
+    ids = [entry.get("id") if isinstance(entry, Mapping) else None for entry in decisions]
+    if all(one is None for one in ids):
+        if len(decisions) != len(questions):
+            raise ReviewError(f"{len(decisions)} answers for {len(questions)} questions. {listed(questions)}")
+        ids = list(by_id)
+    answers: dict[str, Answer] = {}
+    for one, entry in zip(ids, decisions, strict=True):
+        if one not in by_id:
+            raise ReviewError(f"No open question has the id {one!r}. {listed(questions)}")
+        if one in answers:
+            raise ReviewError(f"The question {one} is answered twice.")
+        _refuse_other_action(entry, by_id[one])
+        answers[one] = from_json(entry, id=one)
+    return answers
+
+
+def listed(questions: Sequence[Mapping[str, JsonValue]]) -> str:
+    """Return the open questions as one sentence for an error."""
+    if not questions:
+        return "No question is open."
+    return "Open: " + "; ".join(f"{one['id']} (step {one['step']}, {one['name']})" for one in questions) + "."
+
+
+def _refuse_other_action(entry: Mapping[str, Any], question: Mapping[str, JsonValue]) -> None:
+    edited = entry.get("edited_action") if isinstance(entry, Mapping) else None
+    name = edited.get("name") if isinstance(edited, Mapping) else None
+    if name is not None and name != question["name"]:
+        raise ReviewError(
+            f"The answer to {question['id']} changes the action from {question['name']} to {name}. "
+            f"An edit changes inputs only; reject with feedback to have it planned again."
+        )

@@ -1,0 +1,32 @@
+"""Where a run goes next: one table, one look-up."""
+
+from typing import Final
+
+from langgraph.graph import END
+
+from agentic_workflows.errors import RunError
+from agentic_workflows.graph.state import State, WorkflowState
+
+ROUTES: Final[dict[WorkflowState, str]] = {
+    WorkflowState.PLANNING: "plan",
+    WorkflowState.EXECUTING: "execute",
+    WorkflowState.REVIEWING: "review",
+    WorkflowState.PAUSED: "pause",
+    WorkflowState.COMPLETE: END,
+    WorkflowState.FAILED: END,
+}
+
+
+def route(state: State) -> str:
+    """Return the node that serves the state's status.
+
+    Raises:
+        RunError: the status is no `WorkflowState`; LangGraph would end the run silently.
+
+    """
+    status = state.get("status")
+    try:
+        return ROUTES[WorkflowState(str(status))]
+    except ValueError:
+        known = ", ".join(WorkflowState)
+        raise RunError(f"The state names the status {status!r}, which is none of {known}.") from None

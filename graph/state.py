@@ -1,0 +1,123 @@
+"""The state of a run: plain JSON, so that no move of a class is ever a migration."""
+
+from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from agentic_workflows.errors import RunError
+from agentic_workflows.graph.plan import MAX_STEPS
+from agentic_workflows.graph.values import JsonObject, JsonValue
+
+
+class WorkflowState(StrEnum):
+    """Where a run is; every edge of the graph is one look-up of it."""
+
+    PLANNING = "PLANNING"
+    EXECUTING = "EXECUTING"
+    REVIEWING = "REVIEWING"
+    COMPLETE = "COMPLETE"
+    FAILED = "FAILED"
+    PAUSED = "PAUSED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much a run may use; each limit that is reached ends it as FAILED, with the reason."""
+
+    max_iterations: int = 10
+    """Planner calls and step starts together; a `foreach` counts once."""
+    max_replans: int = 0
+    """New plans after a failed step."""
+    max_tokens: int = 1_000_000
+    """Tokens of all planner calls together, in and out."""
+    max_seconds: float = 3_600.0
+    """Wall clock of the run's own work; waiting for people does not count."""
+    max_parallel: int = 8
+    """Action calls at the same time."""
+    max_steps: int = MAX_STEPS
+    step_timeout: float = 300.0
+    """Seconds for one attempt of a step that says nothing else."""
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            lowest = 0 if limit.name == "max_replans" else 1
+            if isinstance(value, bool) or not isinstance(value, int | float) or (value < lowest and limit.type is int):
+                raise RunError(f"{limit.name} is {value!r}; give a number of at least {lowest}.")
+            if value < 0:
+                raise RunError(f"{limit.name} is {value!r}; give a positive number.")
+
+    @property
+    def default_timeout(self) -> timedelta:
+        """Return the time limit of one attempt of a step that says nothing else."""
+        return timedelta(seconds=self.step_timeout)
+
+    def to_json(self) -> JsonObject:
+        """Return the limits as plain JSON."""
+        return asdict(self)
+
+
+def limits_from_json(data: JsonObject | None, *, default: Limits) -> Limits:
+    """Return default with what data says in its place.
+
+    Raises:
+        RunError: a limit has another name or no valid value.
+
+    """
+    known = {limit.name for limit in fields(Limits)}
+    if unknown := set(data or {}) - known:
+        raise RunError(f"Unknown limits: {', '.join(sorted(unknown))}. Known: {', '.join(sorted(known))}.")
+    return Limits(**{**asdict(default), **(data or {})})
+
+
+Request: TypeAlias = Literal["pause", "cancel"]
+"""What somebody may ask of a run that is under way."""
+
+
+class Input(TypedDict, total=False):
+    """What begins a run."""
+
+    goal: str
+    given_plan: JsonValue
+    """A plan to run instead of asking the agent for one."""
+    limits: JsonObject
+
+
+class State(TypedDict, total=False):
+    """Everything a node may read, and what a checkpoint holds."""
+
+    goal: str
+    given_plan: JsonValue
+    limits: JsonObject
+    status: str
+    """A `WorkflowState`."""
+    left: str
+    """The state that PAUSED left, or in which a budget ran out."""
+    run_id: str
+    run_goal: str
+    """The goal that this run was begun with."""
+    plan: JsonObject | None
+    report: JsonObject | None
+    """Order and static decisions of the plan, for displays."""
+    iteration: int
+    replans: int
+    tokens: int
+    seconds: float
+    outcomes: dict[str, JsonValue]
+    """By step; what is not there has not been tried."""
+    counts: dict[str, JsonValue]
+    """Calls started, by action."""
+    asks: list[JsonValue]
+    """Open questions, as `review` asks them."""
+    answers: dict[str, JsonValue]
+    """By review id; each is used once."""
+    findings: list[JsonValue]
+    refused: list[JsonValue]
+    """Digests of plans that were refused."""
+    history: list[JsonValue]
+    reason: str | None
+
+
+Update: TypeAlias = dict[str, Any]
+"""What a node returns: values for some keys of `State`."""

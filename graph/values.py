@@ -1,0 +1,55 @@
+"""JSON values: the only thing that crosses from a step to the next, and that is ever stored."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from agentic_workflows.errors import ActionError
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+MAX_DEPTH = 100
+"""Nesting beyond this is refused: every later reader of the value recurses."""
+
+
+def as_json(value: object, *, where: str = "value", depth: int = 0) -> JsonValue:
+    """Return value as plain JSON, tuples as lists.
+
+    Raises:
+        ActionError: a part of the value is not JSON; the message says which.
+
+    """
+    if depth > MAX_DEPTH:
+        raise ActionError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise ActionError(f"{where} is {value}, which JSON does not have.")
+            return value
+        case Mapping():
+            return {_key(k, where): as_json(v, where=f"{where}.{k}", depth=depth + 1) for k, v in value.items()}
+        case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
+            return [as_json(v, where=f"{where}[{i}]", depth=depth + 1) for i, v in enumerate(value)]
+        case _:
+            raise ActionError(f"{where} is a {type(value).__name__}, which is not JSON.")
+
+
+def canonical(value: object) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of a value's canonical text, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _key(key: object, where: str) -> str:
+    if not isinstance(key, str):
+        raise ActionError(f"{where} has the key {key!r}, and a JSON key is a string.")
+    return key

@@ -1,0 +1,23 @@
+"""PAUSED: wait until somebody resumes, then go back to the state that was left."""
+
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+from langgraph.types import interrupt
+
+from agentic_workflows.graph.state import State, Update, WorkflowState
+from agentic_workflows.nodes.collaborators import Control, Node, thread_of
+
+
+def make_pause(control: Control) -> Node:
+    """Return the pause node."""
+
+    async def pause(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
+        """Interrupt; any resume value continues."""
+        left = state.get("left") or WorkflowState.PLANNING.value
+        interrupt({"paused": True, "left": left, "resume_with": True})
+        control.clear(thread_of(config))
+        return {"status": left, "left": "", "reason": None}
+
+    return pause

@@ -1,0 +1,179 @@
+"""PLANNING: ask the agent for a plan; `validate` judges it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+from uuid import uuid4
+
+from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+
+from agentic_workflows.errors import PlanError, PlanningError
+from agentic_workflows.graph.events import PlanningFailed, PlanProposed, RunStarted
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.plan import Plan, from_json
+from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
+from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.nodes.collaborators import Agent, Control, Node, thread_of
+
+POLL_SECONDS = 0.25
+"""How often a model call looks whether somebody asked the run to stop."""
+
+
+def make_plan(agent: Agent, control: Control, limits: Limits) -> Node:
+    """Return the plan node; limits are those of a run that names none."""
+
+    async def plan(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
+        """Call the agent once, and return its plan or what kept it from giving one."""
+        update = _begin(state, config, limits) if _is_new_run(state) else {}
+        now = cast("State", {**state, **update})
+        if update:
+            runtime.stream_writer(RunStarted(run_id=now["run_id"], goal=now["goal"]).to_json())
+        reason = _exhausted(now)
+        if reason:
+            return {**update, "status": WorkflowState.FAILED.value, "left": "PLANNING", "reason": reason}
+        if request := control.requested(thread_of(config)):
+            control.clear(thread_of(config))
+            return {**update, **stopped(request, WorkflowState.PLANNING)}
+        return {**update, **await _propose(now, _Call(agent, control, thread_of(config)), runtime)}
+
+    return plan
+
+
+def stopped(request: Request, left: WorkflowState) -> Update:
+    """Return the update that honours a request to pause or to cancel."""
+    if request == "pause":
+        return {"status": WorkflowState.PAUSED.value, "left": left.value, "reason": "Paused on request."}
+    return {"status": WorkflowState.FAILED.value, "left": "", "reason": "Cancelled on request."}
+
+
+class _Call:
+    """One planner call: its tokens counted, cut when the run must stop."""
+
+    def __init__(self, agent: Agent, control: Control, thread_id: str) -> None:
+        self._agent, self._control, self._thread_id = agent, control, thread_id
+        self.tokens = 0
+        self.stopped: Request | None = None
+
+    async def make(self, goal: str, history: Sequence[JsonObject], seconds: float) -> Plan | Mapping[str, Any] | None:
+        """Return the agent's plan; None where the run was asked to stop.
+
+        Raises:
+            PlanningError: the agent cannot plan any more, or not within the time left.
+
+        """
+        with get_usage_metadata_callback() as usage:
+            planning = asyncio.ensure_future(self._agent.create_plan(goal, history))
+            try:
+                async with asyncio.timeout(seconds) as clock:
+                    return await self._watched(planning)
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                raise PlanningError(f"max_seconds is exhausted: no plan within {seconds:.1f} s.") from None
+            finally:
+                planning.cancel()
+                self.tokens = sum(each["total_tokens"] for each in usage.usage_metadata.values())
+
+    async def _watched(self, planning: "asyncio.Future[Plan | Mapping[str, Any]]") -> Plan | Mapping[str, Any] | None:
+        while not (await asyncio.wait({planning}, timeout=POLL_SECONDS))[0]:
+            if request := self._control.requested(self._thread_id):
+                self._control.clear(self._thread_id)
+                self.stopped = request
+                return None
+        return planning.result()
+
+
+def _is_new_run(state: State) -> bool:
+    """Only a goal from START meets a state that does not say PLANNING, or says it of another goal."""
+    return state.get("status") != WorkflowState.PLANNING or state.get("goal", "") != state.get("run_goal")
+
+
+def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
+    given, goal = state.get("given_plan"), state.get("goal") or ""
+    if not goal and isinstance(given, Mapping):
+        goal = str(given.get("goal") or "Run the given plan.")
+    own = limits_from_json(state.get("limits"), default=limits)
+    metadata = config.get("metadata", {})
+    return {
+        "goal": goal,
+        "run_goal": goal,
+        "run_id": str(metadata.get("run_id") or uuid4()),
+        "limits": own.to_json(),
+        "status": WorkflowState.PLANNING.value,
+        "plan": None,
+        "report": None,
+        "iteration": 0,
+        "replans": 0,
+        "tokens": 0,
+        "seconds": 0.0,
+        "outcomes": {},
+        "counts": {},
+        "asks": [],
+        "answers": {},
+        "findings": [],
+        "refused": [],
+        "history": [],
+        "left": "",
+        "reason": None,
+    }
+
+
+def _exhausted(state: State) -> str:
+    limits = limits_from_json(state["limits"], default=Limits())
+    findings = [str(entry.get("problem")) for entry in state.get("findings", []) if isinstance(entry, dict)]
+    last = f" Last: {findings[-1]}" if findings else ""
+    if state["iteration"] >= limits.max_iterations:
+        return f"max_iterations={limits.max_iterations} is exhausted.{last}"
+    if state["tokens"] >= limits.max_tokens:
+        return f"max_tokens={limits.max_tokens} is exhausted.{last}"
+    if state["seconds"] >= limits.max_seconds:
+        return f"max_seconds={limits.max_seconds:g} is exhausted.{last}"
+    if not state["goal"].strip():
+        return "There is no goal. Give one, or a plan."
+    return ""
+
+
+async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
+    limits = limits_from_json(state["limits"], default=Limits())
+    update: Update = {"iteration": state["iteration"] + 1, "plan": None, "outcomes": {}, "asks": [], "answers": {}}
+    try:
+        raw = await _candidate(state, call, limits.max_seconds - state["seconds"])
+        if call.stopped:
+            return {"tokens": state["tokens"] + call.tokens, **stopped(call.stopped, WorkflowState.PLANNING)}
+        plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
+    except PlanningError as error:
+        return {**update, "status": WorkflowState.FAILED.value, "reason": str(error)}
+    except PlanError as error:
+        findings = error.findings
+    except Exception as error:  # noqa: BLE001 - whatever an agent does wrong is a finding, never a crash
+        findings = (Finding(problem=f"The agent gave no plan: {type(error).__name__}: {error}."),)
+        runtime.stream_writer(PlanningFailed(reason=str(findings[0])).to_json())
+    else:
+        runtime.stream_writer(PlanProposed(plan=plan.to_json()).to_json())
+        return {**update, "plan": plan.to_json(), "findings": [], "tokens": state["tokens"] + call.tokens}
+    found: list[JsonValue] = [finding.to_json() for finding in findings]
+    return {**update, "findings": found, "tokens": state["tokens"] + call.tokens}
+
+
+async def _candidate(state: State, call: _Call, seconds: float) -> object:
+    """Return the plan that came with the goal, or the agent's."""
+    given = state.get("given_plan")
+    if not given:
+        history = [entry for entry in state["history"] if isinstance(entry, dict)]
+        return await call.make(state["goal"], history, seconds)
+    if state["history"]:
+        raise PlanningError(f"The given plan cannot be planned again. {last_said(state)}")
+    return given
+
+
+def last_said(state: State) -> str:
+    """Return the last finding or feedback of the run, for a reason."""
+    entry = state["history"][-1] if state.get("history") else {}
+    result = entry.get("result") if isinstance(entry, dict) else None
+    if not isinstance(result, dict):
+        return ""
+    if isinstance(found := result.get("findings"), list):
+        return " ".join(str(Finding(problem=str(one.get("problem")), step=one.get("step"))) for one in found)  # type: ignore[union-attr, arg-type]  # findings
+    return str(result.get("feedback") or result.get("reason") or "")

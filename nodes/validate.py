@@ -1,0 +1,118 @@
+"""The gate into execution (is this plan allowed?) and out of it (are these the results that the goal needs?)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+
+from agentic_workflows.graph.events import PlanAccepted, PlanRefused
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.findings import from_json as finding_from_json
+from agentic_workflows.graph.outcome import OutcomeStatus
+from agentic_workflows.graph.plan import Plan
+from agentic_workflows.graph.plan import from_json as plan_from_json
+from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
+from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.nodes.collaborators import Node
+from agentic_workflows.policies.report import Report
+
+Examine = Callable[[Plan, State], Report]
+"""Checks a plan and decides every step of it as far as possible."""
+ReviewProgress = Callable[[str, Sequence[JsonObject]], Awaitable[object]]
+
+
+def make_validate(examine: Examine, review_progress: ReviewProgress | None) -> Node:
+    """Return the validate node; `review_progress` says what is missing when all steps are done."""
+
+    async def validate(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
+        """Judge a new plan, or what an execution came to; any other state passes."""
+        if state["status"] == WorkflowState.PLANNING:
+            return _gate_in(state, examine, runtime)
+        if state["status"] == WorkflowState.EXECUTING:
+            return await _gate_out(state, review_progress)
+        return {}
+
+    return validate
+
+
+def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
+    if state.get("plan") is None:
+        return _refuse(state, [finding_from_json(cast("JsonObject", one)) for one in state["findings"]], runtime)
+    plan = plan_from_json(state["plan"], max_steps=_limits(state).max_steps)
+    report = examine(plan, state)
+    if report.findings:
+        refused = [*state["refused"], plan.digest]
+        return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
+    shown = report.to_json()
+    runtime.stream_writer(PlanAccepted(report=shown).to_json())
+    return {"status": WorkflowState.EXECUTING.value, "report": shown, "findings": []}
+
+
+def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) -> Update:
+    found: list[JsonValue] = [finding.to_json() for finding in findings]
+    runtime.stream_writer(PlanRefused(findings=found).to_json())
+    entry: JsonObject = {"step": None, "result": {"findings": found}}
+    return {"status": WorkflowState.PLANNING.value, "findings": found, "history": [*state["history"], entry]}
+
+
+async def _gate_out(state: State, review_progress: ReviewProgress | None) -> Update:
+    plan = plan_from_json(state["plan"], max_steps=_limits(state).max_steps)
+    outcomes = cast("dict[str, JsonObject]", state["outcomes"])
+    bad = {OutcomeStatus.FAILED, OutcomeStatus.DENIED}
+    failed = [(name, outcome) for name, outcome in outcomes.items() if outcome["status"] in bad]
+    if failed:
+        return _after_failure(state, failed)
+    if state["asks"]:
+        return {"status": WorkflowState.REVIEWING.value}
+    if all(step.name in outcomes for step in plan.steps):
+        return await _complete(state, review_progress)
+    return {"status": WorkflowState.EXECUTING.value}
+
+
+def _after_failure(state: State, failed: list[tuple[str, JsonObject]]) -> Update:
+    reason = " ".join(f"Step {name} {outcome['status']}: {outcome['reason']}" for name, outcome in failed)
+    limit = _limits(state).max_replans
+    if state["replans"] >= limit:
+        spent = f" max_replans={limit} is used up." if limit else ""
+        return {"status": WorkflowState.FAILED.value, "reason": reason + spent, "asks": []}
+    found: list[JsonValue] = [
+        Finding(step=name, problem=f"{outcome['status']}: {outcome['reason']}").to_json() for name, outcome in failed
+    ]
+    entry: JsonObject = {"step": None, "result": {"findings": found}}
+    return {
+        "status": WorkflowState.PLANNING.value,
+        "replans": state["replans"] + 1,
+        "asks": [],
+        "findings": found,
+        "history": [*state["history"], entry],
+    }
+
+
+async def _complete(state: State, review_progress: ReviewProgress | None) -> Update:
+    history = [entry for entry in state["history"] if isinstance(entry, dict)]
+    missing = await _missing(state["goal"], history, review_progress)
+    if not missing:
+        return {"status": WorkflowState.COMPLETE.value, "reason": None, "left": ""}
+    if state["replans"] >= _limits(state).max_replans:
+        return {"status": WorkflowState.FAILED.value, "reason": f"The goal is not reached: {missing}"}
+    entry: JsonObject = {"step": None, "result": {"feedback": f"The goal is not reached yet: {missing}"}}
+    replans = state["replans"] + 1
+    return {"status": WorkflowState.PLANNING.value, "replans": replans, "history": [*history, entry]}
+
+
+async def _missing(goal: str, history: Sequence[JsonObject], review_progress: ReviewProgress | None) -> str:
+    """Return what the agent says is missing; an agent that fails here has not confirmed the goal."""
+    if review_progress is None:
+        return ""
+    try:
+        said = await review_progress(goal, history)
+    except Exception as error:  # noqa: BLE001 - an agent's fault is a finding
+        return f"the agent could not review the progress: {type(error).__name__}: {error}"
+    if said is None or said is True:
+        return ""
+    return "the agent's review of the progress says no" if said is False else str(said)
+
+
+def _limits(state: State) -> Limits:
+    return limits_from_json(state["limits"], default=Limits())

@@ -1,0 +1,102 @@
+"""What policy says of one action call: Allow, Ask or Deny."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from agentic_workflows.graph.catalogue import ActionSpec
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.values import JsonObject, JsonValue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One Cedar policy, as people are shown it."""
+
+    id: str
+    """Its `@id`, or where it has none its place: `default.cedar:12`."""
+    reason: str = ""
+    place: str = ""
+    """File and line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allow:
+    """The call may run now."""
+
+    rules: tuple[Rule, ...] = ()
+
+    name = "Allow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """The call may run once a person approves it."""
+
+    rules: tuple[Rule, ...] = ()
+    reason: str
+
+    name = "Ask"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deny:
+    """The call never runs."""
+
+    rules: tuple[Rule, ...] = ()
+    reason: str
+
+    name = "Deny"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtRunTime:
+    """The call depends on values that do not exist yet; `at_least` is what is certain already."""
+
+    at_least: "Allow | Ask | Deny"
+
+    name = "At run time"
+
+
+Decision: TypeAlias = Allow | Ask | Deny
+StaticDecision: TypeAlias = Decision | AtRunTime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionRequest:
+    """One action call as policy sees it."""
+
+    action: ActionSpec
+    inputs: Mapping[str, JsonValue]
+    """Resolved."""
+    human_review_required: bool = False
+    count: int = 0
+    """How many calls of this action the run has started before this one."""
+
+
+class PolicyEngine(Protocol):
+    """Decides; a run has exactly one, and there is no run without."""
+
+    @property
+    def digest(self) -> str:
+        """Identify the policies in force; part of every review id."""
+        ...
+
+    def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
+        """Decide one call on its resolved inputs; never raises, any doubt is a Deny."""
+        ...
+
+    def decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
+        """Decide a planned step as far as that is possible before the run."""
+        ...
+
+
+def to_json(decision: StaticDecision) -> JsonObject:
+    """Return a decision as plain JSON, for displays."""
+    if isinstance(decision, AtRunTime):
+        return {"decision": decision.name, "at_least": to_json(decision.at_least)}
+    return {
+        "decision": decision.name,
+        "reason": "" if isinstance(decision, Allow) else decision.reason,
+        "rules": [{"id": rule.id, "reason": rule.reason, "place": rule.place} for rule in decision.rules],
+    }

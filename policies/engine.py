@@ -1,0 +1,236 @@
+"""The policy engine: asks Cedar, first as if nobody had approved the call, then as if a person had.
+
+Whatever is not a clean answer is a Deny: an error, a request that does not fit the schema, an action that nobody
+declared. Two facts about Cedar that this rests on: a rule that reads a missing attribute is skipped, so policies and
+requests are both checked against the schema; and membership of groups comes with the entities, so these are always
+the ones made from the schema.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cedarpy
+
+from agentic_workflows.errors import PolicyError
+from agentic_workflows.graph.catalogue import GROUPS, ActionSpec, Catalogue
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.references import is_literal, resolve_inputs
+from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
+from agentic_workflows.policies.decision import (
+    ActionRequest,
+    Allow,
+    Ask,
+    AtRunTime,
+    Decision,
+    Deny,
+    Rule,
+    StaticDecision,
+)
+from agentic_workflows.policies.files import DEFAULT, load_policies
+from agentic_workflows.policies.policy import Policy
+from agentic_workflows.policies.schema import (
+    PRINCIPAL,
+    RESOURCE,
+    cedar_schema,
+    inputs_shape,
+    is_overwriting,
+    known_actions,
+)
+from agentic_workflows.policies.validation import check_policies
+
+MEMO = 4_096
+"""Decisions kept."""
+MEMO_TEXT = 4_096
+"""A request of more characters is decided anew each time."""
+NO_RULE = "No rule allows it."
+KNOWN: frozenset[str] = frozenset()
+COUNT = frozenset({"count"})
+RUN_TIME = frozenset({"count", "inputs", "overwrites"})
+"""What depends on values that a planned step may not have yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Vocabulary:
+    """One Cedar schema, and the actions and groups in it as entities."""
+
+    schema: cedarpy.Schema
+    entities: cedarpy.Entities
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    allowed: bool
+    rules: tuple[Rule, ...]
+    """The ones that decided so."""
+
+
+class CedarEngine:
+    """Decides action calls under Cedar policies.
+
+    Args:
+        catalogue: every action that there is.
+        policies: `"default"`, `"article"` or files; all of them together are in force.
+
+    Raises:
+        PolicyError: a policy does not load, or does not fit the catalogue.
+
+    """
+
+    def __init__(self, catalogue: Catalogue, policies: Sequence[str | Path] = (DEFAULT,)) -> None:
+        self._specs = known_actions(catalogue)
+        self._shapes = {name: inputs_shape(spec) for name, spec in self._specs.items()}
+        self._policies = load_policies(policies)
+        schema = cedar_schema(catalogue)
+        self._declared = _vocabulary(schema)
+        check_policies(self._policies, schema=self._declared.schema, shapes=self._shapes)
+        self._digest = digest([schema, *(policy.cedar for policy in self._policies)])
+        self._undeclared = lru_cache(maxsize=256)(_undeclared_vocabulary)
+        self._policy_set = lru_cache(maxsize=8)(self._make_policy_set)
+        self._memo = lru_cache(maxsize=MEMO)(self._evaluate)
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """Return the policies in force, in the order of their files."""
+        return self._policies
+
+    @property
+    def digest(self) -> str:
+        """Identify policies and schema."""
+        return self._digest
+
+    def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
+        """Decide one call on its resolved inputs; never raises, any doubt is a Deny.
+
+        Args:
+            request: the call.
+            approved: a person approved exactly this call, so what would be an Ask is an Allow.
+
+        """
+        try:
+            decision = self._decide(request)
+        except Exception as error:  # noqa: BLE001 - nothing may run because the engine failed
+            return _undecided(error)
+        return Allow(rules=decision.rules) if approved and isinstance(decision, Ask) else decision
+
+    def decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
+        """Decide a planned step as far as that is possible before the run; never raises, any doubt is a Deny."""
+        try:
+            return self._decide_early(step, action)
+        except Exception as error:  # noqa: BLE001 - as in `decide`
+            return _undecided(error)
+
+    def _decide(self, request: ActionRequest) -> Decision:
+        spec = self._known(request.action)
+        count = request.count if self._reads_count(spec) else 0
+        context = self._context(spec, request.inputs, review=request.human_review_required, count=count)
+        evaluate = self._memo if len(context) <= MEMO_TEXT else self._evaluate
+        return evaluate(spec.name, context, KNOWN)
+
+    def _decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
+        spec, review = self._known(action), step.human_review_required
+        if step.foreach is None and is_literal(dict(step.inputs)):
+            inputs = resolve_inputs(step.inputs, {})
+            if not self._reads_count(spec):
+                return self.decide(ActionRequest(action=spec, inputs=inputs, human_review_required=review))
+            certain = self._evaluate(spec.name, self._context(spec, inputs, review=review), COUNT)
+        else:
+            certain = self._evaluate(spec.name, self._context(spec, None, review=review), RUN_TIME)
+        return certain if isinstance(certain, Deny) else AtRunTime(at_least=certain)
+
+    def _known(self, action: ActionSpec) -> ActionSpec:
+        """Return the catalogue's own declaration, whatever a request says about its action."""
+        if spec := self._specs.get(action.name):
+            return spec
+        if not action.undeclared:
+            raise PolicyError(f"the action {action.name!r} is not in the catalogue.")
+        if action.name in GROUPS:
+            raise PolicyError(f"{action.name!r} is the name of a policy group, and no action may have it.")
+        return ActionSpec(name=action.name, undeclared=True)
+
+    def _reads_count(self, spec: ActionSpec) -> bool:
+        names = {spec.name, *spec.groups}
+        return any("count" in policy.reads and policy.covers(names) for policy in self._policies)
+
+    def _context(
+        self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, *, review: bool, count: int = 0
+    ) -> str:
+        """Return the context without `approved` as JSON text; None stands for inputs that no policy will read."""
+        shape = self._shapes.get(spec.name) or inputs_shape(spec)
+        context: JsonObject = {
+            "human_review_required": review,
+            "count": count,
+            "overwrites": inputs is not None and is_overwriting(spec, inputs),
+            "inputs": {} if inputs is None else shape.cedar_value(dict(inputs), "inputs"),
+        }
+        return canonical(context)
+
+    def _evaluate(self, action: str, context: str, unknown: frozenset[str]) -> Decision:
+        """Decide; where a part of the context is unknown, as leniently as any value of it could make the decision."""
+        now = self._ask(action, context, unknown, approved=False)
+        if now.allowed:
+            return Allow(rules=now.rules)
+        later = self._ask(action, context, unknown, approved=True)
+        if later.allowed:
+            rules = now.rules or later.rules
+            return Ask(rules=rules, reason=_reason(rules, "asks for a person's approval"))
+        return Deny(rules=later.rules, reason=_reason(later.rules, "forbids it") or NO_RULE)
+
+    def _ask(self, action: str, context: str, unknown: frozenset[str], *, approved: bool) -> _Answer:
+        """Return Cedar's own answer.
+
+        Raises:
+            PolicyError: it gives none, or not a clean one.
+
+        """
+        words = self._declared if action in self._specs else self._undeclared(action)
+        answer = cedarpy.is_authorized(
+            {
+                "principal": PRINCIPAL,
+                "action": {"type": "Action", "id": action},
+                "resource": RESOURCE,
+                "context": f'{{"approved":{json.dumps(approved)},{context[1:]}',
+            },
+            self._policy_set(unknown),
+            words.entities,
+            # Inputs that do not exist yet fit no schema, and then no policy in the set reads them.
+            None if unknown else words.schema,
+        )
+        if answer.diagnostics.errors or answer.decision is cedarpy.Decision.NoDecision:
+            raise PolicyError("; ".join(answer.diagnostics.errors) or "Cedar gives no decision.")
+        rules = (self._policies[at].rule for at in sorted(int(index) for index in answer.diagnostics.reasons))
+        return _Answer(allowed=answer.allowed, rules=tuple(rules))
+
+    def _make_policy_set(self, unknown: frozenset[str]) -> cedarpy.PolicySet:
+        """Return the policies; of those that read something unknown, only what permits at most has a say."""
+        static: dict[str, object] = {}
+        for at, policy in enumerate(self._policies):
+            if not policy.reads & unknown:
+                static[str(at)] = policy.cedar
+            elif policy.is_permit:
+                static[str(at)] = policy.unconditional().cedar
+        return cedarpy.PolicySet.from_json_str(
+            json.dumps({"staticPolicies": static, "templates": {}, "templateLinks": []})
+        )
+
+
+def _vocabulary(schema: JsonObject) -> _Vocabulary:
+    try:
+        parsed = cedarpy.Schema.from_json_str(json.dumps(schema))
+        return _Vocabulary(schema=parsed, entities=cedarpy.Entities.from_json_str("[]", parsed))
+    except ValueError as error:
+        raise PolicyError(f"The actions give no Cedar schema: {error}. Check their names and input schemas.") from error
+
+
+def _undeclared_vocabulary(name: str) -> _Vocabulary:
+    return _vocabulary(cedar_schema({name: ActionSpec(name=name, undeclared=True)}))
+
+
+def _undecided(error: Exception) -> Deny:
+    return Deny(reason=f"It cannot be decided, so it is denied: {str(error) or type(error).__name__}")
+
+
+def _reason(rules: Sequence[Rule], does: str) -> str:
+    return " ".join(rule.reason or f"The rule {rule.id} {does}." for rule in rules)

@@ -1,0 +1,107 @@
+"""Policy files: from text to single policies, each with its file, line, `@id` and `@reason`."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import cedarpy
+
+from agentic_workflows.errors import PolicyError
+from agentic_workflows.policies.decision import Rule
+from agentic_workflows.policies.policy import Policy
+
+DEFAULT: Final = "default"
+ARTICLE: Final = "article"
+BUILT_IN: Final = (DEFAULT, ARTICLE)
+MAX_BYTES = 1_000_000
+
+_PART: Final = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|\s+|[^\s";/]+|.', re.DOTALL)
+"""A comment, a string, the end of a policy, space, or other text."""
+
+
+def load_policies(sources: Sequence[str | Path]) -> tuple[Policy, ...]:
+    """Return every policy of several files, in order.
+
+    Args:
+        sources: `"default"`, `"article"`, or files.
+
+    Raises:
+        PolicyError: there is none, one cannot be read, or two have the same `@id`.
+
+    """
+    policies = tuple(policy for source in sources for policy in load_policy_file(source))
+    if not policies:
+        raise PolicyError(f"No policy file is given. Name one, or a built-in one: {', '.join(BUILT_IN)}.")
+    places: dict[str, str] = {}
+    for policy in policies:
+        rule = policy.rule
+        if rule.id in places:
+            raise PolicyError(f"{rule.place}: the @id {rule.id!r} is taken by {places[rule.id]}. Use another.")
+        places[rule.id] = rule.place
+    return policies
+
+
+def load_policy_file(source: str | Path) -> tuple[Policy, ...]:
+    """Return the policies of one file.
+
+    Raises:
+        PolicyError: it is missing, unreadable or empty, or holds something that is no policy.
+
+    """
+    path, name = Path(source), str(source)
+    if source in BUILT_IN:
+        name = f"{source}.cedar"
+        path = Path(__file__).parent / name
+    policies = tuple(_parse(text, f"{name}:{line}") for text, line in _split(_read(path, name)))
+    if not policies:
+        raise PolicyError(f"{name}:1: there is no policy in this file. Write at least one permit rule.")
+    return policies
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        if not path.exists():
+            raise PolicyError(f"There is no policy file {name}. Check the path; built in: {', '.join(BUILT_IN)}.")
+        if not path.is_file():
+            raise PolicyError(f"{name} is no ordinary file, so no policy can be read from it. Name a .cedar file.")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"The policy file {name!r} cannot be read: {error}. Check its permissions.") from error
+    if len(data) > MAX_BYTES:
+        raise PolicyError(f"The policy file {name} has more than {MAX_BYTES:,} bytes. Split it into several.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PolicyError(f"{name}:{line}: this is not UTF-8 text. Save the file as UTF-8.") from error
+
+
+def _split(text: str) -> Iterator[tuple[str, int]]:
+    """Yield each policy with the line on which it begins; text after the last `;` comes as one more."""
+    begin: int | None = None
+    for part in _PART.finditer(text):
+        word = part.group()
+        if begin is None and not (word.isspace() or word.startswith("//")):
+            begin = part.start()
+        if word == ";" and begin is not None:
+            yield text[begin : part.end()], text.count("\n", 0, begin) + 1
+            begin = None
+    if begin is not None:
+        yield text[begin:], text.count("\n", 0, begin) + 1
+
+
+def _parse(text: str, place: str) -> Policy:
+    try:
+        parsed = json.loads(cedarpy.policies_to_json_str(text))
+    except (ValueError, RecursionError) as error:
+        remedy = "A policy is permit (...) or forbid (...), and ends with ';'."
+        raise PolicyError(f"{place}: the policy that begins here has a syntax error: {error}. {remedy}") from error
+    if parsed["templates"]:
+        raise PolicyError(f"{place}: a template (?principal, ?resource) allows nothing by itself. Write the name out.")
+    (cedar,) = parsed["staticPolicies"].values()
+    notes = cedar.get("annotations", {})
+    rule = Rule(id=notes.get("id") or place, reason=notes.get("reason") or "", place=place)
+    return Policy(rule=rule, text=text, cedar=cedar)

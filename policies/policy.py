@@ -1,0 +1,79 @@
+"""One Cedar policy, and what can be known of it without running it."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from agentic_workflows.policies.decision import Rule
+from agentic_workflows.policies.schema import CONTEXT
+
+EVERYTHING = frozenset({*CONTEXT, "inputs"})
+"""Every attribute of the context."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """One `permit` or `forbid`."""
+
+    rule: Rule
+    text: str
+    cedar: Mapping[str, Any]
+    """Cedar's own JSON form of it."""
+
+    @property
+    def is_permit(self) -> bool:
+        """Tell whether it permits; otherwise it forbids."""
+        return bool(self.cedar["effect"] == "permit")
+
+    @property
+    def actions(self) -> frozenset[str] | None:
+        """Return the actions and groups that its scope names; None is all."""
+        scope = self.cedar["action"]
+        named = [scope["entity"]] if "entity" in scope else scope.get("entities")
+        return None if named is None else frozenset(str(entity["id"]) for entity in named)
+
+    @cached_property
+    def paths(self) -> frozenset[tuple[str, ...]]:
+        """Return every path into the context that it reads: `context.inputs.path` is ("inputs", "path")."""
+        return frozenset(_paths(self.cedar["conditions"]))
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Return the attributes of the context that it reads; an access that is unclear reads all."""
+        return EVERYTHING if () in self.paths else frozenset(path[0] for path in self.paths)
+
+    def covers(self, names: Collection[str]) -> bool:
+        """Tell whether its scope takes in an action, given by its name and groups."""
+        return self.actions is None or not self.actions.isdisjoint(names)
+
+    def unconditional(self) -> "Policy":
+        """Return it with its scope alone."""
+        return Policy(rule=self.rule, text=self.text, cedar={**self.cedar, "conditions": []})
+
+
+def _paths(node: object) -> Iterator[tuple[str, ...]]:
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        path = _path(node)
+        if path is not None:
+            yield path
+        elif isinstance(node, Mapping):
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+
+
+def _path(node: object) -> tuple[str, ...] | None:
+    """Return the path if an expression is `context`, or an attribute of such a path, or asks whether it has one."""
+    names: list[str] = []
+    while isinstance(node, Mapping) and len(node) == 1:
+        if node.get("Var") == "context":
+            return tuple(reversed(names))
+        access = node.get(".", node.get("has"))
+        if not isinstance(access, Mapping) or "left" not in access:
+            return None
+        names.append(str(access["attr"]))
+        node = access["left"]
+    return None

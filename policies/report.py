@@ -1,0 +1,91 @@
+"""The report on a plan: its order, a decision on every step, and everything that stands in its way."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from agentic_workflows.errors import UnresolvedReferenceError
+from agentic_workflows.graph.catalogue import Catalogue
+from agentic_workflows.graph.checks import static_findings
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.plan import Plan
+from agentic_workflows.graph.schedule import stable_order
+from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.policies.decision import Deny, PolicyEngine, StaticDecision, to_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is known of a plan before it runs."""
+
+    plan: Plan
+    order: tuple[str, ...] = ()
+    """Names of the steps as they would run one by one; empty where the plan has no order."""
+    decisions: Mapping[str, StaticDecision] = field(default_factory=dict)
+    """By step; empty where the plan has findings of its own."""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_accepted(self) -> bool:
+        """Tell whether the plan may run."""
+        return not self.findings
+
+    def to_json(self) -> JsonObject:
+        """Return the report as plain JSON, for displays."""
+        return {
+            "plan": self.plan.to_json(),
+            "order": list(self.order),
+            "decisions": {step: to_json(decision) for step, decision in self.decisions.items()},
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def examine(
+    plan: Plan,
+    *,
+    catalogue: Catalogue,
+    engine: PolicyEngine,
+    max_iterations: int | None = None,
+    used: int = 0,
+    refused: Collection[str] = (),
+) -> Report:
+    """Return the report on a plan; nothing is run.
+
+    Args:
+        plan: the plan.
+        catalogue: the actions that it may call.
+        engine: decides each step.
+        max_iterations: how many iterations the whole run may use; None is no limit.
+        used: how many of them the run has used.
+        refused: digests of plans that were refused already.
+
+    """
+    findings = static_findings(plan, catalogue)
+    steps = () if findings else plan.steps
+    decisions = {step.name: engine.decide_early(step, catalogue[step.action]) for step in steps}
+    findings += [_denied(step, decision) for step, decision in decisions.items() if isinstance(decision, Deny)]
+    findings += _budget(plan, max_iterations, used)
+    if plan.digest in refused:
+        problem = "This plan was refused already, so giving it again is no progress."
+        findings.append(Finding(problem=problem, remedy="Give another plan, or none."))
+    return Report(plan=plan, order=_order(plan), decisions=decisions, findings=tuple(findings))
+
+
+def _denied(step: str, decision: Deny) -> Finding:
+    rules = ", ".join(f"{rule.id} ({rule.place})" for rule in decision.rules)
+    problem = f"is denied{f' by {rules}' if rules else ''}: {decision.reason}"
+    return Finding(step=step, field="action", problem=problem, remedy="Reach the goal without it.")
+
+
+def _budget(plan: Plan, max_iterations: int | None, used: int) -> Iterator[Finding]:
+    needed = used + len(plan.steps)
+    if max_iterations is not None and needed > max_iterations:
+        problem = f"The plan's {len(plan.steps)} steps and {used} used iterations exceed the limit of {max_iterations}."
+        yield Finding(field="steps", problem=problem, remedy="Use fewer steps or foreach, or raise max_iterations.")
+
+
+def _order(plan: Plan) -> tuple[str, ...]:
+    try:
+        order = tuple(stable_order(plan))
+    except UnresolvedReferenceError:
+        return ()
+    return order if len(order) == len(plan.steps) else ()

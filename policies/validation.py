@@ -1,0 +1,70 @@
+"""Checks policies against the actions that there are: a rule that could never fire does not load."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+
+import cedarpy
+
+from agentic_workflows.errors import PolicyError
+from agentic_workflows.graph.catalogue import GROUPS
+from agentic_workflows.policies.policy import EVERYTHING, Policy
+from agentic_workflows.policies.schema import Inputs, Record
+
+_PREFIX = re.compile(r"^for policy `[^`]*`, ")
+_FOLLOWS = "unable to find an applicable action"
+"""What Cedar says besides, when a name in the scope is wrong."""
+
+
+def check_policies(policies: Sequence[Policy], *, schema: cedarpy.Schema, shapes: Mapping[str, Inputs]) -> None:
+    """Check every policy.
+
+    Raises:
+        PolicyError: with everything that is wrong, each with file, line, rule and remedy.
+
+    """
+    problems = [problem for policy in policies for problem in _problems(policy, schema, shapes)]
+    if problems:
+        raise PolicyError("\n".join(problems))
+
+
+def _problems(policy: Policy, schema: cedarpy.Schema, shapes: Mapping[str, Inputs]) -> Iterator[str]:
+    found = [_PREFIX.sub("", error.error) for error in cedarpy.validate_policies(policy.text, schema).errors]
+    messages = [message for message in found if _FOLLOWS not in message] or found
+    # The same mistake is reported once for each action that the rule covers.
+    said = [(messages[0], _remedy(messages[0], shapes))] if messages else [*_unheard_of(policy, shapes)]
+    for message, remedy in said:
+        yield f"{policy.rule.place}: the rule {policy.rule.id!r} does not fit the actions: {message}. {remedy}"
+
+
+def _remedy(message: str, shapes: Mapping[str, Inputs]) -> str:
+    if missing := re.search(r"unrecognized action `Action::\"(.*)\"`", message):
+        return _did_you_mean(missing.group(1), [*shapes, *GROUPS], "Known actions and groups")
+    argument = re.search(r"attribute `(?:(.*)\.)?(\w+)` in context", message)
+    if argument and argument.group(1):
+        guard = f"context.{argument.group(1)} has {argument.group(2)} && ..."
+        return f"Ask for it first: {guard}, or name in the scope the actions that always have it."
+    if argument:
+        return f"The context has: {', '.join(sorted(EVERYTHING))}."
+    return "What a rule may read is said at the top of default.cedar."
+
+
+def _unheard_of(policy: Policy, shapes: Mapping[str, Inputs]) -> Iterator[tuple[str, str]]:
+    """Yield what Cedar is silent about: `has` asks for a name that nothing the rule covers can have."""
+    for path in sorted(policy.paths):
+        if path and path[0] not in EVERYTHING:
+            yield f"the context never has {path[0]!r}", _did_you_mean(path[0], sorted(EVERYTHING), "It has")
+        if path[:1] == ("inputs",) and len(path) > 1 and policy.actions and policy.actions.isdisjoint(GROUPS):
+            known = {name for action in policy.actions for name in _arguments(shapes[action])}
+            if path[1] not in known:
+                message = f"{', '.join(sorted(policy.actions))} never has an argument {path[1]!r}"
+                yield message, _did_you_mean(path[1], sorted(known), "Known arguments")
+
+
+def _arguments(shape: Inputs) -> Sequence[str]:
+    return [*shape.attributes] if isinstance(shape, Record) else ["json"]
+
+
+def _did_you_mean(name: str, known: Sequence[str], title: str) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"{title}: {', '.join(known) or 'none'}."

@@ -1,0 +1,344 @@
+"""The dataflow: runs the steps of one plan, each the moment its inputs exist and plan order allows it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
+
+from agentic_workflows.actions.action import Action, ActionCall, Registry
+from agentic_workflows.actions.execution import ExecutionPoint, RunPass
+from agentic_workflows.errors import UnresolvedReferenceError
+from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
+from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
+from agentic_workflows.graph.references import resolve, resolve_inputs
+from agentic_workflows.graph.schedule import Footprint, Schedule, stable_order
+from agentic_workflows.graph.values import JsonObject, JsonValue
+
+Choose: TypeAlias = Callable[[], WorkflowStep | None]
+"""Picks the next step in place of the schedule; one at a time."""
+Key = TypeVar("Key", bound=Hashable)
+
+_NOTHING = Footprint(has_effect=False, resources=frozenset())
+_CUT = "It was cut when the time of the run ran out; whether it took effect is not known."
+
+
+async def run_ready(
+    take: Callable[[], Key | None],
+    perform: Callable[[Key], Awaitable[Outcome]],
+    settle: Callable[[Key, Outcome], None],
+    *,
+    limit: int,
+) -> None:
+    """Perform whatever `take` hands out, at most `limit` at once, until it hands out nothing and nothing runs.
+
+    When it is cancelled nothing is left running, and what ran is settled as cut.
+    """
+    running: dict[asyncio.Future[Outcome], Key] = {}
+    try:
+        while True:
+            while len(running) < limit and (key := take()) is not None:
+                running[asyncio.ensure_future(perform(key))] = key
+            if not running:
+                return
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for future in sorted(done, key=list(running).index):
+                settle(running.pop(future), future.result())
+    finally:
+        for future in running:
+            future.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for key in running.values():
+            settle(key, Outcome(status=OutcomeStatus.FAILED, reason=_CUT))
+
+
+class Dataflow:
+    """One pass over a plan: starts what may start until nothing can.
+
+    Args:
+        plan: an accepted plan.
+        outcomes: what earlier passes came to; what ended there is not run again.
+        point: where every call is executed.
+        registry: the actions.
+        run: what the calls of this pass share.
+        is_stopped: asked before each start.
+        starts: how many steps may still start.
+        choose: picks each next step in place of the schedule.
+
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        outcomes: Mapping[str, Outcome],
+        *,
+        point: ExecutionPoint,
+        registry: Registry,
+        run: RunPass,
+        is_stopped: Callable[[], bool],
+        starts: int,
+        choose: Choose | None = None,
+    ) -> None:
+        self.outcomes = {name: one for name, one in outcomes.items() if one.status != OutcomeStatus.ASKED}
+        self.news: list[tuple[str, Outcome]] = []
+        """Steps that ended in this pass, in the order in which they did."""
+        self.started = 0
+        self.wants_more = False
+        """Whether a step could have started, had there been any start left."""
+        self._asked: dict[str, Outcome] = {}
+        self._before = {name: one for name, one in outcomes.items() if one.status == OutcomeStatus.ASKED}
+        self._plan, self._point, self._registry, self._run = plan, point, registry, run
+        self._is_stopped, self._starts, self._choose = is_stopped, starts, choose
+        self._values: dict[str, JsonValue] = {}
+        settled = {name: one for name, one in self.outcomes.items() if one.status.is_settled}
+        for name, outcome in settled.items():
+            self._publish(name, outcome)
+        self._schedule = Schedule(
+            stable_order(plan),
+            {step.name: plan.dependencies(step) for step in plan.steps},
+            footprint=self._footprint,
+            worst=lambda name: Footprint(has_effect=self._action(name).has_effect),
+        )
+        for name in settled:
+            self._schedule.settle(name)
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether every step ended."""
+        return len(self.outcomes) == len(self._plan.steps)
+
+    @property
+    def has_progress(self) -> bool:
+        """Tell whether this pass brought the run further."""
+        return bool(self.news or self._asked) or self.is_finished
+
+    @property
+    def asked(self) -> Mapping[str, Outcome]:
+        """Return the steps that wait for a person, with what of them is done already."""
+        return self._asked
+
+    async def run_all(self, seconds: float) -> bool:
+        """Run until nothing can start any more; False where the time ran out and what ran was cancelled."""
+        limit = 1 if self._choose else self._run.limits.max_parallel
+        try:
+            async with asyncio.timeout(max(seconds, 0)) as clock:
+                await run_ready(self._take, self._step, self._settle, limit=limit)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            return False
+        return True
+
+    def questions(self) -> list[JsonObject]:
+        """Return all that can be asked now, also of steps that only wait for their turn behind an asked one."""
+        if not self._asked:
+            return []
+        found = [ask for outcome in self._asked.values() for ask in _asks(outcome)]
+        for step in self._plan.steps:
+            waits = step.name not in self.outcomes and step.name not in self._asked
+            if waits and self._plan.dependencies(step) <= self.outcomes.keys() and not self._skipped(step):
+                found += self._foreseen(step)
+        return found
+
+    def _take(self) -> str | None:
+        if self._is_stopped():
+            return None
+        name = self._chosen() if self._choose else self._next()
+        if name is not None and self.started >= self._starts:
+            self.wants_more = True
+            return None
+        self.started += name is not None
+        return name
+
+    def _next(self) -> str | None:
+        """Return the next step that may start; those to be skipped are settled on the way."""
+        while (name := self._schedule.take()) is not None:
+            if name in self.outcomes:
+                continue
+            skipped = self._skipped(self._plan.by_name[name])
+            if skipped is None:
+                return name
+            self._settle(name, skipped)
+        return None
+
+    def _chosen(self) -> str | None:
+        """Return the step that a subclass picks; when it picks none, what is left is skipped."""
+        while self._choose:
+            step = self._choose()
+            if step is None:
+                self._skip_rest()
+                return None
+            known = self._plan.by_name.get(step.name)
+            is_over = step.name in self.outcomes or step.name in self._asked
+            if known is None or is_over or not self._plan.dependencies(known) <= self._settled_names():
+                return None
+            skipped = self._skipped(known)
+            if skipped is None:
+                return known.name
+            self._settle(known.name, skipped)
+        return None
+
+    def _skip_rest(self) -> None:
+        for name in [step.name for step in self._plan.steps if step.name not in self.outcomes]:
+            if not self._asked:
+                self._settle(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
+
+    def _settled_names(self) -> set[str]:
+        return {name for name, one in self.outcomes.items() if one.status.is_settled}
+
+    def _skipped(self, step: WorkflowStep) -> Outcome | None:
+        """Return how a step ends without running, by its condition or a skipped dependency; None where it runs."""
+        for name in sorted(self._plan.dependencies(step)):
+            if name in self.outcomes and self.outcomes[name].status == OutcomeStatus.SKIPPED:
+                return Outcome(status=OutcomeStatus.SKIPPED, reason=f"It depends on {name}, which was skipped.")
+        if step.when is None:
+            return None
+        try:
+            holds = resolve(step.when, self._values)
+        except UnresolvedReferenceError as error:
+            return Outcome(status=OutcomeStatus.FAILED, reason=f"when: {error}")
+        if not isinstance(holds, bool):
+            return Outcome(status=OutcomeStatus.FAILED, reason=f"when: {step.when} is {holds!r}, not true or false.")
+        return None if holds else Outcome(status=OutcomeStatus.SKIPPED, reason=f"{step.when} is false.")
+
+    async def _step(self, name: str) -> Outcome:
+        step = self._plan.by_name[name]
+        try:
+            calls = self._calls(step)
+        except UnresolvedReferenceError as error:
+            return Outcome(status=OutcomeStatus.FAILED, reason=str(error))
+        if step.foreach is None:
+            return await self._point.execute(calls[0], self._action(name), self._run)
+        before = self._before.get(name)
+        return await self._each(calls, self._action(name), before.items if before else ())
+
+    async def _each(self, calls: Sequence[ActionCall], action: Action, before: Sequence[Outcome]) -> Outcome:
+        """Run the items of a `foreach` under the same order as steps, whatever becomes of one of them."""
+        ended = {at: one for at, one in enumerate(before) if one.status.is_settled}
+        touched = [_touched(call, action) for call in calls]
+        schedule = Schedule(range(len(calls)), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
+        for at in ended:
+            schedule.settle(at)
+
+        def take() -> int | None:
+            while (at := schedule.take()) is not None:
+                if at not in ended:
+                    return at
+            return None
+
+        def settle(at: int, outcome: Outcome) -> None:
+            ended[at] = outcome
+            if outcome.status.is_settled:
+                schedule.settle(at)
+
+        async def perform(at: int) -> Outcome:
+            return await self._point.execute(calls[at], action, self._run)
+
+        await run_ready(take, perform, settle, limit=self._run.limits.max_parallel)
+        return _together([ended.get(at) or self._waiting(call, action) for at, call in enumerate(calls)])
+
+    def _settle(self, name: str, outcome: Outcome) -> None:
+        if outcome.status == OutcomeStatus.ASKED:
+            self.started -= 1
+            self._asked[name] = outcome
+        else:
+            self.outcomes[name] = outcome
+            self.news.append((name, outcome))
+        if outcome.status.is_settled:
+            self._publish(name, outcome)
+            self._schedule.settle(name)
+        self._run.emit(_event(name, outcome))
+
+    def _publish(self, name: str, outcome: Outcome) -> None:
+        if outcome.status == OutcomeStatus.SUCCEEDED:
+            self._values |= outputs_of(self._plan.by_name[name], outcome)
+
+    def _action(self, name: str) -> Action:
+        return self._registry[self._plan.by_name[name].action]
+
+    def _calls(self, step: WorkflowStep) -> list[ActionCall]:
+        """Return the step's calls with resolved inputs: one, or one an element of its `foreach`.
+
+        Raises:
+            UnresolvedReferenceError: a reference gives nothing, or `foreach` gives no list.
+
+        """
+        if step.foreach is None:
+            return [self._call(step, self._values, None)]
+        elements = resolve(step.foreach, self._values)
+        if not isinstance(elements, list):
+            raise UnresolvedReferenceError(f"foreach: {step.foreach} is no list but a {type(elements).__name__}.")
+        return [self._call(step, {**self._values, ITEM: element}, at) for at, element in enumerate(elements)]
+
+    def _call(self, step: WorkflowStep, scope: Mapping[str, JsonValue], item: int | None) -> ActionCall:
+        inputs = resolve_inputs(step.inputs, scope)
+        return ActionCall(action=step.action, inputs=inputs, step=step, run_id=self._run.run_id, item=item)
+
+    def _footprint(self, name: str) -> Footprint:
+        """Return what a step touches, now that its inputs exist."""
+        step, action = self._plan.by_name[name], self._action(name)
+        if self._skipped(step):
+            return _NOTHING
+        try:
+            touched = [_touched(call, action) for call in self._calls(step)]
+        except UnresolvedReferenceError:
+            return Footprint(has_effect=action.has_effect)
+        if any(one.resources is None for one in touched):
+            return Footprint(has_effect=action.has_effect)
+        names = frozenset[str]().union(*(one.resources or () for one in touched))
+        return Footprint(has_effect=action.has_effect, resources=names)
+
+    def _foreseen(self, step: WorkflowStep) -> list[JsonObject]:
+        try:
+            calls = self._calls(step)
+        except UnresolvedReferenceError:
+            return []
+        found = (self._point.question(call, self._action(step.name), self._run) for call in calls)
+        return [question.to_json() for question in found if question]
+
+    def _waiting(self, call: ActionCall, action: Action) -> Outcome:
+        """Return an item that did not get its turn, with its question where it has one."""
+        question = self._point.question(call, action, self._run)
+        ask = question.to_json() if question else None
+        return Outcome(status=OutcomeStatus.ASKED, reason="It waits for an earlier item.", ask=ask)
+
+
+def _touched(call: ActionCall, action: Action) -> Footprint:
+    if action.resources is None:
+        return Footprint(has_effect=action.has_effect)
+    try:
+        return Footprint(has_effect=action.has_effect, resources=frozenset(action.resources(call.inputs)))
+    except Exception:  # noqa: BLE001 - an action's own code; what it cannot name is everything
+        return Footprint(has_effect=action.has_effect)
+
+
+def _together(items: Sequence[Outcome]) -> Outcome:
+    """Return what became of a `foreach`: the worst of its items, each of them visible."""
+    result: JsonValue = [item.result for item in items]
+    failed = [f"item {at + 1}: {item.reason}" for at, item in enumerate(items) if item.status.is_failure]
+    if failed:
+        status, reason = OutcomeStatus.FAILED, f"{len(failed)} of {len(items)} items failed. {' '.join(failed[:5])}"
+    elif any(item.status == OutcomeStatus.ASKED for item in items):
+        status, reason = OutcomeStatus.ASKED, "Items wait for a person."
+    else:
+        status, reason = OutcomeStatus.SUCCEEDED, ""
+    attempts = sum(item.attempts for item in items)
+    return Outcome(status=status, result=result, reason=reason, attempts=attempts, items=tuple(items))
+
+
+def _asks(outcome: Outcome) -> list[JsonObject]:
+    return [one.ask for one in (outcome, *outcome.items) if one.ask]
+
+
+def _event(name: str, outcome: Outcome) -> Event:
+    match outcome.status:
+        case OutcomeStatus.SUCCEEDED:
+            return StepSucceeded(step=name, seconds=outcome.seconds, result=outcome.result)
+        case OutcomeStatus.FAILED:
+            return StepFailed(step=name, seconds=outcome.seconds, reason=outcome.reason)
+        case OutcomeStatus.DENIED:
+            return StepDenied(step=name, reason=outcome.reason)
+        case OutcomeStatus.SKIPPED:
+            return StepSkipped(step=name, reason=outcome.reason)
+        case OutcomeStatus.ASKED:
+            asks = _asks(outcome)
+            return StepAsked(step=name, reason=str(asks[0]["reason"]) if asks else outcome.reason)

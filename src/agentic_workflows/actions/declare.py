@@ -1,0 +1,213 @@
+"""`@action`: a typed Python function is an action; its schemas come from its signature."""
+
+import asyncio
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, get_type_hints, overload
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticSerializationError
+
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.catalogue import Annotations, ArgumentClass, Resources
+from agentic_workflows.graph.checks import compiled
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
+
+Function: TypeAlias = Callable[..., object]
+
+_ARGUMENT = re.compile(r"(\w+)(?:\s*\([^)]*\))?:\s*(.*)")
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+@overload
+def action(function: Function, /) -> Action: ...
+@overload
+def action(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    read_only: bool = False,
+    destructive: bool = True,
+    idempotent: bool = False,
+    open_world: bool = True,
+    arguments: Mapping[str, ArgumentClass] | None = None,
+    trusted: bool = False,
+    trusted_fields: tuple[str, ...] = (),
+    resources: Resources | None = None,
+) -> Callable[[Function], Action]: ...
+def action(
+    function: Function | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    arguments: Mapping[str, ArgumentClass] | None = None,
+    resources: Resources | None = None,
+    **notes: Any,
+) -> Action | Callable[[Function], Action]:
+    """Declare a typed function, plain or async, as an action; what is not said is taken as the worst.
+
+    A plain function runs in a thread, which nothing can stop: let one that may hang be async.
+
+    Raises:
+        ActionError: the signature does not say what the action takes and gives.
+
+    """
+
+    def declare(function: Function) -> Action:
+        signature = _Signature.of(function)
+        return Action(
+            name=name or function.__name__,
+            description=_summary(function) if description is None else description,
+            input_schema=signature.input_schema(_argument_docs(function)),
+            output_schema=signature.output_schema,
+            annotations=Annotations(arguments=dict(arguments or {}), **notes),
+            resources=resources,
+            run=_runner(function, signature),
+        )
+
+    return declare if function is None else declare(function)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Signature:
+    """What a function takes and gives, as pydantic sees it."""
+
+    function: str
+    parameters: tuple[str, ...]
+    model: type[BaseModel]
+    """A field per parameter, called by its position, so that no parameter's name is in pydantic's way."""
+    result: TypeAdapter[Any]
+    output_schema: JsonObject
+
+    @classmethod
+    def of(cls, function: Function) -> "_Signature":
+        """Read the signature of a function."""
+        name = getattr(function, "__qualname__", repr(function))
+        parameters = inspect.signature(function).parameters
+        hints = _hints(function, name)
+        for parameter in parameters.values():
+            _check_parameter(parameter, hints, name)
+        if "return" not in hints:
+            raise ActionError(f"{name}() does not say what it gives; annotate its result, as in `-> str`.")
+        for part, hint in hints.items():
+            _check_type(hint, "its result" if part == "return" else f"the parameter {part!r}", name)
+        fields: dict[str, Any] = {
+            f"p{at}": (hints[key], Field(_default(parameter), alias=key))
+            for at, (key, parameter) in enumerate(parameters.items())
+        }
+        result: TypeAdapter[Any] = TypeAdapter(hints["return"])
+        return cls(
+            function=name,
+            parameters=tuple(parameters),
+            model=create_model("Inputs", __config__=ConfigDict(extra="forbid"), **fields),
+            result=result,
+            output_schema=result.json_schema(mode="serialization", schema_generator=_Untitled),
+        )
+
+    def input_schema(self, docs: Mapping[str, str]) -> JsonObject:
+        """Return the JSON Schema of the arguments, with what the docstring says of them."""
+        schema: JsonObject = {**self.model.model_json_schema(schema_generator=_Untitled), "title": None}
+        del schema["title"]
+        properties: Any = schema.setdefault("properties", {})
+        for key, text in docs.items():
+            if key in properties:
+                properties[key].setdefault("description", text)
+        return schema
+
+    def arguments(self, inputs: Mapping[str, JsonValue]) -> dict[str, Any]:
+        """Return the arguments of a call, as the annotated types."""
+        try:
+            values = self.model.model_validate(dict(inputs))
+        except ValidationError as error:
+            found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise ActionError(f"{self.function}() cannot be called with these inputs: {found}.") from None
+        return {key: getattr(values, f"p{at}") for at, key in enumerate(self.parameters)}
+
+    def dumped(self, result: object) -> JsonValue:
+        """Return a result as JSON; one that is not what the signature promises is an error."""
+        where = f"The result of {self.function}()"
+        try:
+            value = as_json(self.result.dump_python(result, mode="json", warnings="error"), where=where)
+        except PydanticSerializationError as error:
+            raise ActionError(f"{where} is not what it is annotated with: {error}") from None
+        # Pydantic lets None through as anything.
+        for error in compiled(canonical(self.output_schema)).iter_errors(value):
+            raise ActionError(f"{where} is not what it is annotated with: {error.message[:300]}.")
+        return value
+
+
+class _Untitled(GenerateJsonSchema):
+    """Leaves out titles that only repeat names; planners read these schemas."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
+        """Return False."""
+        return False
+
+
+def _runner(function: Function, signature: _Signature) -> Callable[[ActionCall], Any]:
+    """Return the coroutine function; the undecorated function is its `__wrapped__`."""
+
+    async def run(call: ActionCall) -> JsonValue:
+        arguments = signature.arguments(call.inputs)
+        if inspect.iscoroutinefunction(function):
+            return signature.dumped(await function(**arguments))
+        return signature.dumped(await asyncio.to_thread(function, **arguments))
+
+    return functools.update_wrapper(run, function)
+
+
+def _hints(function: Function, name: str) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except (NameError, TypeError) as error:
+        remedy = "Import the type at module level, outside `if TYPE_CHECKING`."
+        raise ActionError(f"An annotation of {name}() cannot be read: {error}. {remedy}") from None
+
+
+def _check_parameter(parameter: inspect.Parameter, hints: Mapping[str, Any], name: str) -> None:
+    if parameter.kind not in _NAMED:
+        remedy = "An action is called by argument names; write an ordinary parameter."
+        raise ActionError(f"{name}() has the {parameter.kind.description} parameter `{parameter}`. {remedy}")
+    if parameter.name not in hints:
+        remedy = f"Annotate it, as in `{parameter.name}: str`."
+        raise ActionError(f"The parameter {parameter.name!r} of {name}() has no type. {remedy}")
+
+
+def _check_type(hint: Any, part: str, name: str) -> None:
+    try:
+        TypeAdapter(hint).json_schema(mode="serialization" if part == "its result" else "validation")
+    except PydanticUserError as error:
+        reason = str(error).partition("\n")[0]
+        remedy = "Use plain types, dataclasses or pydantic models."
+        raise ActionError(f"{name}(): the type of {part} has no JSON form: {reason} {remedy}") from None
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    return ... if parameter.default is inspect.Parameter.empty else parameter.default
+
+
+def _summary(function: Function) -> str:
+    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+
+
+def _argument_docs(function: Function) -> dict[str, str]:
+    """Return what a Google docstring's `Args:` says of each parameter."""
+    _, _, section = (inspect.getdoc(function) or "").partition("\nArgs:\n")
+    docs: dict[str, str] = {}
+    for line in section.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if line and not indent:
+            break
+        if (start := _ARGUMENT.fullmatch(line.strip())) and indent <= 4:  # noqa: PLR2004 - deeper is a continuation
+            docs[start[1]] = start[2]
+        elif line.strip() and docs:
+            last = next(reversed(docs))
+            docs[last] = f"{docs[last]} {line.strip()}".strip()
+    return docs

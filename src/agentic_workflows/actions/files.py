@@ -1,0 +1,180 @@
+"""The built-in file actions; each stays inside one workspace.
+
+**Resources.** Two calls may be reordered only if neither can observe the other, and resource names are compared for
+equality. A call on a path can observe one on any path at, above or below it: a listing sees every file below its
+folder, and `a` cannot become a file once `a/b` is one. No finite set of plain names meets the sets of all paths below
+it while those stay disjoint, so a path stands for a fixed number of slots, and whatever is below it takes one of them
+by its hash: `touched(p)` is every slot of p, and one slot of each folder above. Paths in a line always share a name.
+Two others share one now and then, when they fall into the same slot; then plan order is kept, which is never wrong.
+"""
+
+import csv
+import io
+import re
+import unicodedata
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fnmatch import fnmatchcase
+
+from agentic_workflows.actions.action import Action
+from agentic_workflows.actions.declare import action
+from agentic_workflows.actions.workspace import Workspace
+from agentic_workflows.errors import ActionError, WorkspaceError
+from agentic_workflows.graph.catalogue import Resources
+from agentic_workflows.graph.values import JsonValue
+
+MAX_MATCHES = 1_000
+MAX_LINE = 500
+"""Characters of a line that a search shows."""
+SLOTS = 64
+
+_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,10})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A line that a search found."""
+
+    path: str
+    line: int
+    text: str
+
+
+def file_actions(workspace: Workspace) -> list[Action]:
+    """Return the actions on the files of a workspace, and `word_count`."""
+    files = _Files(workspace)
+    file, folder = _touching("path"), _touching("folder")
+    return [
+        action(read_only=True, open_world=False, resources=file)(files.read_file),
+        action(
+            # What it would destroy it refuses without overwrite=true, and policy reads that argument.
+            destructive=False,
+            # Writing the same text again changes nothing, and is no error either.
+            idempotent=True,
+            open_world=False,
+            arguments={"text": "content", "overwrite": "param"},
+            resources=file,
+        )(files.write_file),
+        action(destructive=False, open_world=False, arguments={"text": "content"}, resources=file)(files.append_file),
+        action(read_only=True, open_world=False, arguments={"pattern": "param"}, resources=folder)(files.list_files),
+        action(read_only=True, open_world=False, arguments={"text": "param"}, resources=folder)(files.search_files),
+        action(open_world=False, resources=_touching("source", "target"))(files.move_file),
+        action(open_world=False, resources=file)(files.delete_file),
+        action(read_only=True, open_world=False, resources=file)(files.read_csv),
+        action(read_only=True, open_world=False, arguments={"column": "param"}, resources=file)(files.sum_column),
+        action(read_only=True, open_world=False, arguments={"text": "content"}, resources=lambda _: ())(word_count),
+    ]
+
+
+def touched(path: str) -> frozenset[str]:
+    """Return the names that a call on a path shares with every call at, above or below it; never raises."""
+    # Some file systems take names for equal that differ in case or in Unicode form.
+    whole = unicodedata.normalize("NFKC", path).casefold()
+    parts = [part for part in whole.split("/") if part not in ("", ".")]
+    own = "/".join(parts)
+    slot = zlib.crc32(own.encode("utf-8", "surrogatepass")) % SLOTS
+    above = ("/".join(parts[:depth]) for depth in range(len(parts)))
+    return frozenset(f"path:{own}#{at}" for at in range(SLOTS)) | {f"path:{folder}#{slot}" for folder in above}
+
+
+def word_count(text: str) -> int:
+    """Count the words of a text."""
+    return len(text.split())
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The actions, as methods that share a workspace; their docstrings are what planners read."""
+
+    workspace: Workspace
+
+    def read_file(self, path: str) -> str:
+        """Read one file; gives its text."""
+        return self.workspace.read(path)
+
+    def write_file(self, path: str, text: str, *, overwrite: bool = False) -> str:
+        """Write a text to a new file; gives its path."""
+        return self.workspace.write(path, text, overwrite=overwrite)
+
+    def append_file(self, path: str, text: str) -> str:
+        """Add a text to the end of a file; gives its path."""
+        return self.workspace.append(path, text)
+
+    def list_files(self, folder: str = ".", pattern: str = "*") -> list[str]:
+        """List the files in a folder and below, such as *.md; gives their paths."""
+        wanted = pattern.removeprefix("./").removeprefix("**/")
+        paths = self.workspace.files(folder)
+        return [path for path in paths if fnmatchcase(path, wanted) or fnmatchcase(path.rsplit("/", 1)[-1], wanted)]
+
+    def search_files(self, text: str, folder: str = ".") -> list[Match]:
+        """Find the lines that contain a text; gives path, line and text of each."""
+        if not text.strip():
+            raise ActionError("The text to search for is empty; say what the lines should contain.")
+        found: list[Match] = []
+        for path in self.workspace.files(folder):
+            found += self._matches(text.casefold(), path)
+            if len(found) > MAX_MATCHES:
+                raise ActionError(f"More than {MAX_MATCHES:,} lines contain {text!r}; search for a longer text.")
+        return found
+
+    def move_file(self, source: str, target: str) -> str:
+        """Move or rename one file; gives its new path."""
+        return self.workspace.move(source, target)
+
+    def delete_file(self, path: str) -> None:
+        """Delete one file."""
+        self.workspace.delete(path)
+
+    def read_csv(self, path: str) -> list[dict[str, str]]:
+        """Read a CSV file; gives its rows, each with a text per column."""
+        return [row for _, row in self._rows(path)]
+
+    def sum_column(self, path: str, column: str) -> int | float:
+        """Add up the numbers in one column of a CSV file; gives the sum."""
+        total = Decimal(0)
+        for line, row in self._rows(path):
+            if column not in row:
+                raise ActionError(f"{path!r} has no column {column!r}. Its columns: {', '.join(row)}.")
+            cell = row[column].strip()
+            if cell and not _NUMBER.fullmatch(cell):
+                raise ActionError(f"{path!r}, line {line}: {cell[:80]!r} in {column!r} is no plain number like 12.50.")
+            total += Decimal(cell or 0)
+        return int(total) if total == int(total) else float(total)
+
+    def _matches(self, text: str, path: str) -> Iterator[Match]:
+        try:
+            content = self.workspace.read(path)
+        except WorkspaceError:  # no text, too large, or gone by now: there is nothing to find
+            return
+        for number, line in enumerate(content.splitlines(), start=1):
+            if text in line.casefold():
+                shown = line.strip()
+                yield Match(path=path, line=number, text=shown if len(shown) <= MAX_LINE else f"{shown[:MAX_LINE]}...")
+
+    def _rows(self, path: str) -> Iterator[tuple[int, dict[str, str]]]:
+        """Yield the rows of a CSV file with their line numbers; the header tells what separates: `,`, `;` or a tab."""
+        text = self.workspace.read(path).removeprefix("\ufeff")
+        header = text.partition("\n")[0]
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
+        try:
+            columns = [name.strip() for name in next(rows, [])]
+            if not all(columns) or len(set(columns)) < len(columns) or not columns:
+                raise ActionError(f"{path!r} is no CSV file with a header: its first line must name each column once.")
+            for row in rows:
+                if len(row) > len(columns):
+                    raise ActionError(f"{path!r}, line {rows.line_num}: {len(row)} cells for {len(columns)} columns.")
+                if row:
+                    yield rows.line_num, dict(zip(columns, row + [""] * (len(columns) - len(row)), strict=True))
+        except csv.Error as error:
+            raise ActionError(f"{path!r}, line {rows.line_num}: this is no CSV: {error}.") from None
+
+
+def _touching(*names: str) -> Resources:
+    """Return the resources of a call whose arguments of these names are paths; a folder left out is the workspace."""
+
+    def resources(inputs: Mapping[str, JsonValue]) -> Collection[str]:
+        return frozenset().union(*(touched(str(inputs.get(name, "."))) for name in names))
+
+    return resources

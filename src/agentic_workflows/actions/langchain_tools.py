@@ -1,0 +1,127 @@
+"""Any LangChain tool is an action, and so is any MCP tool, through LangChain's adapters."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+
+def from_tool(tool: "BaseTool", *, annotations: Annotations | None = None) -> Action:
+    """Return a LangChain tool as an action.
+
+    A tool's server may hint at what it does (`readOnlyHint` and so on, in the metadata): hints only ever make it
+    stricter. That a tool is harmless the operator says, with `annotations`.
+
+    Raises:
+        ActionError: this is no LangChain tool, or it has no JSON Schema.
+
+    """
+    from langchain_core.tools import BaseTool  # noqa: PLC0415 - heavy
+
+    if not isinstance(tool, BaseTool):
+        raise ActionError(f"{tool!r} is neither an action nor a LangChain tool; decorate the function with @action.")
+    return Action(
+        name=tool.name,
+        description=" ".join(tool.description.split()),
+        input_schema=_input_schema(tool),
+        annotations=_tightened(annotations or Annotations(), tool.metadata or {}),
+        run=_runner(_raising(tool)),
+    )
+
+
+def _input_schema(tool: "BaseTool") -> JsonObject:
+    from langchain_core.tools import Tool  # noqa: PLC0415 - heavy
+
+    if isinstance(tool, Tool):  # of one text; what it tells of itself is the signature of its wrapper
+        return {"type": "object", "additionalProperties": False, "properties": tool.args, "required": [*tool.args]}
+    try:
+        declared: Any = tool.tool_call_schema
+        if not isinstance(declared, Mapping):
+            declared = declared.model_json_schema() if hasattr(declared, "model_json_schema") else declared.schema()
+        schema = as_json(declared, where=f"The input schema of {tool.name}")
+    except ActionError:
+        raise
+    except Exception as error:
+        raise ActionError(f"The tool {tool.name!r} has no JSON Schema of its arguments: {error}") from error
+    kept = {key: value for key, value in dict(schema).items() if key not in ("title", "description")}  # type: ignore[arg-type]
+    # Arguments that nobody declared are arguments that no policy reads.
+    return {"type": "object", "additionalProperties": False, **kept}
+
+
+def _tightened(base: Annotations, hints: Mapping[str, Any]) -> Annotations:
+    """Return base, with every hint that makes it stricter."""
+    return replace(
+        base,
+        read_only=base.read_only and hints.get("readOnlyHint") is not False,
+        destructive=base.destructive or hints.get("destructiveHint") is True,
+        idempotent=base.idempotent and hints.get("idempotentHint") is not False,
+        open_world=base.open_world or hints.get("openWorldHint") is True,
+    )
+
+
+def _raising(tool: "BaseTool") -> "BaseTool":
+    """Return a tool that raises what went wrong; as text, it would pass for a result."""
+    if not (tool.handle_tool_error or tool.handle_validation_error):
+        return tool
+    return tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
+
+
+def _runner(tool: "BaseTool") -> Any:
+    from langchain_core.tools import ToolException  # noqa: PLC0415 - heavy
+
+    hidden = _injected(tool)
+
+    async def run(call: ActionCall) -> JsonValue:
+        arguments = dict(call.inputs)
+        request: Any = arguments
+        if tool.response_format == "content_and_artifact" or hidden:
+            # Only a whole tool call gives the artifact too, and has an id to inject.
+            request = {"type": "tool_call", "id": uuid4().hex, "name": tool.name, "args": arguments}
+        try:
+            return _result(await tool.ainvoke(request), f"The result of {tool.name}")
+        except ToolException as error:
+            raise ActionError(f"{tool.name} failed: {error}") from error
+
+    return run
+
+
+def _injected(tool: "BaseTool") -> frozenset[str]:
+    """Return the arguments that LangChain fills in, and the planner never sees."""
+    from langchain_core.tools import Tool  # noqa: PLC0415 - heavy
+    from langchain_core.utils.pydantic import get_fields  # noqa: PLC0415 - heavy
+
+    if isinstance(tool, Tool) or isinstance(tool.args_schema, dict):
+        return frozenset()
+    return frozenset(get_fields(tool.get_input_schema())) - frozenset(tool.args)
+
+
+def _result(value: object, where: str) -> JsonValue:
+    """Return what a tool gave as JSON: of a message its structured content, else its text, else its blocks."""
+    from langchain_core.messages import ToolMessage  # noqa: PLC0415 - heavy
+    from pydantic_core import PydanticSerializationError, to_jsonable_python  # noqa: PLC0415 - heavy
+
+    if isinstance(value, ToolMessage):
+        if value.status == "error":
+            raise ActionError(f"{where} is an error: {value.text}")
+        artifact = value.artifact
+        if isinstance(artifact, Mapping) and artifact.get("structured_content") is not None:
+            return _result(artifact["structured_content"], where)
+        value = value.content
+    if isinstance(value, list) and value and all(_is_text(block) for block in value):
+        return "\n".join(block["text"] for block in value)
+    try:
+        return as_json(to_jsonable_python(value), where=where)
+    except PydanticSerializationError as error:
+        raise ActionError(f"{where} is a {type(value).__name__}, which is not JSON: {error}") from None
+
+
+def _is_text(block: object) -> bool:
+    return isinstance(block, Mapping) and block.get("type") == "text" and isinstance(block.get("text"), str)

@@ -1,0 +1,97 @@
+"""The registry: every action of a run by its name, each checked when it is added."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, get_args
+
+from agentic_workflows.actions.action import Action, Registry
+from agentic_workflows.actions.files import file_actions
+from agentic_workflows.actions.langchain_tools import from_tool
+from agentic_workflows.actions.text import MAX_CHARACTERS, text_actions
+from agentic_workflows.actions.workspace import Workspace
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.catalogue import GROUPS, ArgumentClass
+from agentic_workflows.graph.checks import compiled
+from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.tools import BaseTool
+
+MAX_NAME = 200
+
+
+def registry(actions: "Iterable[Action | BaseTool]") -> Registry:
+    """Return the actions by name; nothing can be added later.
+
+    Raises:
+        ActionError: a name is taken or cannot be one, or a declaration is no JSON Schema.
+
+    """
+    known: dict[str, Action] = {}
+    for one in actions:
+        action = one if isinstance(one, Action) else from_tool(one)
+        _check_name(action.name)
+        if action.name in known:
+            raise ActionError(f"Two actions are called {action.name!r}; give one of them another name.")
+        _check_schema(action.name, "input", action.input_schema)
+        if action.input_schema.get("type") != "object":
+            raise ActionError(f'The input schema of {action.name!r} is not of "type": "object"; inputs have names.')
+        if action.output_schema is not None:
+            _check_schema(action.name, "output", action.output_schema)
+        _check_arguments(action)
+        known[action.name] = action
+    return MappingProxyType(known)
+
+
+def builtin_actions(
+    workspace: Path, model: "Callable[[], BaseChatModel]", *, max_characters: int = MAX_CHARACTERS
+) -> Registry:
+    """Return the actions that come with the package: on the files of a folder, and on texts."""
+    return registry([*file_actions(Workspace(workspace)), *text_actions(model, max_characters=max_characters)])
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > MAX_NAME or not name.isprintable() or name != name.strip():
+        raise ActionError(
+            f"{name[:MAX_NAME]!r} cannot be the name of an action; use up to {MAX_NAME} printable characters."
+        )
+    if name in GROUPS:
+        raise ActionError(f"{name!r} is the name of a group in policies; give the action another name.")
+
+
+def _check_schema(name: str, kind: str, schema: JsonObject) -> None:
+    if not isinstance(schema, dict):
+        raise ActionError(f"The {kind} schema of {name!r} is a {type(schema).__name__}, not a JSON Schema object.")
+    # Checked first: compiling a schema would fetch what it refers to.
+    if remote := next((ref for ref in _references(schema) if not ref.startswith("#")), None):
+        raise ActionError(f"The {kind} schema of {name!r} refers to {remote!r}; a schema must hold all that it needs.")
+    try:
+        compiled(canonical(schema))
+    except (ValueError, TypeError) as error:
+        raise ActionError(f"The {kind} schema of {name!r} is no JSON Schema: {error}.") from None
+
+
+def _references(schema: JsonValue) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            yield from _references(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _references(value)
+
+
+def _check_arguments(action: Action) -> None:
+    properties = action.input_schema.get("properties")
+    known = list(properties) if isinstance(properties, dict) else []
+    for argument, kind in action.annotations.arguments.items():
+        if argument not in known:
+            raise ActionError(f"{action.name!r} has no argument {argument!r}; it has {', '.join(known) or 'none'}.")
+        if kind not in get_args(ArgumentClass):
+            allowed = ", ".join(get_args(ArgumentClass))
+            raise ActionError(
+                f"The argument {argument!r} of {action.name!r} is a {kind!r}, which is none of {allowed}."
+            )

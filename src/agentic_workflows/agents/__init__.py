@@ -1,0 +1,1 @@
+"""Who makes the plan: a chat model, a script, a plan file."""

@@ -1,0 +1,94 @@
+"""An agent whose plans a chat model writes, under a schema that names no action but those of its catalogue."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+
+from agentic_workflows.agents.conversions import with_texts
+from agentic_workflows.agents.examples import FILE_EXAMPLES
+from agentic_workflows.agents.planning_prompt import Example, planning_messages
+from agentic_workflows.agents.planning_schema import flat, plan_schema, without_nulls
+from agentic_workflows.errors import ModelError
+from agentic_workflows.graph.catalogue import Catalogue
+from agentic_workflows.graph.values import JsonObject
+
+ModelSource: TypeAlias = BaseChatModel | Callable[[], BaseChatModel]
+
+_MAX_SHOWN = 300
+"""Characters of an unusable answer or of an error that are shown."""
+
+
+class ModelAgent:
+    """Plans with a chat model.
+
+    Args:
+        model: a chat model, or what makes one at the first plan.
+        catalogue: every action that a plan may use.
+        examples: goals and good plans over these actions; a small model needs about four.
+        include_default_examples: whether those for the built-in file actions come first, as far as they fit.
+
+    """
+
+    def __init__(
+        self,
+        model: ModelSource,
+        catalogue: Catalogue,
+        *,
+        examples: Sequence[Example] = (),
+        include_default_examples: bool = True,
+    ) -> None:
+        self._model = model
+        self._catalogue = dict(catalogue)
+        self._examples = (*(FILE_EXAMPLES if include_default_examples else ()), *examples)
+        self._schema = plan_schema(self._catalogue)
+
+    async def create_plan(self, goal: str, history: Sequence[Mapping[str, object]]) -> JsonObject:
+        """Return a plan for the goal that avoids what the history says went wrong.
+
+        Raises:
+            ModelError: the model fails, refuses, or answers with no plan.
+
+        """
+        messages = planning_messages(goal, history, self._catalogue, self._examples)
+        answer = await self._ask(messages)
+        steps = [self._step(step) for step in answer["steps"]]
+        return {"goal": goal, "steps": with_texts(steps, self._catalogue)}
+
+    async def _ask(self, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
+        try:
+            model = await self._loaded()
+            structured = model.with_structured_output(self._schema, method="json_schema", strict=True, include_raw=True)
+            answer = cast("Mapping[str, Any]", await structured.ainvoke(list(messages)))
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(f"The model gave no plan: {type(error).__name__}: {_short(str(error))}") from error
+        plan = answer["parsed"]
+        if not isinstance(plan, Mapping) or not isinstance(plan.get("steps"), list):
+            raise ModelError(f"The model {_instead(answer['raw'])}. Try another goal, or another model.")
+        return plan
+
+    async def _loaded(self) -> BaseChatModel:
+        if not isinstance(self._model, BaseChatModel):
+            self._model = await asyncio.to_thread(self._model)
+        return self._model
+
+    def _step(self, step: Any) -> Any:
+        action = self._catalogue.get(str(step.get("action"))) if isinstance(step, Mapping) else None
+        if action is None:
+            return step
+        return {**step, "inputs": without_nulls(step.get("inputs"), flat(action.input_schema))}
+
+
+def _instead(raw: BaseMessage) -> str:
+    if refusal := raw.additional_kwargs.get("refusal"):
+        return f"refuses to plan: {_short(str(refusal))}"
+    text = raw.text.strip()
+    return f"answered with no plan: {_short(text)!r}" if text else "gave an empty answer instead of a plan"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -1,0 +1,1 @@
+"""Where runs are kept: the database of checkpoints and of requests to running processes."""

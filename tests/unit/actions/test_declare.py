@@ -1,0 +1,217 @@
+import asyncio
+import threading
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.declare import action
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.values import JsonValue
+
+
+async def call(action: Action, **inputs: JsonValue) -> object:
+    step = WorkflowStep("step", action.name, inputs)
+    return await action.run(ActionCall(action=action.name, inputs=inputs, step=step, run_id="run"))
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Order(BaseModel):
+    item: str
+    count: int = 1
+
+
+async def test_signature_becomes_schemas() -> None:
+    @action
+    def send(to: str, body: Annotated[str, Field(description="What it says.")], *, copies: int = 1) -> list[str]:
+        """Send a letter
+        to somebody.
+
+        It takes a day.
+
+        Args:
+            to: who gets it,
+                by name
+            copies (int): how many
+
+        Raises:
+            Nothing: ever.
+        """
+        return [f"{to}: {body}"] * copies
+
+    assert send.name == "send"
+    assert send.description == "Send a letter to somebody."
+    assert send.input_schema == {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["to", "body"],
+        "properties": {
+            "to": {"type": "string", "description": "who gets it, by name"},
+            "body": {"type": "string", "description": "What it says."},
+            "copies": {"type": "integer", "default": 1, "description": "how many"},
+        },
+    }
+    assert send.output_schema == {"type": "array", "items": {"type": "string"}}
+    assert await call(send, to="Ada", body="hello", copies=2) == ["Ada: hello", "Ada: hello"]
+
+
+def test_what_is_not_said_is_taken_as_the_worst() -> None:
+    @action
+    def act() -> None: ...
+
+    assert act.annotations == Annotations()
+    assert act.resources is None
+    assert (act.annotations.read_only, act.annotations.destructive) == (False, True)
+    assert (act.annotations.idempotent, act.annotations.open_world, act.annotations.trusted) == (False, True, False)
+
+
+def test_what_is_said_is_kept() -> None:
+    @action(
+        name="mail.read",
+        description="Read mail.",
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        open_world=False,
+        arguments={"box": "target"},
+        trusted=True,
+        trusted_fields=("id",),
+        resources=lambda inputs: {f"box:{inputs['box']}"},
+    )
+    async def read(box: str) -> str:
+        return box
+
+    assert (read.name, read.description) == ("mail.read", "Read mail.")
+    assert read.annotations == Annotations(
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        open_world=False,
+        arguments={"box": "target"},
+        trusted=True,
+        trusted_fields=("id",),
+    )
+    assert read.resources is not None
+    assert read.resources({"box": "a"}) == {"box:a"}
+
+
+async def test_arguments_are_python_types_and_results_are_json() -> None:
+    @action
+    async def move(point: Point, order: Order, many: list[Point] | None = None) -> dict[str, Point | Order]:
+        assert isinstance(point, Point)
+        assert isinstance(order, Order)
+        assert many == [Point(3)]
+        return {"point": Point(point.y, point.x), "order": order}
+
+    result = await call(move, point={"x": 1, "y": 2}, order={"item": "tea"}, many=[{"x": 3}])
+    assert result == {"point": {"x": 2, "y": 1}, "order": {"item": "tea", "count": 1}}
+
+
+async def test_plain_function_runs_in_a_thread() -> None:
+    @action
+    def thread() -> int:
+        return threading.get_ident()
+
+    assert await call(thread) != threading.get_ident()
+
+
+async def test_blocking_function_does_not_block_the_loop() -> None:
+    gate = threading.Event()
+
+    @action
+    def wait() -> bool:
+        return gate.wait(5)
+
+    waiting = asyncio.ensure_future(call(wait))
+    await asyncio.sleep(0.01)
+    gate.set()
+    assert await waiting is True
+
+
+@pytest.mark.parametrize("name", ["copy", "json", "schema", "model_config", "validate", "self_", "p0"])
+async def test_any_parameter_name_works(name: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def echo({name}: str, p1: int = 1) -> str:\n    return {name}", scope)  # noqa: S102
+    echo = action(scope["echo"])
+    assert list(echo.input_schema["properties"]) == [name, "p1"]  # type: ignore[arg-type]
+    assert await call(echo, **{name: "said"}) == "said"
+
+
+async def test_undecorated_function_stays_reachable() -> None:
+    @action
+    def double(number: int) -> int:
+        return number * 2
+
+    assert double.run.__wrapped__(4) == 8  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def f(path) -> str: ...", r"parameter 'path' of f\(\) has no type. Annotate it, as in `path: str`."),
+        ("def f(path: str): ...", r"f\(\) does not say what it gives; annotate its result"),
+        ("def f(*paths: str) -> str: ...", r"f\(\) has the variadic positional parameter `\*paths: str`"),
+        ("def f(**more: str) -> str: ...", r"f\(\) has the variadic keyword parameter `\*\*more: str`"),
+        ("def f(path: str, /) -> str: ...", r"f\(\) has the positional-only parameter `path: str`"),
+        ("def f(lock: Lock) -> str: ...", r"f\(\): the type of the parameter 'lock' has no JSON form"),
+        ("def f(call: Callable[[], int]) -> str: ...", r"f\(\): the type of the parameter 'call' has no JSON form"),
+        ("def f() -> Lock: ...", r"f\(\): the type of its result has no JSON form"),
+        ("def f(path: 'Missing') -> str: ...", r"An annotation of f\(\) cannot be read: name 'Missing'"),
+    ],
+)
+def test_signature_that_says_too_little_is_refused(source: str, said: str) -> None:
+    scope: dict[str, Any] = {}
+    exec("from collections.abc import Callable\nclass Lock: ...\n" + source, scope)  # noqa: S102
+    with pytest.raises(ActionError, match=said):
+        action(scope["f"])
+
+
+async def test_wrong_inputs_are_refused_before_the_call() -> None:
+    called = []
+
+    @action
+    def act(count: int) -> None:
+        called.append(count)
+
+    with pytest.raises(ActionError, match="count: Input should be a valid integer"):
+        await call(act, count="many")
+    with pytest.raises(ActionError, match="more: Extra inputs are not permitted"):
+        await call(act, count=1, more=2)
+    assert called == []
+
+
+@pytest.mark.parametrize("result", ["text", None, 1.5, object(), float("nan")])
+async def test_result_that_breaks_its_annotation_is_an_error(result: object) -> None:
+    @action
+    def act() -> int:
+        return result  # type: ignore[return-value]
+
+    with pytest.raises(ActionError, match="The result of .*act"):
+        await call(act)
+
+
+async def test_result_that_is_not_json_is_an_error() -> None:
+    @action
+    def act() -> Any:
+        return {"at": float("inf"), "what": [object()]}
+
+    with pytest.raises(ActionError, match="The result of"):
+        await call(act)
+
+
+async def test_what_the_function_raises_passes() -> None:
+    @action
+    def act() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await call(act)

@@ -1,0 +1,158 @@
+from typing import Annotated, Any
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, Tool, ToolException, tool
+from pydantic import BaseModel
+
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.langchain_tools import from_tool
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.values import JsonValue
+
+
+async def call(action: Action, **inputs: JsonValue) -> object:
+    step = WorkflowStep("step", action.name, inputs)
+    return await action.run(ActionCall(action=action.name, inputs=inputs, step=step, run_id="run"))
+
+
+class Found(BaseModel):
+    title: str
+
+
+@tool
+def look_up(title: str, limit: int = 2) -> list[Found]:
+    """Look up a book."""
+    return [Found(title=title)] * limit
+
+
+HARMLESS = Annotations(read_only=True, destructive=False, idempotent=True, open_world=False)
+MCP_SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def mcp_tool(**fields: Any) -> StructuredTool:
+    async def weather(**inputs: str) -> Any:
+        return f"Rain in {inputs['city']}"
+
+    return StructuredTool(
+        **{"name": "weather", "description": "Tell the weather.", "args_schema": MCP_SCHEMA, "coroutine": weather}
+        | fields
+    )
+
+
+async def test_tool_is_an_action() -> None:
+    action = from_tool(look_up)
+    assert (action.name, action.description) == ("look_up", "Look up a book.")
+    assert action.input_schema["required"] == ["title"]
+    assert action.input_schema["additionalProperties"] is False
+    assert action.annotations == Annotations()
+    assert await call(action, title="Emma") == [{"title": "Emma"}, {"title": "Emma"}]
+
+
+async def test_schema_of_an_mcp_tool_is_kept() -> None:
+    action = from_tool(mcp_tool())
+    assert action.input_schema == MCP_SCHEMA | {"additionalProperties": False}
+    assert await call(action, city="Bern") == "Rain in Bern"
+
+
+async def test_tool_of_one_text_works() -> None:
+    action = from_tool(Tool(name="shout", func=str.upper, description="Shout."))
+    assert action.input_schema["required"] == ["tool_input"]
+    assert await call(action, tool_input="hey") == "HEY"
+
+
+async def test_injected_arguments_are_hidden_and_filled_in() -> None:
+    @tool
+    def note(text: str, call_id: Annotated[str, InjectedToolCallId]) -> str:
+        """Note a text."""
+        return f"{text} {bool(call_id)}"
+
+    action = from_tool(note)
+    assert list(action.input_schema["properties"]) == ["text"]  # type: ignore[arg-type]
+    assert await call(action, text="x") == "x True"
+
+
+@pytest.mark.parametrize(
+    ("content", "artifact", "result"),
+    [
+        ("text", None, "text"),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], None, "a\nb"),
+        ([{"type": "text", "text": "a"}], {"structured_content": {"n": 1}}, {"n": 1}),
+        ([{"type": "image", "url": "u"}], object(), [{"type": "image", "url": "u"}]),
+    ],
+)
+async def test_message_becomes_json(content: Any, artifact: object, result: object) -> None:
+    async def give(**_: str) -> Any:
+        return content, artifact
+
+    assert await call(from_tool(mcp_tool(coroutine=give, response_format="content_and_artifact")), city="") == result
+
+
+@pytest.mark.parametrize("handled", [True, "It failed.", False])
+async def test_error_of_a_tool_never_passes_for_a_result(handled: object) -> None:
+    async def fail(**_: str) -> str:
+        raise ToolException("no such city")
+
+    with pytest.raises(ActionError, match="weather failed: no such city"):
+        await call(from_tool(mcp_tool(coroutine=fail, handle_tool_error=handled)), city="")
+
+
+async def test_error_message_is_an_error() -> None:
+    async def fail(**_: str) -> ToolMessage:
+        return ToolMessage("no such city", tool_call_id="1", status="error")
+
+    with pytest.raises(ActionError, match="no such city"):
+        await call(from_tool(mcp_tool(coroutine=fail)), city="")
+
+
+async def test_result_that_is_not_json_is_an_error() -> None:
+    async def give(**_: str) -> object:
+        return object()
+
+    with pytest.raises(ActionError, match="The result of weather is a object, which is not JSON"):
+        await call(from_tool(mcp_tool(coroutine=give)), city="")
+
+
+def test_hint_of_a_server_cannot_loosen() -> None:
+    hints = {"readOnlyHint": True, "destructiveHint": False, "idempotentHint": True, "openWorldHint": False}
+    assert from_tool(mcp_tool(metadata=hints)).annotations == Annotations()
+
+
+@pytest.mark.parametrize(
+    ("hint", "tightened"),
+    [
+        ({"readOnlyHint": False}, {"read_only": False}),
+        ({"destructiveHint": True}, {"destructive": True}),
+        ({"idempotentHint": False}, {"idempotent": False}),
+        ({"openWorldHint": True}, {"open_world": True}),
+        ({"readOnlyHint": None, "title": "x"}, {}),
+    ],
+)
+def test_hint_of_a_server_tightens_what_the_operator_vouched_for(hint: Any, tightened: Any) -> None:
+    expected = Annotations(
+        **{"read_only": True, "destructive": False, "idempotent": True, "open_world": False} | tightened
+    )
+    assert from_tool(mcp_tool(metadata=hint), annotations=HARMLESS).annotations == expected
+
+
+def test_what_is_no_tool_is_refused() -> None:
+    with pytest.raises(ActionError, match="neither an action nor a LangChain tool"):
+        from_tool(len)  # type: ignore[arg-type]
+
+
+def test_tool_without_a_schema_is_refused() -> None:
+    class Broken(BaseTool):
+        name: str = "broken"
+        description: str = "Broken."
+
+        @property
+        def tool_call_schema(self) -> Any:
+            raise TypeError("no schema")
+
+        def _run(self) -> str:
+            return ""
+
+    with pytest.raises(ActionError, match="'broken' has no JSON Schema of its arguments: no schema"):
+        from_tool(Broken())
