@@ -1,6 +1,6 @@
 """Events: past-tense facts of a run. Every display is rendered from them."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -21,7 +21,7 @@ class Event:
 
     def to_json(self) -> JsonObject:
         """Return the event as plain JSON, its name under `event`."""
-        return {"event": type(self).__name__, **asdict(self), "at": self.at.isoformat()}
+        return {"event": type(self).__name__, **self.__dict__, "at": self.at.isoformat()}
 
     @classmethod
     def _from_fields(cls, data: JsonObject) -> Self:

@@ -1,7 +1,7 @@
 """What became of a step."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -49,8 +49,7 @@ class Outcome:
 
     def to_json(self) -> JsonObject:
         """Return the outcome as plain JSON."""
-        data: dict[str, Any] = asdict(self)
-        return {**data, "status": str(self.status), "items": [item.to_json() for item in self.items]}
+        return {**self.__dict__, "status": str(self.status), "items": [item.to_json() for item in self.items]}
 
 
 def from_json(data: Mapping[str, Any]) -> Outcome:

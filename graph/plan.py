@@ -109,8 +109,15 @@ class Plan:
 
     def dependencies(self, step: WorkflowStep) -> frozenset[str]:
         """Return the names of the steps that a step waits for, by reference or `after`."""
-        names = {self.producers[ref.name] for _, ref in step.references() if ref.name in self.producers}
-        return frozenset(names.union(name for name in step.after if name in self.by_name))
+        return self._dependencies[step.name]
+
+    @cached_property
+    def _dependencies(self) -> Mapping[str, frozenset[str]]:
+        found: dict[str, frozenset[str]] = {}
+        for step in self.steps:
+            names = {self.producers[ref.name] for _, ref in step.references() if ref.name in self.producers}
+            found[step.name] = frozenset(names.union(name for name in step.after if name in self.by_name))
+        return found
 
 
 def from_json(data: object, *, goal: str = "", source: str = "The plan", max_steps: int = MAX_STEPS) -> Plan:
@@ -132,9 +139,14 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
     findings = structural_findings(plain, max_steps=max_steps)
     if findings:
         raise PlanError(findings, source=source)
-    plan = cast("Mapping[str, JsonValue]", plain)
-    steps = cast("list[JsonObject]", plan["steps"])
-    return Plan(goal=str(plan.get("goal") or goal), steps=[step_from_json(step) for step in steps])
+    plan = restore(cast("JsonObject", plain))
+    return plan if plan.goal else Plan(goal=goal, steps=plan.steps)
+
+
+def restore(data: Mapping[str, JsonValue]) -> Plan:
+    """Return the plan that `Plan.to_json` wrote, without checking it again."""
+    steps = cast("list[JsonObject]", data["steps"])
+    return Plan(goal=str(data.get("goal") or ""), steps=[step_from_json(step) for step in steps])
 
 
 def step_from_json(data: Mapping[str, JsonValue]) -> WorkflowStep:

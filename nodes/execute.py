@@ -13,8 +13,7 @@ from agentic_workflows.actions.execution import ExecutionPoint, RunPass
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
-from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.plan import from_json as plan_from_json
+from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
 from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
@@ -33,7 +32,8 @@ def make_execute(point: ExecutionPoint, registry: Registry, control: Control, ch
     async def execute(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """Start whatever may start until nothing can, and return what became of it."""
         limits = limits_from_json(state["limits"], default=Limits())
-        run = _run_pass(state, limits, lambda event: runtime.stream_writer(event.to_json()))
+        plan = restore(state["plan"] or {})
+        run = _run_pass(state, plan, limits, lambda event: runtime.stream_writer(event.to_json()))
         thread, at_most = thread_of(config), config.get("configurable", {}).get(AT_MOST)
 
         def chosen() -> WorkflowStep | None:
@@ -41,7 +41,7 @@ def make_execute(point: ExecutionPoint, registry: Registry, control: Control, ch
             return choose(now) if choose else None
 
         flow = Dataflow(
-            plan_from_json(state["plan"], max_steps=limits.max_steps),
+            plan,
             {name: outcome_from_json(cast("JsonObject", one)) for name, one in state["outcomes"].items()},
             point=point,
             registry=registry,
@@ -61,10 +61,10 @@ def make_execute(point: ExecutionPoint, registry: Registry, control: Control, ch
     return execute
 
 
-def _run_pass(state: State, limits: Limits, emit: Callable[[Event], None]) -> RunPass:
+def _run_pass(state: State, plan: Plan, limits: Limits, emit: Callable[[Event], None]) -> RunPass:
     return RunPass(
         run_id=state["run_id"],
-        plan=plan_from_json(state["plan"], max_steps=limits.max_steps).digest,
+        plan=plan.digest,
         limits=limits,
         emit=emit,
         counts={name: int(cast("int", count)) for name, count in state["counts"].items()},

@@ -10,8 +10,7 @@ from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.outcome import OutcomeStatus
-from agentic_workflows.graph.plan import Plan
-from agentic_workflows.graph.plan import from_json as plan_from_json
+from agentic_workflows.graph.plan import Plan, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.nodes.collaborators import Node
@@ -39,13 +38,13 @@ def make_validate(examine: Examine, review_progress: ReviewProgress | None) -> N
 def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
     if state.get("plan") is None:
         return _refuse(state, [finding_from_json(cast("JsonObject", one)) for one in state["findings"]], runtime)
-    plan = plan_from_json(state["plan"], max_steps=_limits(state).max_steps)
+    plan = restore(state["plan"] or {})
     report = examine(plan, state)
     if report.findings:
         refused = [*state["refused"], plan.digest]
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
-    shown = report.to_json()
-    runtime.stream_writer(PlanAccepted(report=shown).to_json())
+    runtime.stream_writer(PlanAccepted(report=report.to_json()).to_json())
+    shown = {key: value for key, value in report.to_json().items() if key in {"order", "decisions"}}
     return {"status": WorkflowState.EXECUTING.value, "report": shown, "findings": []}
 
 
@@ -57,7 +56,7 @@ def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) ->
 
 
 async def _gate_out(state: State, review_progress: ReviewProgress | None) -> Update:
-    plan = plan_from_json(state["plan"], max_steps=_limits(state).max_steps)
+    plan = restore(state["plan"] or {})
     outcomes = cast("dict[str, JsonObject]", state["outcomes"])
     bad = {OutcomeStatus.FAILED, OutcomeStatus.DENIED}
     failed = [(name, outcome) for name, outcome in outcomes.items() if outcome["status"] in bad]

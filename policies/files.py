@@ -35,8 +35,7 @@ def load_policies(sources: Sequence[str | Path]) -> tuple[Policy, ...]:
     if not policies:
         raise PolicyError(f"No policy file is given. Name one, or a built-in one: {', '.join(BUILT_IN)}.")
     places: dict[str, str] = {}
-    for policy in policies:
-        rule = policy.rule
+    for rule in (policy.rule for policy in policies if policy.rule.id != policy.rule.place):
         if rule.id in places:
             raise PolicyError(f"{rule.place}: the @id {rule.id!r} is taken by {places[rule.id]}. Use another.")
         places[rule.id] = rule.place

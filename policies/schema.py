@@ -88,7 +88,7 @@ class Primitive:
                 return value
             case "Long", int() if not isinstance(value, bool) and value in _LONG:
                 return value
-        raise _misfit(where, value, self.name)
+        raise _misfit(where, self.name)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class SetOf:
     def cedar_value(self, value: JsonValue, where: str) -> JsonValue:
         """Return the elements."""
         if not isinstance(value, list | tuple):
-            raise _misfit(where, value, "Set")
+            raise _misfit(where, "Set")
         return [self.element.cedar_value(item, f"{where}[{at}]") for at, item in enumerate(value)]
 
 
@@ -162,7 +162,7 @@ class Record:
     def cedar_value(self, value: JsonValue, where: str) -> JsonValue:
         """Return the object without what is null where it may be."""
         if not isinstance(value, Mapping):
-            raise _misfit(where, value, "Record")
+            raise _misfit(where, "Record")
         for name in value:
             if name not in self.attributes:
                 raise PolicyError(f"{where}.{name} is not in the action's input schema, so no policy can read it.")
@@ -230,7 +230,7 @@ def cedar_inputs(spec: ActionSpec, inputs: Mapping[str, JsonValue]) -> JsonObjec
 
 def inputs_shape(spec: ActionSpec) -> Inputs:
     """Return how the inputs of an action look in Cedar."""
-    shape, _ = _Reader(spec.input_schema).read({"type": "object"} | spec.input_schema)
+    shape, _ = _Reader(spec.input_schema).read({"type": "object", **spec.input_schema})
     if spec.undeclared or not isinstance(shape, Record):
         return Free()
     classes = spec.annotations.arguments
@@ -342,5 +342,6 @@ def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _misfit(where: str, value: JsonValue, wanted: str) -> PolicyError:
-    return PolicyError(f"{where} is {str(value)[:80]!r}, and policies know it as a {wanted}.")
+def _misfit(where: str, wanted: str) -> PolicyError:
+    # The value is not shown: it may be a secret.
+    return PolicyError(f"{where} is not the {wanted} that policies know it as.")

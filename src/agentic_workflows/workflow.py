@@ -21,7 +21,7 @@ from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.outcome import outputs_of
-from agentic_workflows.graph.plan import Plan, WorkflowStep
+from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
 from agentic_workflows.graph.review import Answer, listed, read_answers
 from agentic_workflows.graph.review import to_json as answer_to_json
@@ -182,7 +182,7 @@ class AgenticWorkflow:
         if self.current_plan is None:
             return None
         ended = self._values.get("outcomes", {})
-        return next((step for step in plan_from_json(self.current_plan).steps if step.name not in ended), None)
+        return next((step for step in restore(self.current_plan).steps if step.name not in ended), None)
 
     async def plan(self, goal: str | None = None) -> JsonObject | None:
         """Advance a run by one plan and its checks; a goal begins a new run. Returns the plan, if it was accepted."""
@@ -409,7 +409,7 @@ class AgenticWorkflow:
 
 def as_result(thread_id: str, values: State) -> dict[str, Any]:
     """Return the state of a run as the dict that `run` gives."""
-    plan = None if values.get("plan") is None else plan_from_json(values["plan"], max_steps=10**9)
+    plan = restore(values["plan"] or {"steps": []}) if values.get("plan") else None
     outcomes = {name: outcome_from_json(cast("JsonObject", one)) for name, one in values.get("outcomes", {}).items()}
     outputs: JsonObject = {}
     for step in plan.steps if plan else ():

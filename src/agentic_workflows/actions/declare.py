@@ -138,8 +138,8 @@ class _Signature:
         except PydanticSerializationError as error:
             raise ActionError(f"{where} is not what it is annotated with: {error}") from None
         # Pydantic lets None through as anything.
-        for error in compiled(canonical(self.output_schema)).iter_errors(value):
-            raise ActionError(f"{where} is not what it is annotated with: {error.message[:300]}.")
+        for broken in compiled(canonical(self.output_schema)).iter_errors(value):
+            raise ActionError(f"{where} is not what it is annotated with: {broken.message[:300]}.")
         return value
 
 

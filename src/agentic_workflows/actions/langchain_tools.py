@@ -44,14 +44,14 @@ def _input_schema(tool: "BaseTool") -> JsonObject:
         return {"type": "object", "additionalProperties": False, "properties": tool.args, "required": [*tool.args]}
     try:
         declared: Any = tool.tool_call_schema
-        if not isinstance(declared, Mapping):
+        if not isinstance(declared, Mapping):  # a model of pydantic, or of its first version
             declared = declared.model_json_schema() if hasattr(declared, "model_json_schema") else declared.schema()
-        schema = as_json(declared, where=f"The input schema of {tool.name}")
+        schema: Any = as_json(declared, where=f"The input schema of {tool.name}")
     except ActionError:
         raise
     except Exception as error:
         raise ActionError(f"The tool {tool.name!r} has no JSON Schema of its arguments: {error}") from error
-    kept = {key: value for key, value in dict(schema).items() if key not in ("title", "description")}  # type: ignore[arg-type]
+    kept = {key: value for key, value in schema.items() if key not in ("title", "description")}
     # Arguments that nobody declared are arguments that no policy reads.
     return {"type": "object", "additionalProperties": False, **kept}
 
@@ -114,14 +114,15 @@ def _result(value: object, where: str) -> JsonValue:
         artifact = value.artifact
         if isinstance(artifact, Mapping) and artifact.get("structured_content") is not None:
             return _result(artifact["structured_content"], where)
-        value = value.content
-    if isinstance(value, list) and value and all(_is_text(block) for block in value):
-        return "\n".join(block["text"] for block in value)
+        value = _without_blocks(value.content)
     try:
         return as_json(to_jsonable_python(value), where=where)
     except PydanticSerializationError as error:
         raise ActionError(f"{where} is a {type(value).__name__}, which is not JSON: {error}") from None
 
 
-def _is_text(block: object) -> bool:
-    return isinstance(block, Mapping) and block.get("type") == "text" and isinstance(block.get("text"), str)
+def _without_blocks(content: Any) -> object:
+    """Return the text of a content that is nothing but blocks of text; any other content as it is."""
+    if isinstance(content, str) or not all(isinstance(one, dict) and one.get("type") == "text" for one in content):
+        return content
+    return "\n".join(str(one.get("text", "")) for one in content)

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ _EXAMPLE = (
 )
 
 ModelFactory: TypeAlias = "Callable[[], BaseChatModel]"
+_QUOTES = "\"'`“” \n"
+
 Labels: TypeAlias = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=200)]], Field(min_length=2, max_length=50)
 ]
@@ -49,10 +51,7 @@ def text_actions(model: ModelFactory, *, max_characters: int = MAX_CHARACTERS) -
     ]
 
 
-Asking = TypeVar("Asking", bound=Callable[..., Awaitable[str]])
-
-
-def _declare(function: Asking, parameter: str) -> Action:
+def _declare(function: Callable[..., Awaitable[str]], parameter: str) -> Action:
     return action(
         read_only=True,
         open_world=False,
@@ -152,17 +151,19 @@ def _label_schema(labels: Sequence[str]) -> dict[str, object]:
 
 def _find(answer: str, text: str) -> str | None:
     """Return the place in the text that the answer copies, give or take case, spaces, quotes and a full stop."""
-    bare = answer.strip("\"'`“” \n")
-    for candidate in (answer, bare, bare.rstrip(".")):
-        pattern = r"\s+".join(map(re.escape, candidate.split()))
-        if pattern and (found := re.search(pattern, text, re.IGNORECASE)):
+    for candidate in (answer, answer.strip(_QUOTES), answer.strip(f"{_QUOTES}.")):
+        # A whole number or word, not a part of one: 13 is not in 130.
+        before = "(?<![A-Za-z0-9])" if candidate[:1].isalnum() else ""
+        after = "(?![A-Za-z0-9])" if candidate[-1:].isalnum() else ""
+        words = r"\s+".join(map(re.escape, candidate.split()))
+        if words and (found := re.search(f"{before}{words}{after}", text, re.IGNORECASE)):
             return found[0]
     return None
 
 
 def _match(answer: str, labels: Sequence[str]) -> str | None:
     """Return the label that the answer is, or else the only one that it names."""
-    said = answer.strip("\"'`“”. \n").casefold()
+    said = answer.strip(f"{_QUOTES}.").casefold()
     for label in labels:
         if label.casefold() == said:
             return label

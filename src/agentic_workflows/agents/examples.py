@@ -1,95 +1,71 @@
-"""Goals and good plans over the built-in file and text actions."""
+"""Goals and good plans over the built-in file and text actions; each shows what a small model gets wrong without."""
+
+from collections.abc import Mapping
 
 from agentic_workflows.agents.planning_prompt import Example
+from agentic_workflows.graph.values import JsonValue
+
+
+def _step(
+    name: str, action: str, inputs: Mapping[str, JsonValue], output: str | None = None, *, foreach: str | None = None
+) -> Mapping[str, JsonValue]:
+    step: dict[str, JsonValue] = {"name": name, "action": action, "inputs": dict(inputs)}
+    step["outputs"] = [] if output is None else [output]
+    return step if foreach is None else {**step, "foreach": foreach}
+
 
 FILE_EXAMPLES = (
     Example(
-        goal="Which files in archive mention Lisbon? Write the list to found.txt, replacing it if it is there.",
+        goal="Which files mention Lisbon? Write the list to found.txt, replacing it if it is there.",
         steps=[
-            {
-                "name": "search",
-                "action": "search_files",
-                "inputs": {"text": "Lisbon", "folder": "archive"},
-                "outputs": ["matches"],
-            },
-            {
-                "name": "save",
-                "action": "write_file",
-                "inputs": {"path": "found.txt", "text": "${matches}", "overwrite": True},
-                "outputs": ["saved"],
-            },
-        ],
-    ),
-    Example(
-        goal="How many words does report.txt have? Add the number to log.txt.",
-        steps=[
-            {"name": "read", "action": "read_file", "inputs": {"path": "report.txt"}, "outputs": ["report"]},
-            {"name": "count", "action": "word_count", "inputs": {"text": "${report}"}, "outputs": ["words"]},
-            {
-                "name": "add",
-                "action": "append_file",
-                "inputs": {"path": "log.txt", "text": "report.txt has ${words} words.\n"},
-                "outputs": ["added"],
-            },
+            _step("search", "search_files", {"text": "Lisbon"}, "matches"),
+            _step("save", "write_file", {"path": "found.txt", "text": "${matches}", "overwrite": True}, "saved"),
         ],
     ),
     Example(
         goal="Summarize every text file in letters and save the summaries to short/letters.md.",
         steps=[
-            {
-                "name": "list",
-                "action": "list_files",
-                "inputs": {"folder": "letters", "pattern": "*.txt"},
-                "outputs": ["paths"],
-            },
-            {
-                "name": "read",
-                "foreach": "${paths}",
-                "action": "read_file",
-                "inputs": {"path": "${item}"},
-                "outputs": ["letters"],
-            },
-            {
-                "name": "summarize",
-                "foreach": "${letters}",
-                "action": "summarize",
-                "inputs": {"text": "${item}"},
-                "outputs": ["summaries"],
-            },
-            {
-                "name": "save",
-                "action": "write_file",
-                "inputs": {"path": "short/letters.md", "text": "${summaries}"},
-                "outputs": ["saved"],
-            },
+            _step("list", "list_files", {"folder": "letters", "pattern": "*.txt"}, "paths"),
+            _step("read", "read_file", {"path": "${item}"}, "letters", foreach="${paths}"),
+            _step("summarize", "summarize", {"text": "${item}"}, "summaries", foreach="${letters}"),
+            _step("save", "write_file", {"path": "short/letters.md", "text": "${summaries}"}, "saved"),
         ],
     ),
     Example(
-        goal="Find the invoice number in invoices/may.txt and write a friendly reminder with it to reminder.txt.",
+        goal="Add up the prices in sales/may.csv and save the sum to sum.txt.",
         steps=[
-            {"name": "read", "action": "read_file", "inputs": {"path": "invoices/may.txt"}, "outputs": ["invoice"]},
-            {
-                "name": "find",
-                "action": "extract",
-                "inputs": {"text": "${invoice}", "what": "the invoice number"},
-                "outputs": ["number"],
-            },
-            {
-                "name": "write",
-                "action": "write_text",
-                "inputs": {"instruction": "Write a friendly payment reminder for this invoice.", "text": "${number}"},
-                "outputs": ["reminder"],
-            },
-            {
-                "name": "save",
-                "action": "write_file",
-                "inputs": {"path": "reminder.txt", "text": "${reminder}"},
-                "outputs": ["saved"],
-            },
+            _step("sum", "sum_column", {"path": "sales/may.csv", "column": "price"}, "sum"),
+            _step("save", "write_file", {"path": "sum.txt", "text": "${sum}"}, "saved"),
         ],
     ),
     Example(
-        goal="Delete old.log.",
-        steps=[{"name": "delete", "action": "delete_file", "inputs": {"path": "old.log"}, "outputs": []}],
+        goal="Write a birthday greeting for Tom to greeting.txt.",
+        steps=[
+            _step("write", "write_text", {"instruction": "Write a birthday greeting for Tom."}, "greeting"),
+            _step("save", "write_file", {"path": "greeting.txt", "text": "${greeting}"}, "saved"),
+        ],
+    ),
+    Example(
+        goal="Find the invoice number in invoices/june.md and append it to numbers.txt.",
+        steps=[
+            _step("read", "read_file", {"path": "invoices/june.md"}, "invoice"),
+            _step("find", "extract", {"text": "${invoice}", "what": "the invoice number"}, "number"),
+            _step("append", "append_file", {"path": "numbers.txt", "text": "${number}\n"}, "appended"),
+        ],
+    ),
+    Example(
+        goal="Turn offers.csv into a friendly letter in letter.md.",
+        steps=[
+            _step("read", "read_csv", {"path": "offers.csv"}, "offers"),
+            _step("write", "write_text", {"instruction": "Write a friendly letter.", "text": "${offers}"}, "letter"),
+            _step("save", "write_file", {"path": "letter.md", "text": "${letter}"}, "saved"),
+        ],
+    ),
+    Example(
+        goal="How many words does report.txt have?",
+        steps=[
+            _step("read", "read_file", {"path": "report.txt"}, "report"),
+            _step("count", "word_count", {"text": "${report}"}, "words"),
+        ],
     ),
 )

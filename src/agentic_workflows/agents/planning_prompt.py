@@ -23,6 +23,8 @@ A step's outputs names its result; a later step uses it as "${{name}}". An optio
 A step with foreach is done for each element of a list; "${{item}}" is the element, and its output is a list.
 Copy file names and values from the goal. Use as few steps as possible."""
 
+_ORDER = ("name", "foreach", "action", "inputs", "outputs")
+"""In which a model writes the fields of a step."""
 _MAX_TEXT = 500
 """Characters of one finding, error or piece of feedback."""
 
@@ -83,9 +85,8 @@ def _answer(example: Example, catalogue: Catalogue) -> str:
     for step in example.steps:
         inputs = cast("JsonObject", step.get("inputs") or {})
         given = {name: inputs.get(name) for name in _properties(catalogue[str(step["action"])])}
-        order = ("name", "foreach", "action", "inputs", "outputs")
         whole = {**step, "inputs": given, "outputs": step.get("outputs") or []}
-        steps.append({key: whole[key] for key in order if key in whole})
+        steps.append({key: whole[key] for key in _ORDER if key in whole})
     return json.dumps({"steps": steps}, ensure_ascii=False)
 
 

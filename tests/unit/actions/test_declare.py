@@ -32,9 +32,10 @@ class Order(BaseModel):
 
 async def test_signature_becomes_schemas() -> None:
     @action
-    def send(to: str, body: Annotated[str, Field(description="What it says.")], *, copies: int = 1) -> list[str]:
-        """Send a letter
-        to somebody.
+    def send(  # noqa: D417 - the body is described where it is typed
+        to: str, body: Annotated[str, Field(description="What it says.")], *, copies: int = 1
+    ) -> list[str]:
+        """Send a letter to somebody.
 
         It takes a day.
 
@@ -155,7 +156,7 @@ async def test_undecorated_function_stays_reachable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    "source, said",
     [
         ("def f(path) -> str: ...", r"parameter 'path' of f\(\) has no type. Annotate it, as in `path: str`."),
         ("def f(path: str): ...", r"f\(\) does not say what it gives; annotate its result"),
@@ -195,7 +196,7 @@ async def test_result_that_breaks_its_annotation_is_an_error(result: object) -> 
     def act() -> int:
         return result  # type: ignore[return-value]
 
-    with pytest.raises(ActionError, match="The result of .*act"):
+    with pytest.raises(ActionError, match=r"The result of .*act"):
         await call(act)
 
 

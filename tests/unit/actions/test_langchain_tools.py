@@ -75,12 +75,13 @@ async def test_injected_arguments_are_hidden_and_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "artifact", "result"),
+    "content, artifact, result",
     [
         ("text", None, "text"),
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], None, "a\nb"),
         ([{"type": "text", "text": "a"}], {"structured_content": {"n": 1}}, {"n": 1}),
         ([{"type": "image", "url": "u"}], object(), [{"type": "image", "url": "u"}]),
+        ([], None, ""),
     ],
 )
 async def test_message_becomes_json(content: Any, artifact: object, result: object) -> None:
@@ -107,6 +108,15 @@ async def test_error_message_is_an_error() -> None:
         await call(from_tool(mcp_tool(coroutine=fail)), city="")
 
 
+async def test_result_that_is_json_stays_json() -> None:
+    @tool(args_schema={"type": "object", "properties": {"a": {"type": "array"}}})
+    def first(a: list[int]) -> dict[str, int]:
+        """Give the first."""
+        return {"first": a[0]}
+
+    assert await call(from_tool(first), a=[1, 2]) == {"first": 1}
+
+
 async def test_result_that_is_not_json_is_an_error() -> None:
     async def give(**_: str) -> object:
         return object()
@@ -121,7 +131,7 @@ def test_hint_of_a_server_cannot_loosen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hint", "tightened"),
+    "hint, tightened",
     [
         ({"readOnlyHint": False}, {"read_only": False}),
         ({"destructiveHint": True}, {"destructive": True}),

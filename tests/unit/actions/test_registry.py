@@ -46,7 +46,7 @@ def test_name_that_cannot_be_one_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "said"),
+    "schema, said",
     [
         ([], "is a list, not a JSON Schema object"),
         ({}, 'not of "type": "object"'),
@@ -69,7 +69,7 @@ def test_output_schema_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    "arguments, said",
     [({"hots": "target"}, "'ping' has no argument 'hots'; it has host"), ({"host": "taret"}, "none of target, value")],
 )
 def test_annotation_of_no_argument_is_refused(arguments: Any, said: str) -> None:

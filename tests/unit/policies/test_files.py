@@ -29,11 +29,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_each_policy_knows_its_id_reason_and_line(file: Path) -> None:
-    text = f'// a "comment;\n\n@id("one")\n@reason("Why; \\"so\\".")\n{PERMIT} // ;\n  {PERMIT}{PERMIT}\n@id("")\n{PERMIT}\n// end'
+    one = f'@id("one")\n@reason("Why; \\"so\\".")\n{PERMIT}'
+    text = f'// a "comment;\n\n{one} // ;\n  {PERMIT}{PERMIT}\n@id("")\n{PERMIT}\n// end'
     assert rules_of(file, text) == [
         Rule(id="one", reason='Why; "so".', place=f"{file}:3"),
         Rule(id=f"{file}:6", place=f"{file}:6"),
-        Rule(id=f"{file}:6:2", place=f"{file}:6"),
+        Rule(id=f"{file}:6", place=f"{file}:6"),
         Rule(id=f"{file}:7", place=f"{file}:7"),
     ]
 
