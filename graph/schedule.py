@@ -11,6 +11,7 @@ cannot come back, so all looking together is at most one pass over earlier steps
 import heapq
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from agentic_workflows.graph.plan import Plan
@@ -24,7 +25,7 @@ class Footprint:
 
     has_effect: bool
     resources: frozenset[str] | None = None
-    """None is everything."""
+    """None is everything. Names are paths: `files/notes` takes in `files/notes/a.md`."""
 
     def conflicts_with(self, other: "Footprint") -> bool:
         """Tell whether somebody could observe the two calls in the other order."""
@@ -32,7 +33,13 @@ class Footprint:
             return False
         if self.resources is None or other.resources is None:
             return self.resources != frozenset() and other.resources != frozenset()
-        return not self.resources.isdisjoint(other.resources)
+        return not (self.resources.isdisjoint(other._and_above) and other.resources.isdisjoint(self._and_above))
+
+    @cached_property
+    def _and_above(self) -> frozenset[str]:
+        """Return the resources, and all that take one of them in."""
+        names = {name: name.split("/") for name in self.resources or ()}
+        return frozenset("/".join(parts[:depth]) for parts in names.values() for depth in range(1, len(parts) + 1))
 
 
 def stable_order(plan: Plan) -> list[str]:

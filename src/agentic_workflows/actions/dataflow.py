@@ -209,7 +209,10 @@ class Dataflow:
         if step.foreach is None:
             return await self._point.execute(calls[0], self._action(name), self._run)
         before = self._before.get(name)
-        return await self._each(calls, self._action(name), before.items if before else ())
+        with self._run.span(step, {"foreach": step.foreach}, None) as record:
+            outcome = await self._each(calls, self._action(name), before.items if before else ())
+            record(outcome)
+        return outcome
 
     async def _each(self, calls: Sequence[ActionCall], action: Action, before: Sequence[Outcome]) -> Outcome:
         """Run the items of a `foreach` under the same order as steps, whatever becomes of one of them."""

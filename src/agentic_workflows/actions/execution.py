@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.tracing import Span, current_span
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.checks import compiled, input_findings
 from agentic_workflows.graph.events import AttemptFailed, Event, StepStarted
@@ -39,6 +40,8 @@ class RunPass:
     """Calls started, by action, over the whole run."""
     answers: dict[str, Answer] = field(default_factory=dict)
     """By review id; removed when used."""
+    span: Span = field(default_factory=current_span)
+    """Opens the span of a call, where somebody traces."""
     slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,14 +72,18 @@ class ExecutionPoint:
         """Execute one call and return what became of it; raises nothing but cancellation."""
         started, clock = datetime.now(UTC).isoformat(), perf_counter()
         async with run.slots:
-            outcome = await self._decide(call, action, run)
+            asked = self._review_id(call, run)
+            answer = run.answers.get(asked)
+            if isinstance(answer, Edit):
+                call = replace(call, inputs=answer.inputs, step=replace(call.step, inputs=answer.inputs))
+            with run.span(call.step, call.inputs, call.item) as record:
+                outcome = await self._decide(call, action, run, asked, answer)
+                record(outcome)
         return replace(outcome, started=started, seconds=perf_counter() - clock)
 
-    async def _decide(self, call: ActionCall, action: Action, run: RunPass) -> Outcome:
-        asked = self._review_id(call, run)
-        answer = run.answers.get(asked)
-        if isinstance(answer, Edit):
-            call = replace(call, inputs=answer.inputs, step=replace(call.step, inputs=answer.inputs))
+    async def _decide(
+        self, call: ActionCall, action: Action, run: RunPass, asked: str, answer: Answer | None
+    ) -> Outcome:
         if isinstance(answer, Respond):
             del run.answers[asked]
             return self._checked(call, action, answer.message, attempts=0)

@@ -1,18 +1,13 @@
 """The built-in file actions; each stays inside one workspace.
 
-**Resources.** Two calls may be reordered only if neither can observe the other, and resource names are compared for
-equality. A call on a path can observe one on any path at, above or below it: a listing sees every file below its
-folder, and `a` cannot become a file once `a/b` is one. No finite set of plain names meets the sets of all paths below
-it while those stay disjoint, so a path stands for a fixed number of slots, and whatever is below it takes one of them
-by its hash: `touched(p)` is every slot of p, and one slot of each folder above. Paths in a line always share a name.
-Two others share one now and then, when they fall into the same slot; then plan order is kept, which is never wrong.
+Two calls may be reordered only if neither can observe the other. A call on a path can observe one on the same path,
+above it or below it: a listing sees every file below its folder, and `a` cannot become a file once `a/b` is one.
 """
 
 import csv
 import io
 import re
 import unicodedata
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,7 +23,6 @@ from agentic_workflows.graph.values import JsonValue
 MAX_MATCHES = 1_000
 MAX_LINE = 500
 """Characters of a line that a search shows."""
-SLOTS = 64
 
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,10})?")
 
@@ -68,15 +62,11 @@ def file_actions(workspace: Workspace) -> list[Action]:
     ]
 
 
-def touched(path: str) -> frozenset[str]:
-    """Return the names that a call on a path shares with every call at, above or below it; never raises."""
+def touched(path: str) -> str:
+    """Return the resource that a path names; never raises."""
     # Some file systems take names for equal that differ in case or in Unicode form.
     whole = unicodedata.normalize("NFKC", path).casefold()
-    parts = [part for part in whole.split("/") if part not in ("", ".")]
-    own = "/".join(parts)
-    slot = zlib.crc32(own.encode("utf-8", "surrogatepass")) % SLOTS
-    above = ("/".join(parts[:depth]) for depth in range(len(parts)))
-    return frozenset(f"path:{own}#{at}" for at in range(SLOTS)) | {f"path:{folder}#{slot}" for folder in above}
+    return "/".join(["files", *(part for part in whole.split("/") if part not in ("", "."))])
 
 
 def word_count(text: str) -> int:
@@ -175,6 +165,6 @@ def _touching(*names: str) -> Resources:
     """Return the resources of a call whose arguments of these names are paths; a folder left out is the workspace."""
 
     def resources(inputs: Mapping[str, JsonValue]) -> Collection[str]:
-        return frozenset().union(*(touched(str(inputs.get(name, "."))) for name in names))
+        return {touched(str(inputs.get(name, "."))) for name in names}
 
     return resources

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentic_workflows.actions import workspace as module
@@ -278,6 +278,7 @@ def test_file_that_is_swapped_for_a_fifo_does_not_hang_a_read(
         workspace.read("link.txt")
 
 
+@settings(deadline=None)
 @given(path=st.text() | st.text(alphabet="./a\0~\\ é", max_size=12), text=st.text(max_size=10))
 def test_no_text_is_a_path_that_leads_outside(path: str, text: str) -> None:
     with TemporaryDirectory() as folder:
