@@ -8,7 +8,7 @@ from agentic_workflows.graph.values import JsonObject, JsonValue
 
 ArgumentClass: TypeAlias = Literal["target", "value", "secret", "param", "content"]
 Resources: TypeAlias = Callable[[Mapping[str, JsonValue]], Collection[str]]
-"""From resolved inputs, the names of everything that the call reads or changes: `files/notes` takes in `files/notes/a`."""
+"""From resolved inputs, the names of all that the call reads or changes; `files/notes` takes in `files/notes/a`."""
 
 DANGEROUS = ("delete_all", "admin_action", "financial_transaction")
 """The three actions that no run ever executes; always part of the policy schema."""

@@ -33,11 +33,11 @@ class Footprint:
             return False
         if self.resources is None or other.resources is None:
             return self.resources != frozenset() and other.resources != frozenset()
-        return not (self.resources.isdisjoint(other._and_above) and other.resources.isdisjoint(self._and_above))
+        return not (self.resources.isdisjoint(other.with_above) and other.resources.isdisjoint(self.with_above))
 
     @cached_property
-    def _and_above(self) -> frozenset[str]:
-        """Return the resources, and all that take one of them in."""
+    def with_above(self) -> frozenset[str]:
+        """The resources, and all that take one of them in."""
         names = {name: name.split("/") for name in self.resources or ()}
         return frozenset("/".join(parts[:depth]) for parts in names.values() for depth in range(1, len(parts) + 1))
 

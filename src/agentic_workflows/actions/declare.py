@@ -5,7 +5,10 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, TypeAlias, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -158,9 +161,36 @@ def _runner(function: Function, signature: _Signature) -> Callable[[ActionCall],
         arguments = signature.arguments(call.inputs)
         if inspect.iscoroutinefunction(function):
             return signature.dumped(await function(**arguments))
-        return signature.dumped(await asyncio.to_thread(function, **arguments))
+        return signature.dumped(await _in_thread(function, arguments))
 
     return functools.update_wrapper(run, function)
+
+
+async def _in_thread(function: Function, arguments: Mapping[str, Any]) -> Any:
+    """Call a plain function without blocking the loop, in a thread that keeps no process alive when it hangs."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+    context = copy_context()
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        if done.done():  # cut by a time limit: nobody waits any more
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        result, failed = None, None
+        try:
+            result = context.run(function, **arguments)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
+            failed = ActionError("It raised StopIteration.") if isinstance(error, StopIteration) else error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(deliver, result, failed)
+
+    Thread(target=work, name=function.__qualname__, daemon=True).start()
+    return await done
 
 
 def _hints(function: Function, name: str) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 import asyncio
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -216,3 +219,25 @@ async def test_what_the_function_raises_passes() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await call(act)
+
+
+HANGING = """
+import asyncio, time
+from agentic_workflows import AgenticWorkflow, ScriptedAgent, action
+
+@action(read_only=True)
+def hang() -> str:
+    time.sleep(60)
+    return "never"
+
+plan = {"steps": [{"name": "wait", "action": "hang", "timeout": 0.2}]}
+result = asyncio.run(AgenticWorkflow(ScriptedAgent([plan]), actions=[hang]).run("wait"))
+print(result["state"], result["reason"])
+"""
+
+
+def test_hanging_plain_function_is_cut_and_does_not_keep_the_process_alive() -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout == "FAILED Step wait failed: hang did not finish within 0.2 s.\n"
+    assert time.monotonic() - began < 30
