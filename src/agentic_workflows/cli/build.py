@@ -1,0 +1,141 @@
+"""From options to an `AgenticWorkflow`, and from what a run keeps of them to another one."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from agentic_workflows.actions.registry import builtin_actions, registry
+from agentic_workflows.actions.workspace import Workspace
+from agentic_workflows.agents.model_agent import ModelAgent
+from agentic_workflows.agents.scripted_agent import ScriptedAgent
+from agentic_workflows.cli.options import Flags, absolute
+from agentic_workflows.errors import ActionError, RunError
+from agentic_workflows.graph.state import Limits
+from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.journal.database import DEFAULT_DATABASE, MEMORY
+from agentic_workflows.policies.files import BUILT_IN, DEFAULT
+from agentic_workflows.workflow import AgenticWorkflow
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from agentic_workflows.actions.action import Registry
+
+KEPT: Final = "agentic_setup"
+"""Key of a run's metadata; the value is JSON text, because checkpoints keep no nested metadata."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a run is made of, so that another process can continue it without being told again."""
+
+    workspace: str
+    policies: tuple[str, ...] = (DEFAULT,)
+    model: str | None = None
+    actions: tuple[str, ...] = ()
+
+    def to_metadata(self) -> JsonObject:
+        """Return it as metadata of a run."""
+        return {KEPT: json.dumps(asdict(self))}
+
+
+def setup_from(flags: Flags, kept: JsonObject | None = None) -> Setup:
+    """Return the setup that flags say, and where they are silent what a run has kept."""
+    saved: dict[str, Any] = json.loads(str((kept or {}).get(KEPT, "{}")))
+    here = absolute(flags.workspace or Path())
+    named = tuple(one if one in BUILT_IN else str(absolute(Path(one))) for one in flags.policies)
+    return Setup(
+        workspace=str(here) if flags.workspace else saved.get("workspace") or str(here),
+        policies=named or tuple(saved.get("policies") or (DEFAULT,)),
+        model=flags.model or saved.get("model"),
+        actions=flags.actions or tuple(saved.get("actions") or ()),
+    )
+
+
+def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None = None) -> AgenticWorkflow:
+    """Return the workflow of a setup.
+
+    Raises:
+        WorkspaceError: the workspace is not there.
+        ActionError: own actions cannot be imported.
+        PolicyError: a policy does not load.
+        DatabaseError: the database cannot be used.
+
+    """
+    Workspace(Path(setup.workspace)).check()
+    model = model_factory(setup.model)
+    actions = build_actions(setup, model)
+    chosen = limits or Limits()
+    return AgenticWorkflow(
+        ModelAgent(model, actions),
+        chosen.max_iterations,
+        actions=actions.values(),
+        policies=setup.policies,
+        database=database,
+        limits=chosen,
+        metadata=setup.to_metadata(),
+    )
+
+
+def build_reader(database: str | Path) -> AgenticWorkflow:
+    """Return a workflow that can look at runs and stop them, and run none.
+
+    Raises:
+        RunError: there is no such database yet, so there is no run in it.
+
+    """
+    if database != MEMORY and "://" not in str(database) and not Path(database).exists():
+        raise RunError(f"There is no run: the database {database} does not exist. Give another --database.")
+    return AgenticWorkflow(ScriptedAgent([]), actions=[], database=database)
+
+
+def build_actions(setup: Setup, model: "Callable[[], BaseChatModel]") -> "Registry":
+    """Return the built-in actions and the user's own.
+
+    Raises:
+        ActionError: own actions cannot be imported, or are declared wrongly.
+
+    """
+    builtin = builtin_actions(Path(setup.workspace), model)
+    return registry([*builtin.values(), *(one for name in setup.actions for one in _imported(name))])
+
+
+def model_factory(name: str | None) -> "Callable[[], BaseChatModel]":
+    """Return what makes the model when it is first asked, and keeps it."""
+
+    @lru_cache(maxsize=1)
+    def make() -> "BaseChatModel":
+        from agentic_workflows.agents.chat_model import chat_model  # noqa: PLC0415 - a plan file needs none
+
+        return chat_model(name)
+
+    return make
+
+
+def database_of(named: str | None) -> str | Path:
+    """Return the database that an option names."""
+    return DEFAULT_DATABASE if named is None else named
+
+
+def _imported(name: str) -> Iterable[Any]:
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise ActionError(f"--actions {name!r} is not MODULE:NAME, such as my_actions:ACTIONS.")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise ActionError(
+            f"--actions {name} cannot be imported: {error}. Modules of the current folder are found, too."
+        ) from error
+    values = found.values() if hasattr(found, "values") else found
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise ActionError(f"--actions {name} is a {type(found).__name__}, not a list of actions.")
+    return values

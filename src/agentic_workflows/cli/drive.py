@@ -1,0 +1,111 @@
+"""Drives a run from the command line: shows its events, asks its questions, and turns Ctrl-C into a pause."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+from agentic_workflows.cli.display import Progress
+from agentic_workflows.cli.output import EXIT_CODES, FAILED, INTERRUPTED, Output
+from agentic_workflows.cli.questions import ask_all, open_ids
+from agentic_workflows.cli.summary import show_summary, written_files
+from agentic_workflows.errors import RunError
+from agentic_workflows.graph.events import Event
+from agentic_workflows.workflow import AgenticWorkflow
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_MAYBE = "what was under way may have happened. `resume` goes on after the last state that was kept."
+_PAUSING = "Pausing: what runs is finished first. Ctrl-C again stops at once."
+
+
+class Driver:
+    """Drives one run of a workflow to where it stops.
+
+    Args:
+        workflow: what runs.
+        thread: the run.
+        output: where to show it.
+        workspace: the folder it works in, for the summary.
+        runner: the one event loop of this process; clients of models belong to it.
+
+    """
+
+    def __init__(
+        self, workflow: AgenticWorkflow, thread: str, output: Output, *, workspace: str, runner: asyncio.Runner
+    ) -> None:
+        self._workflow, self._thread, self._output = workflow, thread, output
+        self._workspace, self._runner = workspace, runner
+        self._progress = Progress(output)
+        self._signals = 0
+
+    def drive(self, events: AsyncIterator[Event] | None) -> int:
+        """Follow the events, ask where somebody can be asked, go on, and return the exit code.
+
+        Args:
+            events: of the run; None where it waits already.
+
+        """
+        result = self._loaded() if events is None else self._follow(events)
+        later: set[str] = set()
+        while result["state"] == "REVIEWING" and self._output.is_interactive:
+            questions = open_ids(result["reviews"], but=later)
+            later.update(str(question["id"]) for question in questions)
+            # A signal that comes while somebody is asked leaves the question open.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            answers = ask_all(questions, self._output)
+            if not answers:
+                break
+            result = self._follow(self._workflow.resume_stream(answers, thread_id=self._thread))
+        return self._finish(result)
+
+    def resume(self, events: AsyncIterator[Event]) -> int:
+        """Do what `drive` does for a run that was shown to nobody in this process."""
+        self._loaded()
+        return self.drive(events)
+
+    def _loaded(self) -> dict[str, Any]:
+        result = self._runner.run(self._workflow.result(self._thread))
+        self._progress.begin(result)
+        return result
+
+    def _follow(self, events: AsyncIterator[Event]) -> dict[str, Any]:
+        with self._progress:
+            self._runner.run(self._consume(events))
+        return self._workflow.get_results()
+
+    async def _consume(self, events: AsyncIterator[Event]) -> None:
+        loop = asyncio.get_running_loop()
+        current = asyncio.current_task()
+        for one in _SIGNALS:
+            loop.add_signal_handler(one, self._stop, current)
+        try:
+            async for event in events:
+                self._progress.show(event)
+        except asyncio.CancelledError:
+            # Threads of actions cannot be cancelled, and waiting for them is what the user does not want.
+            self._progress.__exit__(None, None, None)
+            self._output.error(RunError(f"The run {self._thread} was stopped at once; {_MAYBE}"))
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+        finally:
+            for one in _SIGNALS:
+                loop.remove_signal_handler(one)
+
+    def _stop(self, current: "asyncio.Task[None] | None") -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._progress.note(_PAUSING)
+            self._workflow.request(self._thread, "pause")
+        elif self._signals == 2 and current is not None:  # noqa: PLR2004 - the second Ctrl-C
+            current.cancel()
+        else:
+            os._exit(INTERRUPTED)
+
+    def _finish(self, result: dict[str, Any]) -> int:
+        database = self._workflow.database.url
+        shown = {**result, "workspace": self._workspace, "files": written_files(result)}
+        self._output.document(shown)
+        show_summary(result, self._output, workspace=self._workspace, database=database)
+        return EXIT_CODES.get(str(result["state"]), FAILED)

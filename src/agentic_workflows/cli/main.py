@@ -1,0 +1,75 @@
+"""The command `agentic`; nothing heavy is imported before a command needs it."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from agentic_workflows.cli import catalogue, policy, review, run, runs
+from agentic_workflows.cli.output import BAD_INPUT, FAILED, INTERRUPTED, Output
+from agentic_workflows.errors import WorkflowError
+
+_HELP = "Run goals with an agent that people dare to let act: checked plans, policy on every step, review by people."
+_EPILOG = "Exit codes: 0 complete, 1 failed, 2 bad input, 3 waiting for a person."
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; whatever goes wrong is told in one place, here."""
+    output = Output(as_json="--json" in arguments)
+    try:
+        # Outside its standalone mode typer returns what the command returned.
+        return int(_app()(list(arguments), prog_name="agentic", standalone_mode=False, obj=output) or 0)
+    except TyperException as error:
+        _tell(error, output)
+        return BAD_INPUT
+    except WorkflowError as error:
+        output.error(error)
+        return BAD_INPUT
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        output.abandon()
+        return FAILED
+    except Exception as error:
+        if output.is_json:
+            output.error(error)
+        raise
+    finally:
+        output.close()
+
+
+def _tell(error: TyperException, output: Output) -> None:
+    """Tell a wrong use of the command as typer does, with its usage."""
+    show = getattr(error, "show", None)
+    if output.is_json or show is None:
+        output.error(error)
+    else:
+        show()
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer(
+        help=_HELP,
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        # Both would import rich, which costs more than all the rest of --help.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for command in (run.plan, run.run, run.resume, review.review, runs.pause, runs.cancel, runs.runs, runs.show):
+        app.command()(command)
+    app.command()(catalogue.actions)
+    app.add_typer(policy.make_policy(), name="policy")
+    app.command()(catalogue.schema)
+    return app
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Options that several commands share, and what they mean together."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print exactly one JSON document; progress goes to stderr.")
+]
+Workspace: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The folder whose files the actions work on.", show_default="the current folder"),
+]
+Database: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="FILE", help="A SQLite file, or `memory`.", show_default=".agentic/agentic.db")
+]
+Policies: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy", metavar="FILE", help="A Cedar file, or `default` or `article`; repeatable.", show_default="default"
+    ),
+]
+Model: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A model of the endpoint in OPENAI_BASE_URL, or `local`, the embedded one."),
+]
+Actions: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--actions", metavar="MODULE:NAME", help="A list of own actions; repeatable.", show_default=False),
+]
+PlanFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--plan", metavar="FILE", help="A plan in YAML or JSON; no model is asked for one."),
+]
+Goal: TypeAlias = Annotated[str | None, typer.Argument(help="What is wanted, in a sentence.", show_default=False)]
+Thread: TypeAlias = Annotated[str, typer.Argument(help="The name of the run.", show_default=False)]
+MaxIterations: TypeAlias = Annotated[
+    int | None,
+    typer.Option(help="Planner calls and step starts together.", show_default="20; of a plan file, its steps + 10"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What was given on the command line; None and empty where it was not."""
+
+    workspace: Path | None = None
+    policies: tuple[str, ...] = ()
+    model: str | None = None
+    actions: tuple[str, ...] = ()
+
+
+def flags(*, workspace: Path | None, policies: list[str] | None, model: str | None, actions: list[str] | None) -> Flags:
+    """Return the options as typer gives them, in one value."""
+    return Flags(workspace=workspace, policies=tuple(policies or ()), model=model or None, actions=tuple(actions or ()))
+
+
+def absolute(path: Path) -> Path:
+    """Return a path that another process in another folder finds again."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the links that Workspace looks at

@@ -1,0 +1,122 @@
+"""Where a command writes: text for people, or exactly one JSON document."""
+
+import json
+import os
+import shutil
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+COMPLETE: Final = 0
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+WAITING: Final = 3
+INTERRUPTED: Final = 130
+EXIT_CODES: Final = {"COMPLETE": COMPLETE, "FAILED": FAILED, "REVIEWING": WAITING, "PAUSED": WAITING}
+"""By the state that a run came to."""
+
+_PLAIN_WIDTH = 120
+_STDOUT, _STDERR = 1, 2
+
+
+class Output:
+    """The output of one command.
+
+    Args:
+        as_json: keep stdout for the document alone; whatever anybody else prints there goes to stderr.
+
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.is_json = as_json
+        self._document = -1
+        if as_json:
+            sys.stdout.flush()
+            # On the level of descriptors, so that also what a child process or a C library prints is caught.
+            self._document = os.dup(_STDOUT)
+            os.dup2(_STDERR, _STDOUT)
+
+    @property
+    def is_interactive(self) -> bool:
+        """Tell whether somebody can be asked."""
+        # Python has no stdin at all where the descriptor was closed.
+        return not self.is_json and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+
+    @cached_property
+    def console(self) -> "Console":
+        """Return the console for people."""
+        from rich.console import Console  # noqa: PLC0415 - only displays need it
+
+        console = Console(stderr=self.is_json, markup=False, highlight=False, emoji=False, soft_wrap=False)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = _PLAIN_WIDTH
+        return console
+
+    def say(self, text: str = "") -> None:
+        """Show a text that may come from anywhere."""
+        self.console.print(visible(text), soft_wrap=True)
+
+    def show(self, renderable: "RenderableType") -> None:
+        """Show a table or the like."""
+        self.console.print(renderable)
+
+    def raw(self, text: str) -> None:
+        """Write a text of our own exactly as it is."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def document(self, value: object) -> None:
+        """Write the one JSON document, where JSON was asked for."""
+        if self.is_json:
+            text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+            with os.fdopen(os.dup(self._document), "wb") as stream:
+                # What UTF-8 cannot hold is a lone surrogate, and its escape is JSON.
+                stream.write(text.encode("utf-8", "backslashreplace"))
+
+    def error(self, error: Exception) -> None:
+        """Tell what went wrong."""
+        if self.is_json:
+            self.document({"error": {"type": type(error).__name__, "message": str(error)}})
+        else:
+            sys.stderr.write(f"Error: {visible(str(error))}\n")
+
+    def close(self) -> None:
+        """Give stdout back."""
+        if self._document >= 0:
+            sys.stdout.flush()
+            os.dup2(self._document, _STDOUT)
+            os.close(self._document)
+            self._document = -1
+
+    def abandon(self) -> None:
+        """Drop what could not be written because nobody reads it any more."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+
+
+def visible(text: str) -> str:
+    """Return text with everything written out that a terminal would obey or hide: it may come from an attacker."""
+    return "".join(one if one.isprintable() or one in "\n\t\u00a0" else _escaped(one) for one in text)
+
+
+def shortened(value: object, limit: int) -> str:
+    """Return a JSON value as one visible line of at most so many characters."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    line = visible(" ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def own_name() -> str:
+    """Return what a person types to call this command again."""
+    called = Path(sys.argv[0])
+    if called.suffix == ".py":
+        return "python -m agentic_workflows.cli.main"
+    found = shutil.which(called.name)
+    return called.name if found and Path(found).resolve() == called.resolve() else str(called)
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape").decode("ascii")

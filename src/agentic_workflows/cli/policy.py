@@ -1,0 +1,95 @@
+"""`policy check`, `policy explain`, `policy show`: policies without a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentic_workflows.cli.options import Actions, Json, Policies, Workspace, flags
+from agentic_workflows.cli.output import COMPLETE, Output
+from agentic_workflows.errors import PolicyError
+
+
+def make_policy() -> typer.Typer:
+    """Return the group of commands."""
+    group = typer.Typer(help="Check policies, explain their decisions, copy a built-in one.", no_args_is_help=True)
+    for command in (check, explain, show):
+        group.command()(command)
+    return group
+
+
+def check(
+    ctx: typer.Context,
+    *,
+    files: Annotated[list[str] | None, typer.Argument(help="Cedar files, or `default` or `article`.")] = None,
+    actions: Actions = None,
+    _json: Json = False,
+) -> int:
+    """Load policies together against the actions that there are; every mistake is an error with file and line."""
+    from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
+
+    setup = setup_from(flags(workspace=None, policies=files, model=None, actions=actions))
+    engine = CedarEngine(build_actions(setup, model_factory(None)), setup.policies)
+    rules = [
+        {"id": one.rule.id, "effect": "permit" if one.is_permit else "forbid", "place": one.rule.place}
+        for one in engine.policies
+    ]
+    ctx.obj.document({"policies": list(setup.policies), "rules": rules})
+    if not ctx.obj.is_json:
+        ctx.obj.say(f"{len(rules)} rules load and fit the actions: {', '.join(setup.policies)}")
+    return COMPLETE
+
+
+def explain(
+    ctx: typer.Context,
+    *,
+    plan_file: Annotated[Path, typer.Option("--plan", metavar="FILE", help="A plan in a YAML or JSON file.")],
+    policy: Policies = None,
+    workspace: Workspace = None,
+    actions: Actions = None,
+    _json: Json = False,
+) -> int:
+    """Show the decision on each step of a plan, and the rules that made it, with file and line."""
+    from agentic_workflows.agents.plan_file import load_plan  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415
+    from agentic_workflows.cli.run import show_report  # noqa: PLC0415
+    from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
+    from agentic_workflows.policies.report import examine  # noqa: PLC0415
+
+    plan = load_plan(plan_file)
+    setup = setup_from(flags(workspace=workspace, policies=policy, model=None, actions=actions))
+    catalogue = build_actions(setup, model_factory(None))
+    report = examine(plan, catalogue=catalogue, engine=CedarEngine(catalogue, setup.policies))
+    code = show_report(report, ctx.obj)
+    _show_rules(report.to_json()["decisions"], ctx.obj)
+    return code
+
+
+def show(
+    ctx: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(help="`default` or `article`.")] = "default",
+    _json: Json = False,
+) -> int:
+    """Print a built-in policy file, to copy and change."""
+    from agentic_workflows.policies import files  # noqa: PLC0415 - heavy
+
+    if name not in files.BUILT_IN:
+        raise PolicyError(f"{name!r} is no built-in policy. There are: {', '.join(files.BUILT_IN)}.")
+    text = Path(files.__file__).with_name(f"{name}.cedar").read_text(encoding="utf-8")
+    ctx.obj.document({"name": name, "text": text})
+    if not ctx.obj.is_json:
+        ctx.obj.raw(text)
+    return COMPLETE
+
+
+def _show_rules(decisions: object, output: Output) -> None:
+    """Show each rule once, with its place and reason."""
+    if output.is_json or not isinstance(decisions, dict):
+        return
+    rules = {rule["id"]: rule for one in decisions.values() for rule in (one.get("at_least") or one).get("rules", ())}
+    if rules:
+        output.say("\nRules:")
+    for rule in rules.values():
+        output.say(f"  {rule['id']} ({rule['place']}): {rule['reason']}")

@@ -1,0 +1,91 @@
+"""Questions to the person at the terminal; the answer that costs no thought is reject."""
+
+import json
+import sys
+import termios
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from agentic_workflows.cli.output import Output, visible
+from agentic_workflows.graph.review import Answer, Reject, approve, edit, reject, respond
+
+_PROMPT: Final = "[a]pprove  [e]dit  [r]eject  re[s]pond  [l]ater  (Enter: reject) > "
+_LETTERS: Final = {"approve": "a", "edit": "e", "reject": "r", "respond": "s", "later": "l"}
+_MOST: Final = 4_000
+"""Characters of one input that are shown; it says so where there are more."""
+
+
+def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answer]:
+    """Ask one question after the other and return the answers; what is left for later has none.
+
+    A rejection ends the round: the run plans again, so that no other answer would count.
+    """
+    answers: list[Answer] = []
+    for number, question in enumerate(questions, start=1):
+        show_question(question, output, number=number, total=len(questions))
+        try:
+            answer = _ask(question, output)
+        except KeyboardInterrupt:
+            output.say()
+            return []
+        if isinstance(answer, Reject):
+            return [answer]
+        if answer is not None:
+            answers.append(answer)
+    return answers
+
+
+def show_question(question: Mapping[str, Any], output: Output, *, number: int = 1, total: int = 1) -> None:
+    """Show what would be done, with exactly which inputs, and why a person is asked."""
+    item = "" if question.get("item") is None else f", item {question['item'] + 1}"
+    output.say(f"\nQuestion {number} of {total}: may step {question['step']}{item} call {question['name']}?")
+    output.say(f"  Review: {question['id']}")
+    output.say(f"  Why:    {question['reason']} [{', '.join(question['rules'])}]")
+    for name, value in question["args"].items():
+        text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+        more = f" ... ({len(text) - _MOST:,} characters more)" if len(text) > _MOST else ""
+        shown = (text[:_MOST] + more).replace("\n", "\n            ")
+        output.say(f"  Input:  {name} = {shown}")
+
+
+def open_ids(questions: Sequence[Mapping[str, Any]], *, but: Collection[str]) -> list[Mapping[str, Any]]:
+    """Return the questions that were not left for later yet."""
+    return [question for question in questions if question["id"] not in but]
+
+
+def _ask(question: Mapping[str, Any], output: Output) -> Answer | None:
+    chosen = _read(_PROMPT).strip().lower()
+    one = str(question["id"])
+    match _LETTERS.get(chosen, chosen):
+        case "a":
+            return approve(one)
+        case "l":
+            return None
+        case "s":
+            return respond(_read("The result to take in its place > "), one)
+        case "e":
+            inputs = _inputs(question, output)
+            return reject("", one) if inputs is None else edit(inputs, one)
+    return reject(_read("Rejected. What should the planner know? (Enter: nothing) > ").strip(), one)
+
+
+def _inputs(question: Mapping[str, Any], output: Output) -> dict[str, Any] | None:
+    """Return the inputs changed by what is typed; None where that cannot be read."""
+    typed = _read('The inputs to change, as JSON such as {"path": "other.md"} > ')
+    with suppress(ValueError):
+        changes = json.loads(typed)
+        if isinstance(changes, dict):
+            return {**question["args"], **changes}
+    output.say(f"{visible(typed)!r} is no JSON object.")
+    return None
+
+
+def _read(prompt: str) -> str:
+    """Return a line; the end of the input is an empty one, and what was typed before the question does not count."""
+    with suppress(termios.error, OSError, ValueError):
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+    try:
+        return input(prompt)
+    except EOFError:
+        return ""

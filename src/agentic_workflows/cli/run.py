@@ -1,0 +1,194 @@
+"""`plan`, `run`, `resume`: what makes a run and takes it further."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
+
+import typer
+
+from agentic_workflows.cli.options import (
+    Actions,
+    Database,
+    Flags,
+    Goal,
+    Json,
+    MaxIterations,
+    Model,
+    PlanFile,
+    Policies,
+    Thread,
+    Workspace,
+    flags,
+)
+from agentic_workflows.cli.output import COMPLETE, FAILED, Output
+from agentic_workflows.errors import PlanError, PlanningError, RunError
+
+if TYPE_CHECKING:
+    from agentic_workflows.graph.plan import Plan
+    from agentic_workflows.graph.state import Limits
+    from agentic_workflows.policies.report import Report
+    from agentic_workflows.workflow import AgenticWorkflow
+
+_NO_GOAL = "There is no goal. Say in one sentence what is wanted, or give a --plan file."
+_GOAL_ITERATIONS = 20
+_PLAN_SPARE = 10
+
+
+def plan(
+    ctx: typer.Context,
+    *,
+    goal: Goal = None,
+    plan_file: PlanFile = None,
+    workspace: Workspace = None,
+    policy: Policies = None,
+    model: Model = None,
+    actions: Actions = None,
+    _json: Json = False,
+) -> int:
+    """Show a plan with its order, a decision on every step and all findings; run nothing."""
+    from agentic_workflows.cli.build import build_workflow, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.journal.database import MEMORY  # noqa: PLC0415
+
+    given = _loaded(plan_file)
+    if given is None and not (goal or "").strip():
+        raise RunError(_NO_GOAL)
+    given_flags = flags(workspace=workspace, policies=policy, model=model, actions=actions)
+    workflow = build_workflow(setup_from(given_flags), MEMORY)
+    try:
+        report = workflow.examine(given) if given else asyncio.run(workflow.create_plan(goal or ""))
+    except (PlanError, PlanningError) as error:
+        ctx.obj.error(error)
+        return FAILED
+    return show_report(report, ctx.obj)
+
+
+def show_report(report: "Report", output: Output) -> int:
+    """Show a plan, the decisions and the findings; return the exit code."""
+    from agentic_workflows.cli.tables import plan_table  # noqa: PLC0415 - heavy
+
+    shown = report.to_json()
+    output.document(shown)
+    if not output.is_json:
+        output.say(f"Goal: {report.plan.goal}\n")
+        output.show(plan_table(report.plan.to_json(), shown))
+        for finding in report.findings:
+            output.say(f"\nFinding: {finding}")
+    return FAILED if report.findings else COMPLETE
+
+
+def run(
+    ctx: typer.Context,
+    *,
+    goal: Goal = None,
+    plan_file: PlanFile = None,
+    workspace: Workspace = None,
+    database: Database = None,
+    policy: Policies = None,
+    model: Model = None,
+    actions: Actions = None,
+    max_iterations: MaxIterations = None,
+    max_replans: Annotated[int, typer.Option(help="New plans after a failed step; a plan file has none.")] = 2,
+    max_parallel: Annotated[int, typer.Option(help="Action calls at the same time.")] = 8,
+    max_seconds: Annotated[float, typer.Option(help="Wall clock; waiting for people does not count.")] = 3_600,
+    max_tokens: Annotated[int, typer.Option(help="Tokens of all planner calls.")] = 1_000_000,
+    thread: Annotated[str | None, typer.Option(help="A name for the run.", show_default="a new one")] = None,
+    _json: Json = False,
+) -> int:
+    """Plan a goal or take a plan file, and run it until it is complete, fails, or waits for a person."""
+    from agentic_workflows.graph.state import Limits  # noqa: PLC0415 - heavy
+
+    given = _loaded(plan_file)
+    if given is None and not (goal or "").strip():
+        raise RunError(_NO_GOAL)
+    usual = len(given.steps) + _PLAN_SPARE if given else _GOAL_ITERATIONS
+    limits = Limits(
+        max_iterations=usual if max_iterations is None else max_iterations,
+        max_replans=0 if given else max_replans,
+        max_parallel=max_parallel,
+        max_seconds=max_seconds,
+        max_tokens=max_tokens,
+    )
+    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions)
+    name = thread or uuid4().hex[:8]
+    return _run(goal or "", ctx.obj, given=given, chosen=chosen, limits=limits, database=database, thread=name)
+
+
+def resume(
+    ctx: typer.Context,
+    *,
+    thread: Thread,
+    workspace: Workspace = None,
+    database: Database = None,
+    policy: Policies = None,
+    model: Model = None,
+    actions: Actions = None,
+    max_iterations: Annotated[
+        int | None, typer.Option(help="A higher limit, for a run that used up its own.", show_default=False)
+    ] = None,
+    _json: Json = False,
+) -> int:
+    """Continue a run that is paused, waits for answers, was left behind, or ran out of iterations."""
+    from agentic_workflows.cli.drive import Driver  # noqa: PLC0415 - heavy
+
+    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions)
+    with asyncio.Runner() as runner:
+        workflow, folder = reopened(thread, chosen, database, runner)
+        driver = Driver(workflow, thread, ctx.obj, workspace=folder, runner=runner)
+        if runner.run(workflow.result(thread))["state"] == "REVIEWING" and max_iterations is None:
+            return driver.drive(None)
+        return driver.resume(workflow.resume_stream(thread_id=thread, max_iterations=max_iterations))
+
+
+def reopened(thread: str, chosen: Flags, database: str | None, runner: asyncio.Runner) -> tuple["AgenticWorkflow", str]:
+    """Return the workflow that continues a run, and its workspace; what the run kept is used where flags are silent.
+
+    Raises:
+        RunError: there is no such run.
+
+    """
+    from agentic_workflows.cli.build import build_reader, build_workflow, database_of, setup_from  # noqa: PLC0415
+
+    where = database_of(database)
+    reader = build_reader(where)
+    runner.run(reader.result(thread))
+    setup = setup_from(chosen, runner.run(reader.metadata_of(thread)))
+    return build_workflow(setup, where), setup.workspace
+
+
+def _run(
+    goal: str,
+    output: Output,
+    *,
+    given: "Plan | None",
+    chosen: Flags,
+    limits: "Limits",
+    database: str | None,
+    thread: str,
+) -> int:
+    from agentic_workflows.cli.build import build_workflow, database_of, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.drive import Driver  # noqa: PLC0415
+
+    setup = setup_from(chosen)
+    workflow = build_workflow(setup, database_of(database), limits=limits)
+    if given is None:
+        output.say("Preparing the model ...")
+        _check_model(setup.model)
+    with asyncio.Runner() as runner:
+        driver = Driver(workflow, thread, output, workspace=setup.workspace, runner=runner)
+        return driver.drive(workflow.stream(goal or (given.goal if given else ""), plan=given, thread_id=thread))
+
+
+def _check_model(name: str | None) -> None:
+    """Raise for a model that does not exist before the run begins, and not once for each of its iterations."""
+    from agentic_workflows.agents.chat_model import chat_model  # noqa: PLC0415 - two seconds
+
+    chat_model(name)
+
+
+def _loaded(file: Path | None) -> "Plan | None":
+    if file is None:
+        return None
+    from agentic_workflows.agents.plan_file import load_plan  # noqa: PLC0415 - heavy
+
+    return load_plan(file)

@@ -1,0 +1,142 @@
+"""`runs`, `show`, `pause`, `cancel`: looking at runs, and stopping them."""
+
+import asyncio
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentic_workflows.cli.options import Database, Json, Thread
+from agentic_workflows.cli.output import COMPLETE, EXIT_CODES, Output
+from agentic_workflows.errors import RunError
+
+if TYPE_CHECKING:
+    from agentic_workflows.workflow import AgenticWorkflow
+
+_UNDER_WAY = ("PLANNING", "EXECUTING")
+_FINISHED = ("COMPLETE", "FAILED")
+_WAIT_SECONDS = 5.0
+"""How long `pause` and `cancel` wait for the process that runs it."""
+_POLL_SECONDS = 0.2
+
+
+def runs(ctx: typer.Context, *, database: Database = None, _json: Json = False) -> int:
+    """List every run, the one touched last first."""
+    from agentic_workflows.cli.tables import runs_table  # noqa: PLC0415 - heavy
+
+    found = all_runs(database)
+    ctx.obj.document(found)
+    if found and not ctx.obj.is_json:
+        ctx.obj.show(runs_table(found))
+    elif not ctx.obj.is_json:
+        ctx.obj.say("There are no runs yet.")
+    return COMPLETE
+
+
+def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
+    """Show a run: its plan with decisions, its steps, outputs, reason and open questions."""
+    from agentic_workflows.cli.build import build_reader, database_of, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.options import Flags  # noqa: PLC0415
+    from agentic_workflows.cli.summary import show_summary  # noqa: PLC0415
+
+    reader = build_reader(database_of(database))
+    result = asyncio.run(reader.result(thread))
+    ctx.obj.document(result)
+    if not ctx.obj.is_json:
+        setup = setup_from(Flags(), asyncio.run(reader.metadata_of(thread)))
+        _show_steps(result, ctx.obj)
+        show_summary(result, ctx.obj, workspace=setup.workspace, database=reader.database.url)
+    return COMPLETE
+
+
+def pause(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
+    """Ask a run that is under way in another process to pause; what it has begun is finished first."""
+    reader, result = _read(thread, database)
+    if result["state"] in _FINISHED:
+        raise RunError(f"The run {thread} is {result['state']} already; there is nothing to pause.")
+    if result["state"] not in _UNDER_WAY:
+        return _tell(result, ctx.obj, f"The run {thread} is {result['state']} already and runs nothing.")
+    reader.request(thread, "pause")
+    result = _awaited(reader, thread)
+    if result["state"] in _UNDER_WAY:
+        said = (
+            f"The run {thread} was asked to pause; steps that are under way are finished first. "
+            f"If no process runs it any more, `agentic resume {thread}` continues it."
+        )
+    else:
+        said = f"The run {thread} is {result['state']}."
+    _tell(result, ctx.obj, said)
+    return COMPLETE
+
+
+def cancel(
+    ctx: typer.Context,
+    *,
+    thread: Thread,
+    force: Annotated[bool, typer.Option("--force", help="Also if a process may still be running it.")] = False,
+    database: Database = None,
+    _json: Json = False,
+) -> int:
+    """End a run: one that waits, or one under way in another process at its next step boundary."""
+    reader, result = _read(thread, database)
+    if result["state"] in _UNDER_WAY and not force:
+        reader.request(thread, "cancel")
+        result = _awaited(reader, thread)
+        if result["state"] in _UNDER_WAY:
+            said = (
+                f"The run {thread} was asked to stop; steps that are under way are finished first. "
+                f"If no process runs it any more, end it with: agentic cancel {thread} --force"
+            )
+            _tell(result, ctx.obj, said)
+            return COMPLETE
+    else:
+        result = asyncio.run(reader.cancel(thread))
+    _tell(result, ctx.obj, f"The run {thread} is {result['state']}: {result['reason']}")
+    return COMPLETE
+
+
+def all_runs(database: str | None) -> list[dict[str, Any]]:
+    """Return every run of a database; one that does not exist yet has none."""
+    from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
+
+    try:
+        reader = build_reader(database_of(database))
+    except RunError:
+        if database is not None:
+            raise
+        return []
+    return asyncio.run(reader.runs())
+
+
+def _read(thread: str, database: str | None) -> "tuple[AgenticWorkflow, dict[str, Any]]":
+    from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
+
+    reader = build_reader(database_of(database))
+    return reader, asyncio.run(reader.result(thread))
+
+
+def _awaited(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:
+    """Return the run as soon as it has stopped, or as it is after a while."""
+    end = monotonic() + _WAIT_SECONDS
+    while (result := asyncio.run(reader.result(thread)))["state"] in _UNDER_WAY and monotonic() < end:
+        sleep(_POLL_SECONDS)
+    return result
+
+
+def _tell(result: dict[str, Any], output: Output, text: str) -> int:
+    """Say it, and return the exit code of the run's state."""
+    output.document({"thread_id": result["thread_id"], "state": result["state"], "message": text})
+    if not output.is_json:
+        output.say(text)
+    return EXIT_CODES.get(str(result["state"]), COMPLETE)
+
+
+def _show_steps(result: dict[str, Any], output: Output) -> None:
+    from agentic_workflows.cli.tables import plan_table  # noqa: PLC0415 - heavy
+
+    output.say(f"Thread: {result['thread_id']}\nGoal:   {result['goal']}\n")
+    if result["plan"] and result["report"]:
+        output.show(plan_table(result["plan"], result["report"]))
+        output.say()
+    for name, step in result["steps"].items():
+        output.say(f"  {name} {step['status']} {step['seconds']:.1f} s  {step['reason']}".rstrip())

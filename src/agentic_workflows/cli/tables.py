@@ -1,0 +1,103 @@
+"""Tables for people: plans with their decisions, runs, actions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from agentic_workflows.cli.output import shortened, visible
+from agentic_workflows.graph.catalogue import ActionSpec
+from agentic_workflows.graph.values import JsonObject
+
+_INPUT = 48
+_INPUTS = 160
+_COLOURS = {"Allow": "green", "Ask": "yellow", "Deny": "red", "At run time": "cyan"}
+STATE_COLOURS = {"COMPLETE": "green", "FAILED": "red", "REVIEWING": "yellow", "PAUSED": "yellow"}
+
+
+def plan_table(plan: Mapping[str, Any], report: Mapping[str, Any]) -> Table:
+    """Return a plan in the order in which it reads as a sequence, with the decision on every step."""
+    steps = {step["name"]: step for step in plan["steps"]}
+    order = report["order"] or list(steps)
+    table = _table("", "Step", "Action", "Inputs", "Decision", "Why")
+    for number, name in enumerate(order, start=1):
+        decision = report["decisions"].get(name)
+        word, why = told(decision) if decision else ("-", "")
+        step = steps[name]
+        colour = _COLOURS.get(decision["decision"] if decision else "", "")
+        table.add_row(
+            str(number), visible(name), visible(step["action"]), _inputs(step), Text(word, colour), visible(why)
+        )
+    return table
+
+
+def told(decision: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a decision as a word and its reason, with the rules that made it."""
+    if "at_least" in decision:
+        word, why = told(decision["at_least"])
+        return f"{decision['decision']}, {word} at least" if word != "Allow" else decision["decision"], why
+    rules = decision["rules"]
+    reason = decision["reason"] or " ".join(rule["reason"] for rule in rules if rule["reason"])
+    return decision["decision"], f"{reason} [{', '.join(rule['id'] for rule in rules)}]" if rules else reason
+
+
+def runs_table(results: Iterable[JsonObject]) -> Table:
+    """Return runs, one a row."""
+    table = _table("Thread", "State", "Goal", "Steps", "Reason")
+    for one in results:
+        state = str(one["state"])
+        shown = Text(state, STATE_COLOURS.get(state, ""))
+        goal, reason = shortened(one["goal"] or "", 60), shortened(one["reason"] or "", 80)
+        table.add_row(visible(str(one["thread_id"])), shown, goal, progress_of(one), reason)
+    return table
+
+
+def progress_of(result: Mapping[str, Any]) -> str:
+    """Return how many of a run's steps are done, such as 2/3."""
+    done = sum(step["status"] in {"succeeded", "skipped"} for step in result["steps"].values())
+    return f"{done}/{len(result['plan']['steps'])}" if result["plan"] else "-"
+
+
+def questions_table(results: Iterable[Mapping[str, Any]]) -> Table:
+    """Return the open questions of several runs."""
+    table = _table("Thread", "Review", "Step", "Action", "Inputs", "Why")
+    for one in results:
+        for question in one["reviews"]:
+            inputs, why = shortened(question["args"], _INPUTS), f"{question['reason']} [{', '.join(question['rules'])}]"
+            cells = (one["thread_id"], question["id"], question["step"], question["name"])
+            table.add_row(*(visible(str(cell)) for cell in cells), inputs, visible(why))
+    return table
+
+
+def actions_table(specs: Sequence[ActionSpec]) -> Table:
+    """Return a catalogue of actions."""
+    table = _table("Action", "Arguments", "Is", "Does")
+    for spec in specs:
+        table.add_row(spec.name, visible(", ".join(_arguments(spec))), ", ".join(_notes(spec)), spec.description)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _inputs(step: Mapping[str, Any]) -> str:
+    parts = [f"{name}: {shortened(value, _INPUT)}" for name, value in step.get("inputs", {}).items()]
+    parts += [f"{key} {shortened(step[key], _INPUT)}" for key in ("foreach", "when") if key in step]
+    return shortened(", ".join(parts), _INPUTS)
+
+
+def _arguments(spec: ActionSpec) -> list[str]:
+    properties = spec.input_schema.get("properties")
+    required = spec.input_schema.get("required")
+    needed = required if isinstance(required, list) else []
+    return [name if name in needed else f"[{name}]" for name in (properties if isinstance(properties, dict) else {})]
+
+
+def _notes(spec: ActionSpec) -> list[str]:
+    groups = [group.replace("_", "-") for group in spec.groups]
+    return [*groups, *(["idempotent"] if spec.annotations.idempotent else [])]

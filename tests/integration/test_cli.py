@@ -1,0 +1,412 @@
+"""The command as scripts use it: exit codes, JSON, files, one process after the other; no terminal, no model."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+
+import pytest
+
+from agentic_workflows.cli.main import run_command
+
+COMPLETE, FAILED, BAD_INPUT, WAITING, INTERRUPTED = 0, 1, 2, 3, 130
+COMMAND = [sys.executable, "-m", "agentic_workflows.cli.main"]
+
+COPY = """
+goal: Copy a.md
+steps:
+  - {name: read, action: read_file, inputs: {path: a.md}, outputs: [text]}
+  - {name: save, action: write_file, inputs: {path: copy.md, text: "${text}"}, outputs: [saved]}
+"""
+REPLACE = """
+goal: Replace b.md by a.md
+steps:
+  - {name: read, action: read_file, inputs: {path: a.md}, outputs: [text]}
+  - {name: save, action: write_file, inputs: {path: b.md, text: "${text}", overwrite: true}, outputs: [saved]}
+"""
+MISSING = "{goal: Read, steps: [{name: read, action: read_file, inputs: {path: none.md}}]}"
+DENIED = "{goal: Pay, steps: [{name: pay, action: financial_transaction}]}"
+SLOW = """
+goal: Take your time
+steps:
+  - {name: first, action: wait, inputs: {file: go}, outputs: [a]}
+  - {name: second, action: wait, inputs: {file: go}, after: [first], outputs: [b]}
+"""
+OWN_ACTIONS = """
+import asyncio
+import os
+from pathlib import Path
+from agentic_workflows import action
+
+@action(read_only=True, open_world=False)
+async def wait(file: str) -> str:
+    '''Wait until a file is there.'''
+    print("print from an action")
+    os.write(1, b"write from an action\\n")
+    Path("started").touch()
+    while not Path(file).exists():
+        await asyncio.sleep(0.02)
+    return "waited"
+
+ACTIONS = [wait]
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.md").write_text("from a")
+    (tmp_path / "files" / "b.md").write_text("from b")
+    plans = {"copy": COPY, "replace": REPLACE, "missing": MISSING, "denied": DENIED, "slow": SLOW}
+    for name, text in plans.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    (tmp_path / "own.py").write_text(OWN_ACTIONS)
+    yield tmp_path
+    sys.modules.pop("own", None)
+
+
+@pytest.fixture
+def call(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:  # noqa: ARG001 - where it runs
+    """Call the command inside this process; for all that needs no process of its own."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run_command([str(one) for one in arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def agentic(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False, **options
+    )
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def requests(folder: Path) -> list[tuple[str, str]]:
+    """Return what running processes are asked to do."""
+    with closing(sqlite3.connect(folder / ".agentic" / "agentic.db")) as connection:
+        return connection.execute("SELECT thread_id, request FROM requests").fetchall()
+
+
+def test_plan_file_runs_to_its_end_without_a_model(folder: Path) -> None:
+    done = agentic("run", "--plan", "copy.yaml", "--workspace", "files")
+    assert done.returncode == COMPLETE, done.stderr
+    assert (folder / "files" / "copy.md").read_text() == "from a"
+    assert "known-action" in done.stdout
+    assert "read (read_file) succeeded" in done.stdout
+    assert str(folder / "files" / "copy.md") in done.stdout
+
+
+def test_failed_run_is_exit_code_1_with_its_reason(call: Callable[..., Any]) -> None:
+    code, out, _ = call("run", "--plan", "missing.yaml", "--workspace", "files")
+    assert code == FAILED
+    assert "Reason: Step read failed: The path 'none.md' does not exist" in out
+
+
+def test_json_is_one_document_whatever_actions_print(folder: Path) -> None:
+    (folder / "go").touch()
+    done = agentic("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--json", "--thread", "t")
+    assert done.returncode == COMPLETE, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["state"], document["thread_id"]) == ("COMPLETE", "t")
+    assert document["outputs"] == {"a": "waited", "b": "waited"}
+    assert "print from an action" in done.stderr
+    assert "write from an action" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, kind",
+    [
+        (["run"], "RunError"),
+        (["run", "--bogus"], "NoSuchOption"),
+        (["run", "--plan", "missing-file.yaml"], "PlanError"),
+        (["run", "--plan", "copy.yaml", "--policy", "none.cedar"], "PolicyError"),
+    ],
+)
+def test_errors_are_json_under_json(call: Callable[..., Any], arguments: list[str], kind: str) -> None:
+    code, out, _ = call(*arguments, "--json")
+    assert (code, json.loads(out)["error"]["type"]) == (BAD_INPUT, kind)
+
+
+def test_review_is_answered_by_another_process_that_needs_no_options(folder: Path) -> None:
+    asked = agentic("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t")
+    assert asked.returncode == WAITING
+    assert "may step save call write_file?" in asked.stdout
+    assert "It may overwrite something that exists. [overwrite]" in asked.stdout
+    assert "review t" in asked.stdout
+    assert (folder / "files" / "b.md").read_text() == "from b"
+    listed = agentic("review", "--json")
+    (run,) = json.loads(listed.stdout)
+    done = agentic("review", "t", "--approve", run["reviews"][0]["id"])
+    assert done.returncode == COMPLETE, done.stderr
+    assert (folder / "files" / "b.md").read_text() == "from a"
+
+
+def test_resume_without_a_terminal_leaves_questions_open(call: Callable[..., Any], folder: Path) -> None:
+    assert call("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t")[0] == WAITING
+    code, out, _ = call("resume", "t")
+    assert code == WAITING
+    assert "review t" in out
+    assert call("pause", "t")[0] == WAITING
+    assert (folder / "files" / "b.md").read_text() == "from b"
+
+
+def test_each_kind_of_answer_has_its_options(call: Callable[..., Any], folder: Path) -> None:
+    def ask(thread: str) -> str:
+        code, out, _ = call("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", thread, "--json")
+        assert code == WAITING
+        return str(json.loads(out)["reviews"][0]["id"])
+
+    inputs = json.dumps({"path": "new.md", "text": "edited"})
+    assert call("review", "e", "--edit", ask("e"), "--inputs", inputs)[0] == COMPLETE
+    assert (folder / "files" / "new.md").read_text() == "edited"
+    code, out, _ = call("review", "r", "--respond", ask("r"), "--message", "b.md", "--json")
+    ask_id = ask("x")
+    assert call("review", "x", "--reject", ask_id, "--feedback", "not that one")[0] == FAILED
+    assert "not that one" in call("show", "x")[1]
+    assert (folder / "files" / "b.md").read_text() == "from b"
+    assert (code, json.loads(out)["outputs"]["saved"]) == (COMPLETE, "b.md")
+
+
+@pytest.mark.parametrize(
+    "answer, said",
+    [
+        (["--approve", "nonsense"], "No open question has the id 'nonsense'"),
+        (["--edit", "one"], "go together"),
+        (["--edit", "one", "--inputs", "[]"], "JSON object"),
+        (["--edit", "one", "--inputs", "{"], "no JSON"),
+        (["--respond", "one"], "go together"),
+        (["--feedback", "no"], "goes with --reject"),
+    ],
+)
+def test_answer_that_fits_no_question_changes_nothing(call: Callable[..., Any], answer: list[str], said: str) -> None:
+    call("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t")
+    code, _, err = call("review", "t", *answer)
+    assert code == BAD_INPUT
+    assert said in err
+    assert json.loads(call("review", "--json")[1])[0]["thread_id"] == "t"
+
+
+def test_second_answer_is_refused(call: Callable[..., Any]) -> None:
+    call("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t")
+    assert call("review", "t", "--approve", "all")[0] == COMPLETE
+    code, _, err = call("review", "t", "--approve", "all")
+    assert code == BAD_INPUT
+    assert "is COMPLETE and asks nothing" in err
+
+
+def test_bad_input_is_one_clear_error(call: Callable[..., Any]) -> None:
+    wrong = {
+        "There is no goal": ["run"],
+        "There is no goal.": ["run", "  "],
+        "cannot be used: No such file": ["run", "--plan", "copy.yaml", "--workspace", "nowhere"],
+        "no run 'unknown'": ["resume", "unknown", "--database", "kept.db"],
+        "does not exist": ["show", "t", "--database", "none.db"],
+        "cannot be imported": ["run", "--plan", "copy.yaml", "--actions", "nowhere:ACTIONS"],
+        "not MODULE:NAME": ["run", "--plan", "copy.yaml", "--actions", "own"],
+        "no built-in policy": ["policy", "show", "mine"],
+        "is 0; give a number": ["run", "--plan", "copy.yaml", "--max-iterations", "0"],
+        "needs an endpoint": ["run", "do it", "--model", "gpt-x"],
+    }
+    assert call("run", "--plan", "copy.yaml", "--workspace", "files", "--database", "kept.db")[0] == COMPLETE
+    for said, arguments in wrong.items():
+        code, out, err = call(*arguments)
+        assert (code, said in err, "Traceback" in err) == (BAD_INPUT, True, False), (said, code, out, err)
+
+
+def test_finished_run_is_not_resumed(call: Callable[..., Any]) -> None:
+    call("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "t")
+    for command in ("resume", "pause", "cancel"):
+        code, _, err = call(command, "t")
+        assert (code, "is COMPLETE" in err) == (BAD_INPUT, True), command
+
+
+def test_database_that_cannot_be_used_is_left_as_it_is(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "text.db").write_text("this is no database, and longer than its header would be")
+    (folder / "dir.db").mkdir()
+    said = {"text.db": "not a database", "dir.db": "folder", "postgres://x/y": "no database that this version knows"}
+    for name, problem in said.items():
+        code, _, err = call("run", "--plan", "copy.yaml", "--workspace", "files", "--database", name)
+        assert (code, problem in err) == (BAD_INPUT, True), err
+    assert (folder / "text.db").read_text().startswith("this is no database")
+    assert not (folder / "files" / "copy.md").exists()
+
+
+def test_locked_database_is_an_error(call: Callable[..., Any], folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "held.db")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("BEGIN EXCLUSIVE")
+        code, _, err = call("run", "--plan", "copy.yaml", "--workspace", "files", "--database", "held.db")
+    assert (code, "Another program holds it" in err) == (BAD_INPUT, True)
+    assert not (folder / "files" / "copy.md").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write what is read-only")
+def test_read_only_database_is_an_error(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "kept.db").touch(mode=0o400)
+    code, _, err = call("run", "--plan", "copy.yaml", "--workspace", "files", "--database", "kept.db")
+    assert (code, "no permission" in err) == (BAD_INPUT, True)
+
+
+class Model(BaseHTTPRequestHandler):
+    """An endpoint on loopback that gives one text after the other."""
+
+    answers: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        message = {"role": "assistant", "content": self.answers.pop(0)}
+        choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+        body = json.dumps({"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": choices})
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has
+        pass
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Model]]:
+    with HTTPServer(("127.0.0.1", 0), Model) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield Model
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("folder")
+def test_run_out_of_iterations_goes_on_with_more(model: type[Model]) -> None:
+    step = {"name": "read", "action": "read_file", "inputs": {"path": "a.md"}, "outputs": ["text"]}
+    model.answers[:] = ["no plan", "still none", json.dumps({"steps": [step]})]
+    arguments = ["--workspace", "files", "--max-iterations", "2", "--model", "m", "--thread", "t"]
+    failed = agentic("run", "Read a.md", *arguments)
+    assert (failed.returncode, "max_iterations=2 is exhausted" in failed.stdout) == (FAILED, True), failed
+    assert "resume t --max-iterations 12" in failed.stdout
+    done = agentic("resume", "t", "--max-iterations", "12", "--json")
+    assert (done.returncode, json.loads(done.stdout)["outputs"]) == (COMPLETE, {"text": "from a"})
+
+
+def test_plan_shows_everything_and_runs_nothing(call: Callable[..., Any], folder: Path) -> None:
+    code, out, _ = call("plan", "--plan", "copy.yaml", "--workspace", "files", "--json")
+    report = json.loads(out)
+    assert (code, report["order"], report["findings"]) == (COMPLETE, ["read", "save"], [])
+    assert report["decisions"]["read"]["decision"] == "Allow"
+    code, out, _ = call("plan", "--plan", "denied.yaml")
+    assert (code, "not a known action" in out) == (FAILED, True)
+    assert sorted(path.name for path in (folder / "files").iterdir()) == ["a.md", "b.md"]
+    assert not (folder / ".agentic").exists()
+
+
+def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], folder: Path) -> None:
+    text = call("policy", "show", "default")[1]
+    assert call("policy", "show", "default")[0] == COMPLETE
+    (folder / "mine.cedar").write_text(
+        text + '@id("no-b") @reason("Leave b alone.")\n'
+        'forbid (principal, action == Action::"write_file", resource) when { context.inputs.path == "b.md" };\n'
+    )
+    (folder / "typo.cedar").write_text('permit (principal, action == Action::"write_fiel", resource);')
+    assert call("policy", "check", "mine.cedar")[0] == COMPLETE
+    code, _, err = call("policy", "check", "typo.cedar")
+    assert (code, "typo.cedar:1" in err, "Did you mean 'write_file'" in err) == (BAD_INPUT, True, True)
+    code, out, _ = call("policy", "explain", "--plan", "copy.yaml", "--policy", "mine.cedar")
+    assert (code, "known-action (mine.cedar" in out or "known-action (" in out) == (COMPLETE, True)
+    code, out, _ = call("run", "--plan", "replace.yaml", "--workspace", "files", "--policy", "mine.cedar")
+    assert (code, "Leave b alone." in out) == (FAILED, True)
+
+
+def test_lists_are_documents(call: Callable[..., Any]) -> None:
+    assert call("runs", "--json") == (COMPLETE, "[]\n", "")
+    names = {one["name"] for one in json.loads(call("actions", "--json", "--actions", "own:ACTIONS")[1])}
+    assert {"read_file", "summarize", "wait"} <= names
+    assert json.loads(call("schema")[1])["title"] == "Plan"
+    call("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "t")
+    assert [(one["thread_id"], one["state"]) for one in json.loads(call("runs", "--json")[1])] == [("t", "COMPLETE")]
+    assert json.loads(call("show", "t", "--json")[1])["outputs"] == {"text": "from a", "saved": "copy.md"}
+
+
+def test_waiting_run_is_cancelled(call: Callable[..., Any]) -> None:
+    call("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t")
+    assert call("cancel", "t")[0] == COMPLETE
+    assert json.loads(call("show", "t", "--json")[1])["reason"] == "Cancelled on request."
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_signal_pauses_and_another_process_goes_on(folder: Path, sent: signal.Signals) -> None:
+    with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t") as process:
+        wait_until((folder / "started").exists)
+        process.send_signal(sent)
+        wait_until(lambda: requests(folder) == [("t", "pause")])
+        (folder / "go").touch()
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == WAITING, err
+    assert "Pausing: what runs is finished first." in out
+    assert "resume t" in out
+    assert "second (wait) running" not in out
+    done = agentic("resume", "t", "--json")
+    assert (done.returncode, json.loads(done.stdout)["outputs"]) == (COMPLETE, {"a": "waited", "b": "waited"})
+
+
+def test_second_signal_stops_at_once(folder: Path) -> None:
+    with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t", "--json") as process:
+        wait_until((folder / "started").exists)
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: requests(folder) == [("t", "pause")])
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=10)
+    assert process.returncode == INTERRUPTED
+    assert "stopped at once" in json.loads(out)["error"]["message"]
+
+
+@pytest.mark.parametrize("command, state, code", [("pause", "PAUSED", WAITING), ("cancel", "FAILED", FAILED)])
+def test_run_is_stopped_from_another_process(folder: Path, command: str, state: str, code: int) -> None:
+    with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t", "--json") as process:
+        wait_until((folder / "started").exists)
+        with start(command, "t") as asking:
+            wait_until(lambda: requests(folder) == [("t", command)])
+            (folder / "go").touch()
+            said, _ = asking.communicate(timeout=30)
+        out, _ = process.communicate(timeout=30)
+    assert (asking.returncode, f"is {state}" in said) == (COMPLETE, True), said
+    assert (process.returncode, json.loads(out)["state"]) == (code, state)
+
+
+def test_help_needs_no_heavy_import() -> None:
+    script = "import sys; from agentic_workflows.cli.main import run_command; run_command(['--help'])"
+    command = [sys.executable, "-c", f"{script}; print(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    heavy = {"rich", "langgraph", "langchain_core", "pydantic", "cedarpy", "sqlalchemy", "yaml"}
+    assert not heavy.intersection(done.stdout.split())
