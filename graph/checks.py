@@ -96,12 +96,17 @@ def _unknown(step: WorkflowStep, catalogue: Collection[str]) -> Finding:
     return Finding(step=step.name, field="action", problem=f"{step.action!r} is not a known action.", remedy=remedy)
 
 
+_ABOUT_NAMES = frozenset({"required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"})
+"""Rules on an object that do not look at its values."""
+
+
 def _inputs(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
     """Check what is literal; a value that does not exist yet is checked when it does."""
     open_names = [name for name, value in step.inputs.items() if not is_literal(value)]
     for error in compiled(canonical(action.input_schema)).iter_errors(dict(step.inputs)):
-        path = list(error.instance_path)
-        if not path or path[0] not in open_names:
+        path, rule = list(error.instance_path), list(error.schema_path)
+        is_known = path[0] not in open_names if path else not open_names or rule[0] in _ABOUT_NAMES
+        if is_known:
             yield _schema_finding(step.name, error)
 
 

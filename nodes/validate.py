@@ -40,12 +40,25 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
         return _refuse(state, [finding_from_json(cast("JsonObject", one)) for one in state["findings"]], runtime)
     plan = restore(state["plan"] or {})
     report = examine(plan, state)
+    if report.findings and state.get("run_plan"):
+        return _refuse_given(report, runtime)
     if report.findings:
         refused = [*state["refused"], plan.digest]
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
     runtime.stream_writer(PlanAccepted(report=report.to_json()).to_json())
     shown = {key: value for key, value in report.to_json().items() if key in {"order", "decisions"}}
     return {"status": WorkflowState.EXECUTING.value, "report": shown, "findings": []}
+
+
+def _refuse_given(report: Report, runtime: Runtime[Any]) -> Update:
+    """Refuse a plan that came with the goal: nobody can plan it again, but it may be given more iterations."""
+    runtime.stream_writer(PlanRefused(findings=[finding.to_json() for finding in report.findings]).to_json())
+    wants_more = all(finding.field == "max_iterations" for finding in report.findings)
+    return {
+        "status": WorkflowState.FAILED.value,
+        "reason": " ".join(str(finding) for finding in report.findings),
+        "left": WorkflowState.PLANNING.value if wants_more else "",
+    }
 
 
 def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) -> Update:

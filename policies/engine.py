@@ -137,7 +137,10 @@ class CedarEngine:
                 return self.decide(ActionRequest(action=spec, inputs=inputs, human_review_required=review))
             certain = self._evaluate(spec.name, self._context(spec, inputs, review=review), COUNT)
         else:
-            certain = self._evaluate(spec.name, self._context(spec, None, review=review), RUN_TIME)
+            is_told = is_literal(step.inputs.get("overwrite"))
+            overwrites = is_told and is_overwriting(spec, step.inputs)
+            context = self._context(spec, None, review=review, overwrites=overwrites)
+            certain = self._evaluate(spec.name, context, RUN_TIME - {"overwrites"} if is_told else RUN_TIME)
         return certain if isinstance(certain, Deny) else AtRunTime(at_least=certain)
 
     def _known(self, action: ActionSpec) -> ActionSpec:
@@ -155,14 +158,20 @@ class CedarEngine:
         return any("count" in policy.reads and policy.covers(names) for policy in self._policies)
 
     def _context(
-        self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, *, review: bool, count: int = 0
+        self,
+        spec: ActionSpec,
+        inputs: Mapping[str, JsonValue] | None,
+        *,
+        review: bool,
+        count: int = 0,
+        overwrites: bool = False,
     ) -> str:
         """Return the context without `approved` as JSON text; None stands for inputs that no policy will read."""
         shape = self._shapes.get(spec.name) or inputs_shape(spec)
         context: JsonObject = {
             "human_review_required": review,
             "count": count,
-            "overwrites": inputs is not None and is_overwriting(spec, inputs),
+            "overwrites": overwrites if inputs is None else is_overwriting(spec, inputs),
             "inputs": {} if inputs is None else shape.cedar_value(dict(inputs), "inputs"),
         }
         return canonical(context)

@@ -80,7 +80,7 @@ def _budget(plan: Plan, max_iterations: int | None, used: int) -> Iterator[Findi
     needed = used + len(plan.steps)
     if max_iterations is not None and needed > max_iterations:
         problem = f"The plan's {len(plan.steps)} steps and {used} used iterations exceed the limit of {max_iterations}."
-        yield Finding(field="steps", problem=problem, remedy="Use fewer steps or foreach, or raise max_iterations.")
+        yield Finding(field="max_iterations", problem=problem, remedy="Use fewer steps or foreach, or raise it.")
 
 
 def _order(plan: Plan) -> tuple[str, ...]:

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Annotations, Catalogue
+from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.policies.decision import ActionRequest, Allow, Decision
+from agentic_workflows.policies.decision import ActionRequest, Allow, AtRunTime, Decision
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.files import ARTICLE, DEFAULT
 
@@ -112,3 +113,10 @@ def test_a_team_adds_its_rules_beside_the_default(tmp_path: Path) -> None:
     team.write_text('@id("no-post") @reason("We do not post.") forbid(principal, action == Action::"post", resource);')
     assert said(decide([DEFAULT, team], "post")) == ("Deny", ["no-post"])
     assert said(decide([DEFAULT, team], "read_file")) == ("Allow", [])
+
+
+def test_an_overwrite_that_is_planned_is_certain_before_the_text_exists() -> None:
+    step = WorkflowStep("save", "write_file", {"path": "a", "text": "${text}", "overwrite": True})
+    early = CedarEngine(CATALOGUE, [DEFAULT]).decide_early(step, CATALOGUE["write_file"])
+    assert isinstance(early, AtRunTime)
+    assert said(early.at_least) == ("Ask", ["overwrite"])

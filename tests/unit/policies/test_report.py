@@ -72,9 +72,9 @@ def test_a_plan_without_an_order_has_none_in_its_report() -> None:
 def test_a_plan_beyond_the_budget_is_a_finding() -> None:
     assert report_of(PLAN, max_iterations=10, used=9).findings == (
         Finding(
-            field="steps",
+            field="max_iterations",
             problem="The plan's 2 steps and 9 used iterations exceed the limit of 10.",
-            remedy="Use fewer steps or foreach, or raise max_iterations.",
+            remedy="Use fewer steps or foreach, or raise it.",
         ),
     )
 
