@@ -26,7 +26,7 @@ from agentic_workflows.journal.control import MemoryControl
 from agentic_workflows.nodes.collaborators import Agent, Control, Node
 from agentic_workflows.nodes.execute import Choose, make_execute
 from agentic_workflows.nodes.pause import make_pause
-from agentic_workflows.nodes.plan import make_plan
+from agentic_workflows.nodes.plan import CheckInput, make_plan
 from agentic_workflows.nodes.review import make_review
 from agentic_workflows.nodes.validate import make_validate
 from agentic_workflows.policies.decision import PolicyEngine
@@ -45,6 +45,16 @@ class Overrides:
     choose: Choose | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Schemas:
+    """What a server shows of a graph, so that forms can be drawn of it."""
+
+    input: type[Any] = Input
+    context: type[Any] | None = None
+    check_input: CheckInput | None = None
+    """LangGraph shows the bounds of an input, but does not enforce them."""
+
+
 def build_graph(
     agent: Agent,
     *,
@@ -54,6 +64,7 @@ def build_graph(
     control: Control | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     overrides: Overrides | None = None,
+    schemas: Schemas | None = None,
 ) -> Graph:
     """Return the compiled graph of an agent.
 
@@ -65,6 +76,7 @@ def build_graph(
         control: tells whether somebody asked a run to stop.
         checkpointer: keeps runs; None on a LangGraph server, which brings its own.
         overrides: a subclass's own methods.
+        schemas: what a server shows of it.
 
     Raises:
         ActionError: actions are declared wrongly, or the agent can neither declare nor execute any.
@@ -81,6 +93,7 @@ def build_graph(
         control=control or MemoryControl(),
         checkpointer=checkpointer,
         overrides=overrides or Overrides(),
+        schemas=schemas or Schemas(),
     )
 
 
@@ -121,6 +134,7 @@ def assemble(
     control: Control,
     checkpointer: BaseCheckpointSaver[Any] | None,
     overrides: Overrides,
+    schemas: Schemas = Schemas(),
 ) -> Graph:
     """Return the compiled graph of collaborators that exist already."""
     point = ExecutionPoint(engine, check_result=overrides.check_result)
@@ -135,13 +149,13 @@ def assemble(
         return replace(report, findings=(*report.findings, *extra))
 
     nodes: dict[str, Node] = {
-        "plan": make_plan(agent, control, limits),
+        "plan": make_plan(agent, control, limits, schemas.check_input),
         "validate": make_validate(check, getattr(agent, "review_progress", None)),
         "execute": make_execute(point, registry, control, overrides.choose),
         "review": make_review(),
         "pause": make_pause(control),
     }
-    builder = StateGraph(State, input_schema=Input)
+    builder = StateGraph(State, input_schema=schemas.input, context_schema=schemas.context)
     for name, node in nodes.items():
         builder.add_node(name, _announced(node))
     builder.add_edge(START, "plan")

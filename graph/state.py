@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias
+
+# LangGraph makes JSON Schemas of these, for which pydantic wants this one before Python 3.12.
+from typing_extensions import TypedDict
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.plan import MAX_STEPS
@@ -81,7 +84,8 @@ class Input(TypedDict, total=False):
     goal: str
     given_plan: JsonValue
     """A plan to run instead of asking the agent for one."""
-    limits: JsonObject
+    given_limits: JsonObject | None
+    """Those of this run, where they differ from the graph's."""
 
 
 class State(TypedDict, total=False):
@@ -89,6 +93,7 @@ class State(TypedDict, total=False):
 
     goal: str
     given_plan: JsonValue
+    given_limits: JsonObject | None
     limits: JsonObject
     status: str
     """A `WorkflowState`."""
@@ -97,6 +102,8 @@ class State(TypedDict, total=False):
     run_id: str
     run_goal: str
     """The goal that this run was begun with."""
+    run_plan: JsonValue
+    """The plan that this run was begun with; what is given is taken once, so that no later goal inherits it."""
     plan: JsonObject | None
     report: JsonObject | None
     """Order and static decisions of the plan, for displays."""

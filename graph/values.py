@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from typing_extensions import TypeAliasType
+
 from agentic_workflows.errors import ActionError
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+# Not a plain alias: pydantic cannot follow one that names itself, and LangGraph's schemas of the state need it to.
+JsonValue = TypeAliasType("JsonValue", "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]")
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 MAX_DEPTH = 100

@@ -1,8 +1,8 @@
 """PLANNING: ask the agent for a plan; `validate` judges it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
 from langchain_core.callbacks import get_usage_metadata_callback
@@ -21,7 +21,11 @@ POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""
 
 
-def make_plan(agent: Agent, control: Control, limits: Limits) -> Node:
+CheckInput: TypeAlias = Callable[[State], str]
+"""Says why a run must not begin with what it was given; nothing where it may."""
+
+
+def make_plan(agent: Agent, control: Control, limits: Limits, check_input: CheckInput | None = None) -> Node:
     """Return the plan node; limits are those of a run that names none."""
 
     async def plan(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
@@ -30,6 +34,8 @@ def make_plan(agent: Agent, control: Control, limits: Limits) -> Node:
         now = cast("State", {**state, **update})
         if update:
             runtime.stream_writer(RunStarted(run_id=now["run_id"], goal=now["goal"]).to_json())
+            if problem := check_input(state) if check_input else "":
+                return {**update, "status": WorkflowState.FAILED.value, "reason": problem}
         reason = _exhausted(now)
         if reason:
             return {**update, "status": WorkflowState.FAILED.value, "left": "PLANNING", "reason": reason}
@@ -94,11 +100,14 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
     given, goal = state.get("given_plan"), state.get("goal") or ""
     if not goal and isinstance(given, Mapping):
         goal = str(given.get("goal") or "Run the given plan.")
-    own = limits_from_json(state.get("limits"), default=limits)
+    own = limits_from_json(state.get("given_limits"), default=limits)
     metadata = config.get("metadata", {})
     return {
         "goal": goal,
         "run_goal": goal,
+        "run_plan": given,
+        "given_plan": None,
+        "given_limits": None,
         "run_id": str(metadata.get("run_id") or uuid4()),
         "limits": own.to_json(),
         "status": WorkflowState.PLANNING.value,
@@ -159,7 +168,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
 
 async def _candidate(state: State, call: _Call, seconds: float) -> object:
     """Return the plan that came with the goal, or the agent's."""
-    given = state.get("given_plan")
+    given = state.get("run_plan")
     if not given:
         history = [entry for entry in state["history"] if isinstance(entry, dict)]
         return await call.make(state["goal"], history, seconds)

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
@@ -22,7 +23,7 @@ def make_review() -> Node:
         questions = cast("list[JsonObject]", state.get("asks") or [])
         if not questions:
             return {"status": WorkflowState.EXECUTING.value}
-        raw = interrupt(request(questions), response_schema=response_schema(questions))
+        raw = _ask(questions)
         try:
             answers = read_answers(raw, questions)
         except (ReviewError, ActionError) as error:
@@ -35,6 +36,22 @@ def make_review() -> Node:
         return _update(state, by_id, answers)
 
     return review
+
+
+class _Waiting(GraphInterrupt):
+    """An interrupt that does not spell out its questions: a trace shows an error's text even where it hides inputs."""
+
+    def __repr__(self) -> str:
+        return "It waits for a person."
+
+    __str__ = __repr__
+
+
+def _ask(questions: list[JsonObject]) -> object:
+    try:
+        return cast("object", interrupt(request(questions), response_schema=response_schema(questions)))
+    except GraphInterrupt as waiting:
+        raise _Waiting(waiting.args[0]) from None
 
 
 def _update(state: State, by_id: dict[str, JsonObject], answers: dict[str, Answer]) -> Update:

@@ -127,6 +127,7 @@ class AgenticWorkflow:
         self._begin(goal, plan, thread_id)
         async with self._graph() as graph:
             await self._refuse_unfinished(graph)
+            self.database.control.clear(self._thread)
             async for event in self._advance(graph, self._input(goal, plan)):
                 yield event
 
@@ -262,7 +263,7 @@ class AgenticWorkflow:
             if self.state in _FINISHED:
                 raise RunError(f"The run {thread_id} is {self.state} already.")
             update = {"status": WorkflowState.FAILED.value, "left": "", "reason": "Cancelled on request.", "asks": []}
-            await graph.aupdate_state(_config(thread_id), update, as_node="pause")
+            await graph.aupdate_state(_config(thread_id, self._metadata), update, as_node="pause")
             await self._load(graph, thread_id)
         return self.get_results()
 
@@ -310,7 +311,7 @@ class AgenticWorkflow:
 
     def _input(self, goal: str, plan: Plan | JsonObject | None) -> Input:
         given = plan.to_json() if isinstance(plan, Plan) else plan
-        return Input(goal=goal, given_plan=given, limits=self.limits.to_json())
+        return Input(goal=goal, given_plan=given, given_limits=self.limits.to_json())
 
     async def _refuse_unfinished(self, graph: Graph) -> None:
         values = (await graph.aget_state(_config(self._thread))).values
@@ -344,7 +345,7 @@ class AgenticWorkflow:
         update: dict[str, Any] = {"limits": limits.to_json()}
         if self.state == WorkflowState.FAILED:
             update |= {"status": left, "left": "", "reason": None}
-        await graph.aupdate_state(_config(self._thread), update, as_node="pause")
+        await graph.aupdate_state(_config(self._thread, self._metadata), update, as_node="pause")
         await self._load(graph, self._thread)
 
     def _answered(self, answers: Answers) -> Any:

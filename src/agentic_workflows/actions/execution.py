@@ -185,7 +185,7 @@ async def _retrying(attempt: Attempt, most: int, call: ActionCall, run: RunPass)
 
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(most),
-        wait=tenacity.wait_exponential_jitter(initial=0.1, max=10),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=10),
         retry=tenacity.retry_if_exception_type(ActionError),
         before_sleep=note,
         reraise=True,

@@ -43,7 +43,9 @@ def _rewritten(step: Any, forms: Mapping[str, str], catalogue: Catalogue) -> Any
         return step
     properties = cast("dict[str, JsonObject]", flat(action.input_schema).get("properties") or {})
     inputs = {
-        name: forms.get(value, value) if isinstance(value, str) and _kinds(properties.get(name)) == {"string"} else value
+        name: forms.get(value, value)
+        if isinstance(value, str) and _kinds(properties.get(name)) == {"string"}
+        else value
         for name, value in step["inputs"].items()
     }
     return {**step, "inputs": inputs}

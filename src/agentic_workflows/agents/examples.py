@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from agentic_workflows.agents.planning_prompt import Example
 from agentic_workflows.graph.values import JsonValue
 
+DEFAULT_GOAL = "Summarize notes/2026-10-02-incident-gull-rock.md and save the summary to summary.md."
+"""What `make run` asks for, in `examples/workspace/`; the embedded model plans it right every time."""
+
 
 def _step(
     name: str, action: str, inputs: Mapping[str, JsonValue], output: str | None = None, *, foreach: str | None = None
@@ -16,14 +19,14 @@ def _step(
 
 FILE_EXAMPLES = (
     Example(
-        goal="Which files mention Lisbon? Write the list to found.txt, replacing it if it is there.",
+        goal="Which files in the folder archive mention Lisbon? Replace found.txt with the matches.",
         steps=[
-            _step("search", "search_files", {"text": "Lisbon"}, "matches"),
+            _step("search", "search_files", {"text": "Lisbon", "folder": "archive"}, "matches"),
             _step("save", "write_file", {"path": "found.txt", "text": "${matches}", "overwrite": True}, "saved"),
         ],
     ),
     Example(
-        goal="Summarize every text file in letters and save the summaries to short/letters.md.",
+        goal="Summarize every text file in the folder letters and save the summaries to short/letters.md.",
         steps=[
             _step("list", "list_files", {"folder": "letters", "pattern": "*.txt"}, "paths"),
             _step("read", "read_file", {"path": "${item}"}, "letters", foreach="${paths}"),
@@ -39,9 +42,9 @@ FILE_EXAMPLES = (
         ],
     ),
     Example(
-        goal="Write a birthday greeting for Tom to greeting.txt.",
+        goal="Compose a birthday greeting for Tom and save it in greeting.txt.",
         steps=[
-            _step("write", "write_text", {"instruction": "Write a birthday greeting for Tom."}, "greeting"),
+            _step("compose", "write_text", {"instruction": "Compose a birthday greeting for Tom."}, "greeting"),
             _step("save", "write_file", {"path": "greeting.txt", "text": "${greeting}"}, "saved"),
         ],
     ),
@@ -54,11 +57,24 @@ FILE_EXAMPLES = (
         ],
     ),
     Example(
-        goal="Turn offers.csv into a friendly letter in letter.md.",
+        goal="Turn offers.txt into a friendly letter in letter.md.",
         steps=[
-            _step("read", "read_csv", {"path": "offers.csv"}, "offers"),
-            _step("write", "write_text", {"instruction": "Write a friendly letter.", "text": "${offers}"}, "letter"),
+            _step("read", "read_file", {"path": "offers.txt"}, "offers"),
+            _step(
+                "compose",
+                "write_text",
+                {"instruction": "Turn it into a friendly letter.", "text": "${offers}"},
+                "letter",
+            ),
             _step("save", "write_file", {"path": "letter.md", "text": "${letter}"}, "saved"),
+        ],
+    ),
+    Example(
+        goal="Summarize letters/harbour.md and save the summary to short.md.",
+        steps=[
+            _step("read", "read_file", {"path": "letters/harbour.md"}, "letter"),
+            _step("summarize", "summarize", {"text": "${letter}"}, "summary"),
+            _step("save", "write_file", {"path": "short.md", "text": "${summary}"}, "saved"),
         ],
     ),
     Example(

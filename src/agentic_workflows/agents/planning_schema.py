@@ -99,7 +99,8 @@ def _kind(kind: str, schema: JsonObject) -> Iterable[JsonObject]:
     if kind == "array":
         items = list(_kinds(cast("JsonObject", schema.get("items") or {})))
         if items:
-            yield {"type": "array", "items": {"anyOf": cast("list[JsonValue]", items)}}
+            limits: JsonObject = {name: schema[name] for name in ("minItems", "maxItems") if name in schema}
+            yield {"type": "array", "items": {"anyOf": cast("list[JsonValue]", items)}, **limits}
     elif kind == "object":
         if schema.get("properties"):
             yield _arguments(schema)

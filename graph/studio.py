@@ -1,0 +1,150 @@
+"""The graph as a LangGraph server runs it: Studio's forms are drawn from the schemas here; `langgraph.json` names it.
+
+The server asks `graph` for a graph for every run, with that run's context, and for every look at schemas, drawings and
+states, without one. Give a context to an assistant rather than to single runs: who resumes a run names the assistant,
+and a context that only the first call had is not there any more.
+
+Whoever can call the server chooses workspace, policies and model, and so has the operator's rights. `langgraph dev`
+listens on 127.0.0.1; leave it there, or put authentication in front that fixes these three.
+"""
+
+import asyncio
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from langgraph_sdk.runtime import ServerRuntime
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agentic_workflows.actions.action import Registry
+from agentic_workflows.actions.registry import builtin_actions
+from agentic_workflows.actions.workspace import Workspace
+from agentic_workflows.agents.chat_model import chat_model
+from agentic_workflows.agents.local_model import MODEL_NAME
+from agentic_workflows.agents.model_agent import ModelAgent
+from agentic_workflows.errors import RunError, WorkflowError
+from agentic_workflows.graph.build import Graph, Schemas, build_graph
+from agentic_workflows.graph.state import Limits, State
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class StudioInput(BaseModel):
+    """What begins a run: a goal, or a plan."""
+
+    model_config = ConfigDict(title="A goal, or a plan")
+
+    goal: str = Field(
+        default="", max_length=10_000, description="What is wanted, in one sentence; a plan may bring its own."
+    )
+    given_plan: dict[str, Any] | None = Field(
+        default=None,
+        description="A plan to run instead of asking the model for one; `agentic schema` prints its JSON Schema.",
+        examples=[{"steps": [{"name": "list", "action": "list_files", "outputs": ["paths"]}]}],
+    )
+
+
+class StudioContext(BaseModel):
+    """What an assistant works with and how much it may use."""
+
+    model_config = ConfigDict(title="An assistant")
+
+    workspace: str = Field(
+        default="examples/workspace",
+        min_length=1,
+        max_length=4_096,
+        description="The folder whose files the actions see; relative to where the server was started.",
+    )
+    model: str = Field(
+        default="",
+        max_length=200,
+        description=f"{MODEL_NAME} is the embedded model, anything else one of the endpoint in OPENAI_BASE_URL. "
+        "Empty: OPENAI_MODEL where the environment names an endpoint, else the embedded model.",
+    )
+    policies: list[Annotated[str, Field(min_length=1, max_length=4_096)]] = Field(
+        default=["default"], min_length=1, max_length=20, description="Cedar files, or the built-in default or article."
+    )
+    max_iterations: int = Field(default=50, ge=1, le=10_000, description="Planner calls and step starts together.")
+    max_replans: int = Field(default=2, ge=0, le=20, description="New plans after a failed step.")
+    max_tokens: int = Field(default=1_000_000, ge=1, le=100_000_000, description="Of all planner calls, in and out.")
+    max_seconds: float = Field(
+        default=3_600, ge=1, le=86_400, description="Seconds of the run's own work; waiting for people does not count."
+    )
+    max_parallel: int = Field(default=8, ge=1, le=64, description="Action calls at the same time.")
+
+    def limits(self) -> Limits:
+        """Return how much a run may use."""
+        return Limits(
+            max_iterations=self.max_iterations,
+            max_replans=self.max_replans,
+            max_tokens=self.max_tokens,
+            max_seconds=self.max_seconds,
+            max_parallel=self.max_parallel,
+        )
+
+
+class StudioError(RunError, ValueError):
+    """A run cannot begin; of all errors' texts a server shows but few, and a `ValueError`'s is one."""
+
+
+async def graph(runtime: ServerRuntime[dict[str, Any]]) -> Graph:
+    """Return the graph of a run under its context; of anything else, one of the same shape.
+
+    Raises:
+        StudioError: the context is not usable.
+
+    """
+    execution = runtime.execution_runtime
+    if execution is None:
+        return await asyncio.to_thread(_shape)
+    return await asyncio.to_thread(_graph_of, _checked(StudioContext, execution.context or {}, "context"))
+
+
+def _graph_of(context: StudioContext) -> Graph:
+    try:
+        Workspace(Path(context.workspace)).check()
+        return _build(context)
+    except WorkflowError as error:
+        raise StudioError(str(error)) from error
+
+
+@cache
+def _shape() -> Graph:
+    return _build(StudioContext())
+
+
+def _build(context: StudioContext) -> Graph:
+    """Return the graph of a context; its policies are read anew, so that a run obeys them as they are now."""
+    agent, actions = _collaborators(context.workspace, context.model)
+    return build_graph(
+        agent,
+        actions=actions.values(),
+        policies=context.policies,
+        limits=context.limits(),
+        schemas=Schemas(input=StudioInput, context=StudioContext, check_input=_check_input),
+    )
+
+
+@lru_cache(maxsize=16)
+def _collaborators(workspace: str, model_name: str) -> tuple[ModelAgent, Registry]:
+    model = cache(partial(chat_model, model_name or None))
+    actions = builtin_actions(Path(workspace), model)
+    return ModelAgent(model, actions), actions
+
+
+def _check_input(state: State) -> str:
+    given = {name: value for name, value in state.items() if name in StudioInput.model_fields}
+    try:
+        _checked(StudioInput, given, "input")
+    except StudioError as error:
+        return str(error)
+    return ""
+
+
+def _checked(schema: type[Model], data: object, what: str) -> Model:
+    """Return data as the schema has it, or say in one line all that is wrong with it."""
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise StudioError(f"The {what} cannot be used. {found}.") from None

@@ -1,0 +1,48 @@
+"""Everything that the README shows is run."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agentic_workflows import Plan, ScriptedAgent, build_graph
+from agentic_workflows.cli.main import run_command
+from agentic_workflows.graph.plan import from_json
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for named, text in BLOCKS if named == language]
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs_as_shown(code: str) -> None:
+    exec(compile(code, str(README), "exec"), {"__name__": "readme"})  # noqa: S102 - our own text
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_plan_files_load(text: str) -> None:
+    assert isinstance(from_json(yaml.safe_load(text)), Plan)
+
+
+def test_the_graph_is_the_one_drawn() -> None:
+    drawn = build_graph(ScriptedAgent([]), actions=[]).get_graph().draw_mermaid()
+    assert blocks("mermaid") == [drawn.strip() + "\n"]
+
+
+def test_every_command_shown_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.findall(r"^    agentic (\w+)(?: (check|explain|show))?", README.read_text(), re.MULTILINE)
+    for command, sub in shown:
+        assert run_command([command, *([sub] if command == "policy" and sub else []), "--help"]) == 0
+    assert len(shown) >= 9
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("path", sorted((README.parent / "examples/plans").glob("*.yaml")), ids=lambda path: path.name)
+def test_example_plans_are_accepted(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(README.parent)
+    assert run_command(["plan", "--plan", str(path), "--workspace", "examples/workspace"]) == 0
+    assert "Allow" in capsys.readouterr().out
