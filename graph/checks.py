@@ -43,7 +43,12 @@ def input_findings(step: str, inputs: Mapping[str, JsonValue], action: ActionSpe
 @lru_cache(maxsize=2048)
 def compiled(schema: str) -> Any:
     """Return the validator of a schema given as its canonical text."""
-    return jsonschema_rs.validator_for(json.loads(schema))
+    return jsonschema_rs.validator_for(json.loads(schema), retriever=_fetch_nothing)
+
+
+def _fetch_nothing(uri: str) -> Any:
+    """Refuse to read what a schema refers to: a planner chooses it, and this machine may reach secrets."""
+    raise ValueError(f"{uri} is outside the schema, and nothing is fetched")
 
 
 def _cycles(plan: Plan) -> Iterator[Finding]:

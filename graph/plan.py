@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import cast
 
-from agentic_workflows.errors import PlanError, UnresolvedReferenceError
+from agentic_workflows.errors import ActionError, PlanError, UnresolvedReferenceError
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.references import Reference, references_in
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
@@ -124,7 +124,7 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
     """Return the plan that a mapping describes; steps may be `WorkflowStep`s.
 
     Args:
-        data: a mapping with `steps`; a `Plan` is returned as it is.
+        data: a mapping with `steps`, or a `Plan`.
         goal: the goal of a plan that names none.
         source: what the plan is called in an error.
         max_steps: more steps than this are refused.
@@ -133,9 +133,10 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
         PlanError: with every structural finding at once.
 
     """
-    if isinstance(data, Plan):
-        return data
-    plain = _plain(data)
+    try:
+        plain = _plain(data)
+    except ActionError as error:
+        raise PlanError([Finding(problem=str(error), remedy="Use only JSON values.")], source=source) from error
     findings = structural_findings(plain, max_steps=max_steps)
     if findings:
         raise PlanError(findings, source=source)
@@ -176,7 +177,9 @@ def unparsable_references(step: WorkflowStep) -> Iterator[Finding]:
 
 
 def _plain(data: object) -> object:
-    """Return data with the article's `WorkflowStep` objects turned into mappings."""
+    """Return data with plans and the article's `WorkflowStep` objects turned into mappings."""
+    if isinstance(data, Plan):
+        return data.to_json()
     if not isinstance(data, Mapping):
         return data
     steps = data.get("steps")

@@ -14,12 +14,13 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from agentic_workflows.errors import UnresolvedReferenceError
-from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MARK = re.compile(r"\$\$\{|\$\{")
-_TOKEN = re.compile(r"""[{}]|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`""")
-"""A brace, or a quoted part of a JMESPath, in which braces do not count."""
+_OUTSIDE = re.compile(r"""[{}'"`]""")
+_QUOTED = {quote: re.compile(rf"(?:[^{quote}\\]++|\\.)*+{quote}", re.DOTALL) for quote in "'\"`"}
+"""The rest of a quoted part of a JMESPath, in which braces do not count."""
 _SIMPLE = frozenset({"current", "field", "index", "subexpression", "index_expression"})
 
 
@@ -145,8 +146,8 @@ def _walk(node: dict[str, Any], value: JsonValue, reference: Reference) -> JsonV
 
 def _search(reference: Reference, value: JsonValue) -> JsonValue:
     try:
-        found: JsonValue = _compile(reference.path).search(value)
-    except JMESPathError as error:
+        found = as_json(_compile(reference.path).search(value), where=str(reference))
+    except Exception as error:  # the library lets many kinds out, on data that nobody here chose
         raise UnresolvedReferenceError(f"{reference} cannot be evaluated: {error}") from error
     if found is None:
         raise UnresolvedReferenceError(f"{reference} gives nothing.")
@@ -167,19 +168,23 @@ def _reference(inside: str) -> Reference:
         raise UnresolvedReferenceError(f"${{{inside}}} is no reference: after the name comes .field or [0].")
     try:
         _compile(path)
-    except (JMESPathError, RecursionError) as error:
-        raise UnresolvedReferenceError(f"${{{inside}}} holds no JMESPath: {error}") from error
+    except (JMESPathError, RecursionError, ValueError) as error:
+        raise UnresolvedReferenceError(f"${{{inside[:80]}}} holds no JMESPath: {error}") from error
     return Reference(name=name.group(), path=path)
 
 
 def _closing(text: str, at: int) -> int:
     """Return where the `}` is that closes a reference, past quotes and nested braces."""
     depth = 0
-    for found in _TOKEN.finditer(text, at):
-        if found.group() == "{":
-            depth += 1
-        elif found.group() == "}":
-            if depth == 0:
-                return found.start()
-            depth -= 1
+    while found := _OUTSIDE.search(text, at):
+        char, at = found.group(), found.end()
+        if char in _QUOTED:
+            quoted = _QUOTED[char].match(text, at)
+            if quoted is None:
+                break
+            at = quoted.end()
+        elif char == "}" and depth == 0:
+            return found.start()
+        else:
+            depth += 1 if char == "{" else -1
     raise UnresolvedReferenceError(f"A reference is not closed with }}: {text[:80]!r}. Write $${{ for the text ${{.")

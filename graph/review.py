@@ -189,7 +189,7 @@ def read_answers(raw: object, questions: Sequence[Mapping[str, JsonValue]]) -> d
         ids = list(by_id)
     answers: dict[str, Answer] = {}
     for one, entry in zip(ids, decisions, strict=True):
-        if one not in by_id:
+        if not isinstance(one, str) or one not in by_id:
             raise ReviewError(f"No open question has the id {one!r}. {listed(questions)}")
         if one in answers:
             raise ReviewError(f"The question {one} is answered twice.")

@@ -44,12 +44,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            value = getattr(self, limit.name)
-            lowest = 0 if limit.name == "max_replans" else 1
-            if isinstance(value, bool) or not isinstance(value, int | float) or (value < lowest and limit.type is int):
-                raise RunError(f"{limit.name} is {value!r}; give a number of at least {lowest}.")
-            if value < 0:
-                raise RunError(f"{limit.name} is {value!r}; give a positive number.")
+            value, kinds = getattr(self, limit.name), (int,) if limit.type is int else (int, float)
+            lowest = 0 if limit.name in ("max_replans", "max_seconds", "step_timeout") else 1
+            if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value < float("inf"):
+                kind = "whole number" if kinds == (int,) else "number"
+                raise RunError(f"{limit.name} is {value!r}; give a {kind} of at least {lowest}.")
 
     @property
     def default_timeout(self) -> timedelta:

@@ -28,12 +28,18 @@ def as_json(value: object, *, where: str = "value", depth: int = 0) -> JsonValue
     if depth > MAX_DEPTH:
         raise ActionError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
     match value:
-        case None | bool() | int() | str():
+        case None | bool():
             return value
+        case int():
+            if not -(2**63) <= value < 2**64:
+                raise ActionError(f"{where} is a whole number of more than 64 bits, which cannot be stored.")
+            return int(value)
+        case str():
+            return _plain_text(value, where)
         case float():
             if not math.isfinite(value):
                 raise ActionError(f"{where} is {value}, which JSON does not have.")
-            return value
+            return float(value)
         case Mapping():
             return {_key(k, where): as_json(v, where=f"{where}.{k}", depth=depth + 1) for k, v in value.items()}
         case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
@@ -55,4 +61,14 @@ def digest(value: object) -> str:
 def _key(key: object, where: str) -> str:
     if not isinstance(key, str):
         raise ActionError(f"{where} has the key {key!r}, and a JSON key is a string.")
-    return key
+    return _plain_text(key, f"A key of {where}")
+
+
+def _plain_text(text: str, where: str) -> str:
+    """Return a text as a plain `str`, whatever class of its own it has."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ActionError(f"{where} is text that is no Unicode: it cannot be written as UTF-8.") from None
+    return text[:]

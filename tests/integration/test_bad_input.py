@@ -1,0 +1,396 @@
+"""Bad input: one clear error, nothing lost, nothing half done."""
+
+# ruff: noqa: ARG002 - fakes have the parameters of what they stand for
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentic_workflows import (
+    Action,
+    ActionError,
+    AgenticWorkflow,
+    DatabaseError,
+    Limits,
+    ModelError,
+    PlanError,
+    PlanFileAgent,
+    PolicyError,
+    ReviewError,
+    RunError,
+    ScriptedAgent,
+    WorkflowError,
+    approve,
+    load_plan,
+)
+from agentic_workflows.testing import RecordingAction
+
+
+def step(name: str, action: str = "act", **fields: Any) -> dict[str, Any]:
+    return {"name": name, "action": action, **fields}
+
+
+def plan(*steps: Any) -> dict[str, Any]:
+    return {"steps": list(steps)}
+
+
+GOOD = plan(step("a"))
+REVIEWED = plan(step("a", human_review_required=True))
+
+
+def start(*plans: Any, **options: Any) -> tuple[AgenticWorkflow, RecordingAction]:
+    act = RecordingAction("act", result=1)
+    return AgenticWorkflow(ScriptedAgent(plans or [GOOD]), actions=[act], **options), act
+
+
+# Goals, threads and plans.
+
+
+@pytest.mark.parametrize("goal", ["", "  \n", None, 5, ["a"]])
+async def test_without_a_goal_nothing_begins(goal: Any) -> None:
+    workflow, act = start()
+    with pytest.raises(RunError, match=r"There is no goal\. Say in one sentence what is wanted\."):
+        await workflow.run(goal)
+    assert (await workflow.runs(), act.calls) == ([], [])
+
+
+@pytest.mark.parametrize("goal", [5, ["a"], {"goal": "g"}])
+async def test_a_goal_that_is_no_text_is_refused_beside_a_plan_too(goal: Any) -> None:
+    workflow, act = start()
+    with pytest.raises(WorkflowError):
+        await workflow.run(goal, plan=GOOD)
+    assert act.calls == []
+
+
+@pytest.mark.parametrize(
+    "given", [{}, [], "steps", 5, {"steps": []}, [step("a")], {"steps": [{"name": object()}]}, {"goal": "g"}]
+)
+async def test_a_given_plan_that_is_none_is_never_replaced_by_the_agents(given: Any) -> None:
+    workflow, act = start()
+    with suppress(WorkflowError):
+        result = await workflow.run("g", plan=given)
+        assert (result["state"], bool(result["reason"])) == ("FAILED", True)
+    assert (workflow.agent.goals, act.calls) == ([], [])  # type: ignore[attr-defined]  # a ScriptedAgent
+
+
+@pytest.mark.parametrize(
+    "given, problem",
+    [
+        (plan(*(step(f"s{at}") for at in range(1_001))), "1,001 steps, and the limit is 1,000"),
+        (plan(step("a", inputs={"x": "x" * 10_000_000})), "bytes, and the limit is"),
+        (plan(step("a"), step("a")), "2 steps have this name"),
+        (plan(step("a", after=["b"]), step("b", after=["a"])), "waits for itself"),
+        (plan(step("a", inputs={"x": "${nothing}"})), "refers to an output that no step gives"),
+        (plan(step("a", oops=1)), "oops"),
+        (plan(step("a", "nope")), "'nope' is not a known action"),
+    ],
+    ids=["steps", "bytes", "names", "cycle", "reference", "key", "action"],
+)
+async def test_a_given_plan_with_a_fault_runs_nothing_and_says_what(given: Any, problem: str) -> None:
+    workflow, act = start(limits=Limits(), max_iterations=2_000)
+    result = await workflow.run("g", plan=given)
+    assert (result["state"], act.calls) == ("FAILED", [])
+    assert problem in result["reason"]
+    assert len(result["reason"]) < 2_000
+
+
+@pytest.mark.parametrize("thread", ["nope", "", "../../etc/passwd", "\0"])
+async def test_an_unknown_thread_is_named(thread: str, tmp_path: Path) -> None:
+    workflow, _ = start(database=tmp_path / "runs.db")
+    for call in (workflow.resume(thread_id=thread), workflow.cancel(thread), workflow.result(thread)):
+        with pytest.raises(RunError, match="There is no run"):
+            await call
+
+
+def test_an_agent_that_can_do_nothing_is_refused() -> None:
+    with pytest.raises(ActionError, match="neither actions nor execute_step"):
+        AgenticWorkflow(type("Planner", (), {})())  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("limit", [0, -1, "3", None, True, 2.5])
+def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
+    with pytest.raises(RunError, match="max_iterations"):
+        AgenticWorkflow(ScriptedAgent([]), limit)
+
+
+# Plan files.
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("steps: [", "It is not YAML"),
+        ("", "not a mapping"),
+        ("- a\n- b", "not a mapping"),
+        ("just text", "not a mapping"),
+        ("steps:\n- {name: a, action: act, oops: 1}", "oops"),
+        ("steps: !!python/object/apply:os.system ['true']", "builds something that is not JSON"),
+        ("steps:\n- {name: a, action: !!python/name:os.system x}", "builds something that is not JSON"),
+        ("a: &a [*a]", "holds itself"),
+        ("steps: 2026-01-01", "is a date"),
+        ("steps: []\nsteps: []", "stands twice"),
+        ("steps:\n- {name: a, action: act}\n- {name: a, action: act}", "2 steps have this name"),
+        ("x: " + "[" * 5_000, "nested more than"),
+        ("a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+            f"{two}: &{two} [{','.join([f'*{one}'] * 9)}]\n" for one, two in zip("abcdefgh", "bcdefghi", strict=True)
+        ), "once its aliases are written out"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else None,
+)  # fmt: skip
+def test_a_plan_file_with_a_fault_says_which(text: str, problem: str, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(text)
+    with pytest.raises(PlanError, match=r"The plan file .*plan\.yaml cannot be used") as caught:
+        load_plan(file)
+    assert problem in str(caught.value)
+
+
+def test_a_plan_file_of_ten_megabytes_or_a_thousand_and_one_steps_is_refused(tmp_path: Path) -> None:
+    (large := tmp_path / "large.yaml").write_text("goal: " + "x" * 10_000_000)
+    (long := tmp_path / "long.yaml").write_text(
+        "steps:\n" + "".join(f"- {{name: s{at}, action: act}}\n" for at in range(1_001))
+    )
+    for file, problem in ((large, "bytes"), (long, "1,001 steps")):
+        with pytest.raises(PlanError, match=problem):
+            PlanFileAgent(file)
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", ".", "nul\0.yaml"])
+def test_a_plan_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="cannot be read"):
+        load_plan(f"{tmp_path}/{name}")
+
+
+# Models and actions.
+
+
+@pytest.mark.parametrize("answer", [None, "no JSON", "", 5, ModelError("HTTP 500"), ConnectionError("refused")])
+async def test_a_model_that_gives_no_plan_is_asked_again_and_told(answer: Any) -> None:
+    workflow, act = start(answer, GOOD)
+    result = await workflow.run("g")
+    assert (result["state"], len(act.calls)) == ("COMPLETE", 1)
+    assert result["history"][0]["result"]["findings"]
+
+
+async def test_a_model_that_hangs_ends_the_run_with_the_reason() -> None:
+    class Hanging(ScriptedAgent):
+        async def create_plan(self, goal: str, history: object) -> Any:  # type: ignore[override]  # never gives one
+            await asyncio.sleep(3_600)
+
+    workflow = AgenticWorkflow(Hanging([]), actions=[], limits=Limits(max_seconds=0.1))
+    result = await asyncio.wait_for(workflow.run("g"), 5)
+    assert (result["state"], "max_seconds" in result["reason"]) == ("FAILED", True)
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ({"error": ValueError("broken")}, "act raised ValueError: broken"),
+        ({"result": object()}, "The result of act is a object, which is not JSON."),
+        ({"result": float("nan")}, "The result of act is nan, which JSON does not have."),
+        ({"delay": 60}, "act did not finish within 0.05 s."),
+    ],
+    ids=["raises", "object", "nan", "hangs"],
+)
+async def test_an_action_that_goes_wrong_fails_its_step_with_the_reason(options: Any, reason: str) -> None:
+    act = RecordingAction("act", **options)
+    workflow = AgenticWorkflow(ScriptedAgent([GOOD]), actions=[act], limits=Limits(step_timeout=0.05))
+    result = await asyncio.wait_for(workflow.run("g"), 5)
+    assert (result["state"], result["reason"], len(act.calls)) == ("FAILED", f"Step a failed: {reason}", 1)
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+@pytest.mark.parametrize("value", [2**70, "caf\udce9", {"deep": [2**70]}], ids=["number", "text", "deep"])
+async def test_a_value_that_no_database_can_hold_ends_the_run_cleanly(kind: str, value: Any, tmp_path: Path) -> None:
+    act = RecordingAction("act", result=value)
+    database = "memory" if kind == "memory" else tmp_path / "runs.db"
+    workflow = AgenticWorkflow(ScriptedAgent([plan(step("a", outputs=["x"]))]), actions=[act], database=database)
+    result = await workflow.run("g")
+    assert result["state"] == "FAILED" or result["outputs"] == {"x": value}, "kept as it is, or refused"
+    assert await workflow.result(result["thread_id"]) == result
+
+
+def test_two_actions_of_one_name_are_refused() -> None:
+    twice = [RecordingAction("act"), RecordingAction("act")]
+    with pytest.raises(ActionError, match="Two actions are called 'act'"):
+        AgenticWorkflow(ScriptedAgent([]), actions=twice)
+
+
+@pytest.mark.parametrize("name", ["", "effect", "read_only", "undeclared", " a", "x" * 201, "a\nb"])
+def test_a_name_that_policies_could_not_use_is_refused(name: str) -> None:
+    async def run(_: object) -> None:
+        """Do nothing."""
+
+    with pytest.raises(ActionError):
+        AgenticWorkflow(ScriptedAgent([]), actions=[Action(name=name, run=run)])
+
+
+# Policies.
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("permit (principal, action resource);", r"mine\.cedar"),
+        ("", r"mine\.cedar"),
+        ("// nothing here", r"mine\.cedar"),
+        ('permit (principal, action == Action::"nope", resource);', r"mine\.cedar:1.*nope"),
+        ("permit (principal, action, resource) when { context.nope };", r"mine\.cedar:1"),
+        ('permit (principal, action == Action::"act", resource) when { context.inputs.x == 1 };', r"mine\.cedar:1"),
+    ],
+    ids=["syntax", "empty", "comment", "action", "context", "input"],
+)
+def test_a_policy_file_with_a_fault_does_not_load(text: str, problem: str, tmp_path: Path) -> None:
+    (file := tmp_path / "mine.cedar").write_text(text)
+    with pytest.raises(PolicyError, match=problem):
+        start(policies=[file])
+
+
+@pytest.mark.parametrize("policies", [["missing.cedar"], [], ["."], ["\0"]])
+def test_without_a_policy_nothing_starts(policies: Any, tmp_path: Path) -> None:
+    with pytest.raises(PolicyError):
+        start(policies=[tmp_path / one for one in policies])
+
+
+# Answers.
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["yes", True, 5, object(), [None], ["approve"], {"x": "approve"}, {"x": None}, [], {}, approve("nope"),
+     {"nope": approve()}, [approve(), approve()], [approve("nope"), approve()], {5: approve()}],
+    ids=repr,
+)  # fmt: skip
+async def test_an_answer_that_fits_no_question_is_refused_and_the_question_stays_open(answer: Any) -> None:
+    workflow, act = start(REVIEWED)
+    asked = await workflow.run("g")
+    with pytest.raises(ReviewError):
+        await workflow.resume(answer)
+    assert await workflow.result(asked["thread_id"]) == asked
+    assert ((await workflow.resume(approve(asked["reviews"][0]["id"])))["state"], len(act.calls)) == ("COMPLETE", 1)
+
+
+async def test_an_answer_given_already_is_refused() -> None:
+    workflow, act = start(plan(step("a", human_review_required=True), step("b", human_review_required=True)))
+    first, second = (await workflow.run("g"))["reviews"]
+    await workflow.resume(approve(first["id"]))
+    with pytest.raises(ReviewError, match="No open question has the id"):
+        await workflow.resume(approve(first["id"]))
+    with pytest.raises(ReviewError, match="answered twice"):
+        await workflow.resume([approve(second["id"]), approve(second["id"])])
+    assert act.calls == []
+
+
+async def test_an_answer_to_a_run_that_failed_changes_nothing() -> None:
+    workflow, _ = start({}, {}, GOOD, max_iterations=2)
+    failed = await workflow.run("g")
+    with pytest.raises(WorkflowError):
+        await workflow.resume(approve(), max_iterations=9)
+    assert await workflow.result(failed["thread_id"]) == failed
+
+
+# Databases.
+
+MODES = (0o000, 0o200, 0o444)
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
+    (file := tmp_path / "notes.txt").write_text("Dear diary, " * 100)
+    before = file.read_bytes()
+    with pytest.raises(DatabaseError, match=r"notes\.txt cannot be used: file is not a database\. Give the path"):
+        start(database=file)
+    assert (file.read_bytes(), list(tmp_path.iterdir())) == (before, [file])
+
+
+@pytest.mark.parametrize("place", ["", "file/runs.db", "nul\0.db"], ids=["folder", "below a file", "nul"])
+def test_a_path_that_can_be_no_database_is_named(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatabaseError, match="cannot be used"):
+        start(database=f"{tmp_path}/{place}")
+
+
+@pytest.mark.parametrize("url", ["postgres://localhost/runs", "sqlite:///runs.db", "http://x"])
+def test_an_url_that_this_version_does_not_know_is_refused(url: str) -> None:
+    with pytest.raises(DatabaseError, match="no database that this version knows"):
+        start(database=url)
+
+
+async def test_sqlites_own_name_for_memory_works_or_is_refused() -> None:
+    try:
+        workflow, act = start(REVIEWED, database=":memory:")
+    except DatabaseError:
+        return
+    assert (await workflow.run("g"))["state"] == "REVIEWING"
+    assert ((await workflow.resume(approve()))["state"], len(act.calls)) == ("COMPLETE", 1)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder that any user may enter, and be an ordinary user where the tests run as root."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for mode in MODES:
+            start(database=folder / f"{mode}.db")
+            (folder / f"{mode}.db").chmod(mode)
+        root = os.getuid() == 0
+        if root:
+            os.setresuid(65_534, 65_534, 0)
+        try:
+            yield folder
+        finally:
+            if root:
+                os.setresuid(0, 0, 0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_database_that_may_not_be_read_or_written_is_named(mode: int, open_folder: Path) -> None:
+    file = open_folder / f"{mode}.db"
+    with pytest.raises(DatabaseError, match=r"\d\.db cannot be used: .*\. Give another --database"):
+        start(database=file)
+
+
+def test_a_database_in_a_folder_that_may_not_be_written_is_named(open_folder: Path) -> None:
+    with pytest.raises(DatabaseError, match="cannot be used"):
+        start(database=open_folder / "new" / "runs.db")
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
+    start(database=tmp_path / "runs.db")
+    connection = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    yield tmp_path / "runs.db", connection
+    connection.close()
+
+
+def test_a_locked_database_is_said_to_be_locked(locked: tuple[Path, sqlite3.Connection]) -> None:
+    file, other = locked
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(DatabaseError, match=r"locked\. Another program holds it; end that one or wait\."):
+        start(database=file)
+    other.execute("ROLLBACK")
+    start(database=file)
+
+
+async def test_a_request_to_a_locked_database_is_a_database_error(locked: tuple[Path, sqlite3.Connection]) -> None:
+    file, other = locked
+    workflow, _ = start(database=file)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(DatabaseError, match="locked"):
+        workflow.request("t", "pause")
+
+
+def test_a_database_that_is_no_longer_one_is_a_database_error(tmp_path: Path) -> None:
+    workflow, act = start(database=tmp_path / "runs.db")
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"garbage " * 1_000)
+    with pytest.raises(DatabaseError, match=r"runs\.db cannot be used"):
+        workflow.run_sync("g")
+    assert act.calls == []

@@ -1,0 +1,514 @@
+"""Runs that outlive an object, a process or a thread's first goal."""
+
+# ruff: noqa: ARG002 - fakes have the parameters of what they stand for
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from agentic_workflows import (
+    AgenticWorkflow,
+    Limits,
+    Plan,
+    ReviewError,
+    RunError,
+    ScriptedAgent,
+    WorkflowState,
+    WorkflowStep,
+    approve,
+    build_graph,
+    edit,
+    reject,
+)
+from agentic_workflows.graph.events import StepStarted, StepSucceeded
+from agentic_workflows.journal.database import Database
+from agentic_workflows.testing import RecordingAction
+
+
+def step(name: str, action: str = "act", **fields: Any) -> dict[str, Any]:
+    return {"name": name, "action": action, **fields}
+
+
+def plan(*steps: Mapping[str, Any]) -> dict[str, Any]:
+    return {"goal": "g", "steps": list(steps)}
+
+
+REVIEWED = plan(
+    step("draft", outputs=["text"]), step("send", "send", inputs={"text": "${text}"}, human_review_required=True)
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "agentic.db"
+
+
+class House:
+    """A catalogue of recording actions, and as many workflows over it as there are processes."""
+
+    def __init__(self, database: Path | str = "memory", *plans: Any, **limits: Any) -> None:
+        self.act = RecordingAction("act", result="done", read_only=False, destructive=False)
+        self.send = RecordingAction("send", result="sent", read_only=False, destructive=False)
+        self.agent = ScriptedAgent(plans)
+        self._database, self._limits = database, Limits(**limits)
+
+    def open(self) -> AgenticWorkflow:
+        return AgenticWorkflow(
+            self.agent, 50, actions=[self.act, self.send], database=self._database, limits=self._limits
+        )
+
+
+# Another object, another process.
+
+
+async def test_a_review_is_answered_through_another_object(database: Path) -> None:
+    house = House(database, REVIEWED)
+    asked = await house.open().run("g")
+    assert (asked["state"], len(house.act.calls), house.send.calls) == ("REVIEWING", 1, [])
+    result = await house.open().resume(approve(), thread_id=asked["thread_id"])
+    assert (result["state"], result["run_id"]) == ("COMPLETE", asked["run_id"])
+    assert (len(house.act.calls), house.send.calls) == (1, [{"text": "done"}])
+
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from agentic_workflows import AgenticWorkflow, Action, action, approve
+from agentic_workflows import ScriptedAgent
+
+@action(destructive=False, open_world=False)
+def note(text: str) -> str:
+    with Path(sys.argv[2]).open("a") as file:
+        file.write(text + " ")
+    return text
+
+steps = [
+    {"name": "a", "action": "note", "inputs": {"text": "one"}, "outputs": ["a"]},
+    {"name": "b", "action": "note", "inputs": {"text": "${a}+two"}, "human_review_required": True},
+]
+workflow = AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=[note], database=sys.argv[1])
+if sys.argv[3] == "run":
+    result = workflow.run_sync("g", thread_id="t")
+else:
+    result = workflow.resume_sync(approve(), thread_id="t")
+print(json.dumps([result["state"], len(result["reviews"])]))
+"""
+
+
+def test_a_review_outlives_its_process(database: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+
+    def process(what: str) -> Any:
+        command = [sys.executable, "-c", PROGRAM, str(database), str(notes), what]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert (process("run"), notes.read_text()) == (["REVIEWING", 1], "one ")
+    assert (process("resume"), notes.read_text()) == (["COMPLETE", 0], "one one+two ")
+
+
+async def test_a_pause_asked_for_elsewhere_stops_at_the_next_step_and_goes_on_elsewhere(database: Path) -> None:
+    house = House(database, plan(*(step(f"s{at}") for at in range(20))))
+    object.__setattr__(house.act, "run", _slow(house.act))
+    here, there = house.open(), house.open()
+    running = asyncio.create_task(here.run("g", thread_id="t"))
+    await called(house.act, 2)
+    there.request("t", "pause")
+    paused = await asyncio.wait_for(running, 10)
+    done = len(house.act.calls)
+    assert (paused["state"], paused["reason"], 2 <= done < 20) == ("PAUSED", "Paused on request.", True)
+    result = await there.resume(thread_id="t")
+    assert (result["state"], len(house.act.calls), len(result["history"])) == ("COMPLETE", 20, 20)
+
+
+async def called(action: RecordingAction, times: int) -> None:
+    """Wait until an action was called so often."""
+    while len(action.calls) < times:  # noqa: ASYNC110 - the fake that is shipped notes calls and tells nobody
+        await asyncio.sleep(0.01)
+
+
+def _slow(action: RecordingAction) -> Any:
+    async def run(call: Any) -> str:
+        action.calls.append(dict(call.inputs))
+        await asyncio.sleep(0.05)
+        return "done"
+
+    return run
+
+
+async def test_a_cancel_asked_for_elsewhere_ends_the_run(database: Path) -> None:
+    house = House(database, plan(*(step(f"s{at}") for at in range(20))))
+    object.__setattr__(house.act, "run", _slow(house.act))
+    running = asyncio.create_task(house.open().run("g", thread_id="t"))
+    await called(house.act, 1)
+    house.open().request("t", "cancel")
+    result = await asyncio.wait_for(running, 10)
+    assert (result["state"], result["reason"]) == ("FAILED", "Cancelled on request.")
+    with pytest.raises(RunError):
+        await house.open().resume(thread_id="t")
+
+
+@pytest.mark.parametrize("answers", [None, approve()])
+async def test_a_paused_run_goes_on_where_it_was(answers: Any) -> None:
+    house = House("memory", plan(step("a"), step("b")))
+    workflow = house.open()
+
+    async def pausing(call: Any) -> None:
+        house.act.calls.append(dict(call.inputs))
+        if len(house.act.calls) == 1:
+            workflow.request("t", "pause")
+
+    object.__setattr__(house.act, "run", pausing)
+    await workflow.run("g", thread_id="t")
+    assert (workflow.state, len(house.act.calls)) == (WorkflowState.PAUSED, 1)
+    if answers is None:
+        assert ((await workflow.resume())["state"], len(house.act.calls)) == ("COMPLETE", 2)
+    else:
+        with pytest.raises(ReviewError, match="PAUSED and asks nothing"):
+            await workflow.resume(answers)
+        assert workflow.state == WorkflowState.PAUSED
+
+
+async def test_more_iterations_may_be_given_while_a_question_is_open() -> None:
+    workflow = House("memory", REVIEWED).open()
+    asked = await workflow.run("g")
+    still = await workflow.resume(max_iterations=60)
+    assert (still["state"], still["reviews"]) == ("REVIEWING", asked["reviews"])
+    assert (await workflow.resume(approve(), max_iterations=70))["state"] == "COMPLETE"
+
+
+async def test_waiting_for_a_person_costs_no_time_of_the_run(database: Path) -> None:
+    workflow = House(database, REVIEWED, max_seconds=0.4).open()
+    await workflow.run("g")
+    await asyncio.sleep(0.5)
+    result = await workflow.resume(approve())
+    assert (result["state"], result["seconds"] < 0.4) == ("COMPLETE", True)
+
+
+# Threads and goals.
+
+
+async def test_two_goals_on_one_thread_are_two_runs(database: Path) -> None:
+    workflow = House(database, plan(step("a")), plan(step("b"))).open()
+    first = await workflow.run("one", thread_id="t")
+    second = await workflow.run("two", thread_id="t")
+    assert (first["thread_id"], second["thread_id"]) == ("t", "t")
+    assert first["run_id"] != second["run_id"]
+    assert [(one["goal"], one["iterations"], list(one["steps"])) for one in (first, second)] == [
+        ("one", 2, ["a"]), ("two", 2, ["b"]),
+    ]  # fmt: skip
+    assert [entry["step"] for entry in second["history"]] == ["b"]
+
+
+async def test_a_thread_that_waits_takes_no_other_goal(database: Path) -> None:
+    house = House(database, REVIEWED, plan(step("a")))
+    asked = await house.open().run("g", thread_id="t")
+    with pytest.raises(RunError, match=r"The thread t has a run that is REVIEWING\. Resume or cancel it\."):
+        await house.open().run("other", thread_id="t")
+    assert await house.open().result("t") == asked
+
+
+async def test_runs_at_the_same_time_on_one_object_are_their_own(database: Path) -> None:
+    house = House(database, *(plan(step(f"s{at}")) for at in range(3)))
+    workflow = house.open()
+    results = await asyncio.gather(*(workflow.run(f"goal {at}") for at in range(3)))
+    assert [one["goal"] for one in results] == ["goal 0", "goal 1", "goal 2"]
+    assert {one["state"] for one in results} == {"COMPLETE"}
+    assert len({one["thread_id"] for one in results}) == 3
+
+
+async def test_a_finished_run_is_not_resumed() -> None:
+    workflow = House("memory", plan(step("a"))).open()
+    await workflow.run("g")
+    for options in ({}, {"answers": approve()}, {"max_iterations": 99}):
+        with pytest.raises(RunError, match="COMPLETE"):
+            await workflow.resume(**options)  # type: ignore[arg-type]  # one by one
+
+
+async def test_a_run_can_be_cancelled_while_it_waits(database: Path) -> None:
+    house = House(database, REVIEWED, plan(step("a")))
+    await house.open().run("g", thread_id="t")
+    result = await house.open().cancel("t")
+    assert (result["state"], result["reason"], result["reviews"]) == ("FAILED", "Cancelled on request.", [])
+    for refused in (house.open().cancel("t"), house.open().resume(approve(), thread_id="t")):
+        with pytest.raises(RunError):
+            await refused
+    assert house.send.calls == []
+    assert (await house.open().run("again", thread_id="t"))["state"] == "COMPLETE"
+
+
+async def test_runs_are_listed_the_last_first(database: Path) -> None:
+    house = House(database, REVIEWED, plan(step("a")))
+    await house.open().run("one", thread_id="t1")
+    await house.open().run("two", thread_id="t2")
+    listed = await house.open().runs()
+    assert [(one["thread_id"], one["goal"], one["state"]) for one in listed] == [
+        ("t2", "two", "COMPLETE"), ("t1", "one", "REVIEWING"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+async def test_the_run_touched_last_comes_first(kind: str, database: Path) -> None:
+    house = House("memory" if kind == "memory" else database, REVIEWED, plan(step("a")))
+    workflow = house.open()
+    await workflow.run("one", thread_id="t1")
+    await workflow.run("two", thread_id="t2")
+    await workflow.resume(approve(), thread_id="t1")
+    assert [one["thread_id"] for one in await workflow.runs()] == ["t1", "t2"]
+
+
+async def test_metadata_is_kept_with_a_run(database: Path) -> None:
+    house = House(database, plan(step("a")))
+    workflow = AgenticWorkflow(house.agent, actions=[house.act], database=database, metadata={"workspace": "notes"})
+    result = await workflow.run("g")
+    assert (await house.open().metadata_of(result["thread_id"]))["workspace"] == "notes"
+
+
+# What is begun and not finished.
+
+
+class Sleeper:
+    """An agent whose process is ended while it plans."""
+
+    async def create_plan(self, goal: str, history: object) -> Any:
+        await asyncio.sleep(3_600)
+
+
+async def cut_while_planning(database: Path) -> None:
+    running = asyncio.create_task(AgenticWorkflow(Sleeper(), actions=[], database=database).run("g", thread_id="t"))
+    await asyncio.sleep(0.2)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_run_that_was_cut_while_planning_can_be_resumed(database: Path) -> None:
+    await cut_while_planning(database)
+    house = House(database, plan(step("a")))
+    result = await house.open().resume(thread_id="t")
+    assert (result["state"], result["goal"], len(house.act.calls)) == ("COMPLETE", "g", 1)
+
+
+async def test_a_run_that_was_cut_while_planning_is_listed_and_keeps_its_thread(database: Path) -> None:
+    await cut_while_planning(database)
+    workflow = House(database, plan(step("a"))).open()
+    assert [(one["thread_id"], one["goal"], one["state"]) for one in await workflow.runs()] == [("t", "g", "PLANNING")]
+    with pytest.raises(RunError, match="Resume or cancel it"):
+        await workflow.run("other", thread_id="t")
+    assert (await workflow.cancel("t"))["state"] == "FAILED"
+
+
+async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
+    house = House("memory", plan(step("a"), step("b")))
+    object.__setattr__(house.act, "run", _slow(house.act))
+    workflow = house.open()
+    stream = workflow.stream("g", thread_id="t")
+    async for event in stream:
+        if isinstance(event, StepStarted):
+            break
+    await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+    await asyncio.sleep(0.1)
+    assert (len(house.act.calls), asyncio.all_tasks()) == (1, {asyncio.current_task()})
+
+
+async def test_cancelling_the_caller_leaves_nothing_running(database: Path) -> None:
+    house = House(database, plan(step("a"), step("b")))
+    object.__setattr__(house.act, "run", _slow(house.act))
+    running = asyncio.create_task(house.open().run("g", thread_id="t"))
+    await called(house.act, 1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (len(house.act.calls), asyncio.all_tasks()) == (1, {asyncio.current_task()})
+
+
+async def test_a_request_is_for_the_run_it_was_made_for() -> None:
+    workflow = House("memory", plan(step("a")), plan(step("b"))).open()
+    await workflow.run("one", thread_id="t")
+    with suppress(RunError):
+        workflow.request("t", "pause")
+    assert (await workflow.run("two", thread_id="t"))["state"] == "COMPLETE"
+
+
+# What is stored.
+
+
+async def test_a_checkpoint_holds_plain_json_only(database: Path) -> None:
+    house = House(database, Plan("g", [WorkflowStep("a", "act", outputs=["x"])]))
+    await house.open().run("g", thread_id="t", plan=REVIEWED)
+    async with Database(database).open() as connection:
+        config: Any = {"configurable": {"thread_id": "t"}}
+        seen = [one.checkpoint["channel_values"] async for one in connection.checkpointer.alist(config)]
+    assert len(seen) >= 3
+    for values in seen:
+        ours = {key: value for key, value in values.items() if not key.startswith(("__", "branch:"))}
+        assert json.loads(json.dumps(ours)) == ours
+        assert _types(ours) <= {dict, list, str, int, float, bool, type(None)}
+
+
+def _types(value: object) -> set[type]:
+    inner: Sequence[object] = []
+    if isinstance(value, dict):
+        inner = [*value.keys(), *value.values()]
+    elif isinstance(value, list):
+        inner = value
+    return {type(value)}.union(*(_types(one) for one in inner))
+
+
+async def test_a_plan_of_steps_may_be_given_to_a_run() -> None:
+    house = House("memory")
+    for given in (Plan("g", [WorkflowStep("a", "act")]), {"steps": [WorkflowStep("a", "act")]}, plan(step("a"))):
+        result = await house.open().run("g", plan=given)  # type: ignore[arg-type]  # also what the article writes
+        assert result["state"] == "COMPLETE"
+    assert house.agent.goals == []
+
+
+async def test_a_given_plan_brings_its_own_goal() -> None:
+    result = await House("memory").open().run("", plan=plan(step("a")))
+    assert (result["state"], result["goal"]) == ("COMPLETE", "g")
+
+
+# Before anything runs.
+
+
+async def test_examining_and_planning_run_nothing_and_keep_nothing(database: Path) -> None:
+    house = House(database, plan(step("wipe", "act"), step("ask", "send", human_review_required=True)))
+    workflow = house.open()
+    report = await workflow.create_plan("g")
+    assert (report.order, report.is_accepted) == (("wipe", "ask"), True)
+    decided = {name: decision.name for name, decision in report.decisions.items()}
+    assert decided == {"wipe": "Allow", "ask": "Ask"}
+    assert workflow.validate_plan(report.plan)
+    assert not workflow.validate_plan(plan(step("a", "nope")))
+    assert (house.act.calls, await workflow.runs()) == ([], [])
+
+
+async def test_with_declared_actions_an_unknown_one_is_a_finding() -> None:
+    house = House("memory", plan(step("a", "sned")), plan(step("a")))
+    result = await house.open().run("g")
+    assert result["state"] == "COMPLETE"
+    assert "Did you mean 'send'?" in str(house.agent.histories[1])
+
+
+@pytest.mark.parametrize("name", ["delete_all", "admin_action", "financial_transaction"])
+async def test_a_declared_dangerous_action_never_runs_either(name: str) -> None:
+    action = RecordingAction(name)
+    workflow = AgenticWorkflow(ScriptedAgent([plan(step("a", name))]), actions=[action])
+    assert ((await workflow.run("g"))["state"], action.calls) == ("FAILED", [])
+
+
+async def test_a_teams_own_policy_is_in_force(tmp_path: Path) -> None:
+    policy = tmp_path / "mine.cedar"
+    policy.write_text(
+        'permit (principal, action, resource);\n@id("small") @reason("Too many.")\n'
+        'forbid (principal, action == Action::"act", resource) when { context.count >= 2 };\n'
+    )
+    act = RecordingAction("act", result=1)
+    agent = ScriptedAgent([plan(*(step(f"s{at}", after=[f"s{at - 1}"] if at else []) for at in range(4)))])
+    result = await AgenticWorkflow(agent, actions=[act], policies=[policy]).run("g")
+    assert (result["state"], len(act.calls), result["steps"]["s2"]["status"]) == ("FAILED", 2, "denied")
+    assert "Too many. [small" in result["reason"]
+
+
+async def test_a_foreach_counts_as_one_iteration() -> None:
+    numbers = RecordingAction("numbers", result=list(range(30)))
+    act = RecordingAction("act", result=1)
+    steps = plan(step("n", "numbers", outputs=["n"]), step("each", inputs={"i": "${item}"}, foreach="${n}"))
+    result = await AgenticWorkflow(ScriptedAgent([steps]), 3, actions=[numbers, act]).run("g")
+    assert (result["state"], result["iterations"], len(act.calls)) == ("COMPLETE", 3, 30)
+
+
+async def test_a_failed_step_is_planned_again_while_replans_are_left() -> None:
+    bad = RecordingAction("bad", error=ValueError("no"))
+    act = RecordingAction("act", result=1)
+    agent = ScriptedAgent([plan(step("a"), step("b", "bad")), plan(step("c"))])
+    result = await AgenticWorkflow(agent, actions=[bad, act], limits=Limits(max_replans=1)).run("g")
+    assert (result["state"], result["replans"], [entry["step"] for entry in result["history"]]) == (
+        "COMPLETE", 1, ["a", "b", None, "c"],
+    )  # fmt: skip
+
+
+async def test_an_edit_that_breaks_the_schema_asks_again() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    act = RecordingAction("act", input_schema=schema)
+    agent = ScriptedAgent([plan(step("a", inputs={"n": 1}, human_review_required=True))])
+    workflow = AgenticWorkflow(agent, actions=[act])
+    await workflow.run("g")
+    try:
+        result = await workflow.resume(edit({"n": "many"}))
+        assert result["state"] == "REVIEWING"
+    except ReviewError:
+        assert workflow.state == WorkflowState.REVIEWING
+    assert ((await workflow.resume(edit({"n": 2})))["state"], act.calls) == ("COMPLETE", [{"n": 2}])
+
+
+async def test_an_edit_to_what_policy_denies_does_not_run(tmp_path: Path) -> None:
+    policy = tmp_path / "mine.cedar"
+    policy.write_text(
+        "permit (principal, action, resource);\n"
+        "forbid (principal, action, resource) unless { context.approved };\n"
+        'forbid (principal, action == Action::"act", resource) when { context.inputs.path == "/etc" };\n'
+    )
+    schema = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+    act = RecordingAction("act", input_schema=schema)
+    agent = ScriptedAgent([plan(step("a", inputs={"path": "notes"}))])
+    workflow = AgenticWorkflow(agent, actions=[act], policies=[policy])
+    assert (await workflow.run("g"))["state"] == "REVIEWING"
+    result = await workflow.resume(edit({"path": "/etc"}))
+    assert (result["state"], result["steps"]["a"]["status"], act.calls) == ("FAILED", "denied", [])
+
+
+# The graph on its own, as a server has it.
+
+
+async def test_the_graph_alone_asks_refuses_a_bad_answer_and_goes_on() -> None:
+    house = House("memory", REVIEWED)
+    graph = build_graph(house.agent, actions=[house.act, house.send], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    asked = (await graph.ainvoke({"goal": "g"}, config))["__interrupt__"][0].value
+    assert [one["step"] for one in asked["action_requests"]] == ["send"]
+    for bad in (
+        {"decisions": [{"type": "approve", "id": "nope"}]},
+        {"decisions": []},
+        {"decisions": [{"type": "yes"}]},
+    ):
+        # LangGraph itself refuses what breaks the published schema; then nothing of it may be stored.
+        with suppress(ValueError):
+            again = await graph.ainvoke(Command(resume=bad), config)
+            assert (again["status"], bool(again["findings"])) == ("REVIEWING", True)
+    ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
+    assert (ended["status"], house.send.calls) == ("COMPLETE", [{"text": "done"}])
+
+
+async def test_the_graph_alone_takes_a_plan_once() -> None:
+    house = House("memory", plan(step("new")))
+    graph = build_graph(house.agent, actions=[house.act, house.send], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    await graph.ainvoke({"goal": "one", "given_plan": plan(step("old"))}, config)
+    ended = await graph.ainvoke({"goal": "two"}, config)
+    assert ([one["name"] for one in ended["plan"]["steps"]], ended["goal"]) == (["new"], "two")
+
+
+async def test_a_rejection_through_the_graph_plans_again() -> None:
+    house = House("memory", REVIEWED, plan(step("other")))
+    graph = build_graph(house.agent, actions=[house.act, house.send], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    await graph.ainvoke({"goal": "g"}, config)
+    ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "reject", "message": "no"}]}), config)
+    assert (ended["status"], house.send.calls, len(house.agent.histories)) == ("COMPLETE", [], 2)
+    assert reject("no").feedback in str(house.agent.histories[1])
+
+
+async def test_events_of_a_resumed_run_tell_of_the_answer_and_the_step() -> None:
+    workflow = House("memory", REVIEWED).open()
+    await workflow.run("g")
+    events = [event async for event in workflow.resume_stream(approve())]
+    assert [event.step for event in events if isinstance(event, StepSucceeded)] == ["send"]

@@ -1,0 +1,197 @@
+"""What a planning model is told, and what it may answer."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentic_workflows.agents.conversions import with_texts
+from agentic_workflows.agents.faults import faults_in
+from agentic_workflows.agents.planning_prompt import Example, planning_messages, signature
+from agentic_workflows.agents.planning_schema import REFERENCE, plan_schema, without_nulls
+from agentic_workflows.graph.catalogue import ActionSpec
+from agentic_workflows.graph.checks import compiled
+from agentic_workflows.graph.references import resolve
+from agentic_workflows.graph.values import JsonObject, canonical
+
+TEXT: JsonObject = {"type": "string"}
+READ = ActionSpec(
+    name="read",
+    description="Read one file; gives its text.\n\nMore that no planner needs.",
+    input_schema={"type": "object", "properties": {"path": TEXT, "limit": {"type": "integer"}}, "required": ["path"]},
+    output_schema=TEXT,
+)
+SAVE = ActionSpec(
+    name="save",
+    description="Save a text.",
+    input_schema={"type": "object", "properties": {"text": TEXT}, "required": ["text"]},
+)
+COUNT = ActionSpec(
+    name="count",
+    input_schema={"type": "object", "properties": {"text": TEXT}, "required": ["text"]},
+    output_schema={"type": "integer"},
+)
+LIST = ActionSpec(name="list", output_schema={"type": "array", "items": TEXT})
+CATALOGUE = {action.name: action for action in (READ, SAVE, COUNT, LIST)}
+
+
+def step(action, inputs, outputs=(), **more):
+    return {"name": action, "action": action, "inputs": inputs, "outputs": list(outputs), **more}
+
+
+def accepts(*steps, catalogue=CATALOGUE):
+    return compiled(canonical(plan_schema(catalogue))).is_valid({"steps": list(steps)})
+
+
+def test_schema_takes_known_actions_with_their_own_arguments():
+    assert accepts(step("read", {"path": "a", "limit": None}, ["note"]), step("save", {"text": "${note}"}))
+    assert accepts(step("read", {"path": "${item}", "limit": 3}, ["notes"], foreach="${paths}"))
+    assert accepts(step("list", {}, ["paths"]))
+
+
+def test_schema_refuses_everything_else():
+    assert not accepts()
+    assert not accepts(step("delete_all", {}))
+    assert not accepts(step("save", {"path": "a"}))
+    assert not accepts(step("save", {"text": "a", "extra": 1}))
+    assert not accepts(step("read", {"path": "a"}))
+    assert not accepts(step("read", {"path": 1, "limit": None}))
+    assert not accepts(step("save", {"text": "a"}, ["not a name"]))
+    assert not accepts(step("save", {"text": "a"}, foreach="paths"))
+    assert not accepts(step("list", {}, foreach="${paths}"))
+
+
+def test_every_argument_takes_a_reference():
+    kinds = {
+        "number": {"type": "number"},
+        "flag": {"type": "boolean", "default": False},
+        "one": {"enum": ["a", "b"]},
+        "names": {"type": "array", "items": TEXT},
+        "record": {"type": "object", "properties": {"a": TEXT}},
+        "free": {"type": "object"},
+        "any": {},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "defined": {"$ref": "#/$defs/Point"},
+    }
+    schema = {
+        "type": "object",
+        "properties": kinds,
+        "required": list(kinds),
+        "$defs": {"Point": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}},
+    }
+    catalogue = {"a": ActionSpec(name="a", input_schema=schema)}
+    literals = {"number": 1.5, "flag": True, "one": "b", "names": ["x"], "record": {"a": None}, "free": "${f}"}
+    literals |= {"any": 3, "either": None, "defined": {"x": 1}}
+    assert accepts(step("a", dict.fromkeys(kinds, "${earlier}")), catalogue=catalogue)
+    assert accepts(step("a", literals), catalogue=catalogue)
+    for name in ("number", "flag", "one", "names", "record", "free", "either", "defined"):
+        assert not accepts(step("a", {**literals, name: "text"}), catalogue=catalogue)
+
+
+def test_schema_stays_in_the_strict_subset():
+    def walk(node):
+        if isinstance(node, dict):
+            if node.get("type") == "object":
+                assert node["additionalProperties"] is False
+                assert node["required"] == list(node["properties"])
+            known = {"type", "properties", "required", "additionalProperties", "items", "anyOf", "enum", "const"}
+            known |= {"pattern", "minItems", "maxItems", "title", "description"}
+            for key, inner in node.items():
+                assert key in known
+                walk(list(inner.values()) if key == "properties" else inner)
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner)
+
+    walk(plan_schema(CATALOGUE))
+
+
+def test_nulls_of_optional_arguments_are_taken_out_and_others_kept():
+    inner = {"type": "object", "properties": {"c": {}, "d": {}}, "required": ["c"]}
+    schema = {"type": "object", "properties": {"a": {}, "b": {}, "in": inner}, "required": ["a", "in"]}
+    given_inputs = {"a": None, "b": None, "in": {"c": None, "d": None}}
+    assert without_nulls(given_inputs, schema) == {"a": None, "in": {"c": None}}
+    assert without_nulls("no mapping", schema) == "no mapping"
+
+
+def test_signature_is_one_line():
+    assert signature(READ) == "read(path, limit?) -> text: Read one file; gives its text."
+    assert signature(SAVE) == "save(text): Save a text."
+
+
+def test_prompt_holds_actions_examples_goal_and_nothing_more():
+    example = Example(goal="Show a.", steps=[{"name": "r", "action": "read", "inputs": {"path": "a"}}])
+    strange = Example(goal="Fly.", steps=[{"name": "f", "action": "fly"}])
+    other_arguments = Example(goal="Read.", steps=[{"name": "r", "action": "read", "inputs": {"url": "a"}}])
+    system, *rest = planning_messages("Show b.", [], CATALOGUE, [strange, example, other_arguments])
+    assert signature(READ) in system.text
+    assert [(message.type, message.text) for message in rest] == [
+        ("human", "Show a."),
+        ("ai", json.dumps({"steps": [step("read", {"path": "a", "limit": None}) | {"name": "r"}]})),
+        ("human", "Show b."),
+    ]
+
+
+def test_prompt_tells_what_went_wrong_and_never_what_a_step_gave():
+    history = [
+        {"step": "read", "result": {"note": "SECRET", "findings": ["SECRET"]}},
+        {"step": None, "result": {"findings": [{"step": "read", "field": None, "problem": "is wrong.", "remedy": ""}]}},
+        {"step": None, "result": {"feedback": "Not that file. " * 100}},
+    ]
+    *_, last = planning_messages("Show b.", history, CATALOGUE, [])
+    assert last.text.startswith("Show b.\n\nAn earlier plan did not work:\n- read: is wrong.\n- Not that file.")
+    assert "SECRET" not in last.text
+    assert len(last.text) < 800
+
+
+def test_faults_are_said_once():
+    entry = {"step": None, "result": {"findings": ["a", {"problem": "b"}], "feedback": "c"}}
+    assert faults_in([entry, {"step": "x", "result": 1}, {"step": None, "result": None}, entry]) == ["a", "b", "c"]
+
+
+def test_only_the_goal_changes_in_the_prompt():
+    first, second = (planning_messages(goal, [], CATALOGUE, []) for goal in ("a", "b"))
+    assert first[:-1] == second[:-1]
+
+
+def test_a_text_input_gets_a_text_where_the_output_is_declared_as_something_else():
+    steps = with_texts(
+        [
+            step("list", {}, ["paths"]),
+            step("read", {"path": "${item}"}, ["notes"], foreach="${paths}"),
+            step("read", {"path": "a"}, ["note"]),
+            step("count", {"text": "${note}"}, ["words"]),
+            *(step("save", {"text": text}) for text in ("${paths}", "${notes}", "${words}", "${note}", "${words}!")),
+        ],
+        CATALOGUE,
+    )
+    scope = {"paths": ["a", "b"], "notes": ["x", "y"], "note": "x", "words": 3, "item": "a"}
+    assert [resolve(one["inputs"]["text"], scope) for one in steps[4:]] == ["a\nb", "x\ny", "3", "x", "3!"]
+    assert steps[:4] == [
+        step("list", {}, ["paths"]),
+        step("read", {"path": "${item}"}, ["notes"], foreach="${paths}"),
+        step("read", {"path": "a"}, ["note"]),
+        step("count", {"text": "${note}"}, ["words"]),
+    ]
+
+
+JUNK = st.sampled_from([None, True, 3, "", "a", "${a}", [], ["a"], ["1"], {}, {"text": "${a}"}, {"path": [1]}])
+STEP = st.fixed_dictionaries(
+    {"action": st.sampled_from(["read", "save"]) | JUNK, "inputs": JUNK, "outputs": JUNK, "foreach": JUNK}
+)
+
+
+@given(st.lists(JUNK | STEP, max_size=4))
+def test_conversion_never_fails_whatever_a_model_writes(steps):
+    assert len(with_texts(steps, CATALOGUE)) == len(steps)
+
+
+def test_reference_pattern_is_one_whole_reference():
+    validator = compiled(canonical(REFERENCE))
+    assert [validator.is_valid(text) for text in ("${a}", "${a.b[0]}", "a", "${a}!", "${}")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, from_json, named_outputs, outputs_of
+from agentic_workflows.graph.plan import WorkflowStep
+
+NOTHING = object()
+
+
+@pytest.mark.parametrize(
+    "outputs, result, named",
+    [
+        ([], "anything", {}),
+        (["a"], 5, {"a": 5}),
+        (["a"], {"a": 5, "b": 6}, {"a": 5}),
+        (["a"], {"b": 6}, {"a": {"b": 6}}),
+        (["a"], None, {"a": None}),
+        (["a", "b"], {"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2}),
+        (["a", "b"], {"a": 1}, None),
+        (["a", "b"], [1, 2], None),
+        (["a", "b"], None, None),
+    ],
+)
+def test_a_result_gives_outputs_by_key_or_as_the_bare_value(outputs: list, result: object, named: object) -> None:
+    assert named_outputs(WorkflowStep("s", "act", {}, outputs), result) == named  # type: ignore[arg-type]  # JSON
+
+
+def test_the_outputs_of_a_foreach_are_lists_over_its_items() -> None:
+    step = WorkflowStep("s", "act", {}, ["a", "b"], foreach="${l}")
+    items = tuple(Outcome(status=OutcomeStatus.SUCCEEDED, result={"a": at, "b": str(at)}) for at in range(2))
+    assert outputs_of(step, Outcome(status=OutcomeStatus.SUCCEEDED, items=items)) == {"a": [0, 1], "b": ["0", "1"]}
+    assert outputs_of(step, Outcome(status=OutcomeStatus.SUCCEEDED)) == {"a": [], "b": []}
+
+
+def test_an_outcome_survives_json() -> None:
+    item = Outcome(status=OutcomeStatus.ASKED, ask={"id": "i"}, reason="why")
+    outcome = Outcome(status=OutcomeStatus.FAILED, result=[None, {"a": 1}], attempts=2, seconds=0.5, items=(item,))
+    assert from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
+
+
+def test_only_a_result_or_a_skip_lets_dependents_go_on() -> None:
+    assert {one for one in OutcomeStatus if one.is_settled} == {OutcomeStatus.SUCCEEDED, OutcomeStatus.SKIPPED}
+    assert {one for one in OutcomeStatus if one.is_failure} == {OutcomeStatus.FAILED, OutcomeStatus.DENIED}

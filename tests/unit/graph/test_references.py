@@ -1,0 +1,159 @@
+import subprocess
+import sys
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentic_workflows.errors import UnresolvedReferenceError
+from agentic_workflows.graph.references import Reference, is_literal, parse, references_in, resolve, resolve_inputs
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
+hostile = st.text(alphabet="${}'\"`\\ab.[]0|@*&?()!", max_size=30)
+
+
+@given(values)
+def test_a_whole_reference_keeps_value_and_type(value: Any) -> None:
+    found = resolve("${x}", {"x": value})
+    assert found is value
+
+
+@given(st.text())
+def test_text_around_a_reference_makes_it_text(value: str) -> None:
+    assert resolve("<${x}>", {"x": value}) == f"<{value}>"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(1, "1"), (1.5, "1.5"), (True, "true"), (None, "null"), ([1, "a"], '[1,"a"]'), ({"a": 1}, '{"a":1}')],
+)
+def test_a_value_in_a_text_is_its_json(value: Any, text: str) -> None:
+    assert resolve("v=${x}", {"x": value}) == f"v={text}"
+
+
+@given(hostile)
+def test_resolved_text_is_never_scanned_again(text: str) -> None:
+    scope = {"x": text, "a": "SCANNED AGAIN", "b": "SCANNED AGAIN"}
+    assert resolve({"whole": "${x}", "part": ["- ${x} -"]}, scope) == {"whole": text, "part": [f"- {text} -"]}
+
+
+@given(st.lists(st.sampled_from(["${x}", "$${", "$", "{", "}", "a", "${x.y}", "$${x}"]), min_size=2, max_size=8))
+def test_an_escaped_mark_is_a_literal(parts: list[str]) -> None:
+    said = {"${x}": '{"y":"!"}', "${x.y}": "!", "$${": "${", "$${x}": "${x}"}
+    assert resolve(" ".join(parts), {"x": {"y": "!"}}) == " ".join(said.get(part, part) for part in parts)
+
+
+@given(hostile)
+def test_any_text_resolves_or_is_an_unresolved_reference(text: str) -> None:
+    scope = {"a": {"a": [0, None], "b": "x"}, "b": [1]}
+    with suppress(UnresolvedReferenceError):
+        resolve(text, scope)
+
+
+def test_references_evaluate_no_code() -> None:
+    program = """
+import builtins, os, sys
+from agentic_workflows.errors import UnresolvedReferenceError
+from agentic_workflows.graph.references import resolve
+resolve("${x.a[0]}", {"x": {"a": [1]}})
+def spy(event, _):
+    if event in {"exec", "compile", "os.system", "subprocess.Popen", "open", "import"}:
+        raise SystemExit(f"ran {event}")
+sys.addaudithook(spy)
+for text in ["${__import__('os').system('true')}", "${x.__class__.__mro__}", "${x | eval('1')}", "${x[`1+1`]}",
+             "${exec}", "${x.constructor}", "{{7*7}} ${x}", "%(x)s {x} ${x.a[?eval(@)]}"]:
+    try:
+        resolve(text, {"x": {"a": [1]}})
+    except UnresolvedReferenceError:
+        pass
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("${mails[0].subject}", "hello"),
+        ("${mails[-1].subject}", "bye"),
+        ("${mails[*].subject}", ["hello", "bye"]),
+        ("${mails[?size > `10`].subject | [0]}", "bye"),
+        ("${mails[?subject == '}'].size}", []),
+        ("${mails[0].{s: subject}}", {"s": "hello"}),
+        ("${mails | length(@)}", 2),
+        ('${odd."a b"}', 1),
+        ("${odd.none}", None),
+        ("${odd.list[1]}", None),
+        ("${odd.list[0:1]}", [False]),
+    ],
+)
+def test_a_path_is_a_jmespath(text: str, found: object) -> None:
+    scope = {
+        "mails": [{"subject": "hello", "size": 1}, {"subject": "bye", "size": 20}],
+        "odd": {"a b": 1, "none": None, "list": [False, None]},
+    }
+    assert resolve(text, scope) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${missing}", "${x.missing}", "${x.a.b}", "${x[0]}", "${x.list[2]}", "${x.list[-3]}", "${x.list.a}",
+        "${x.missing | [0]}", "${x.list[5].a}", "${x | to_number('y')}", "a ${x.missing} b", "${x.none.a}",
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_an_error_not_null(text: str) -> None:
+    with pytest.raises(UnresolvedReferenceError):
+        resolve(text, {"x": {"a": "text", "none": None, "list": [1, 2]}})
+
+
+@pytest.mark.parametrize(
+    "text", ["${", "${}", "${x", "${ x}", "${1x}", "${x y}", "${x..y}", "${x.}", "${x[}", "${x.'}", "a ${x[?]} b"]
+)
+def test_a_malformed_reference_is_refused(text: str) -> None:
+    with pytest.raises(UnresolvedReferenceError):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["${x[::0]}", "${x | sum(@)}", "${x | join(`1`, @)}", "${x | nope(@)}"])
+def test_a_path_that_cannot_be_evaluated_is_an_unresolved_reference(text: str) -> None:
+    with pytest.raises(UnresolvedReferenceError):
+        resolve(text, {"x": ["a"]})
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e999"])
+def test_a_path_gives_json_or_is_refused(number: str) -> None:
+    with pytest.raises(UnresolvedReferenceError):
+        resolve("${x | to_number(@)}", {"x": number})
+
+
+def test_a_path_of_any_depth_is_found_or_refused() -> None:
+    with pytest.raises(UnresolvedReferenceError):
+        resolve("${x" + ".a" * 50_000 + "}", {"x": 1})
+    with pytest.raises(UnresolvedReferenceError):
+        resolve("${x" + "[0]" * 900 + "}", {"x": 1})
+
+
+@pytest.mark.parametrize("rest", ["\\'" * 10_000, "'" * 10_001, '\\"' * 10_000, "{" * 20_000, "\\`" * 10_000])
+def test_reading_a_reference_takes_time_in_proportion_to_it(rest: str) -> None:
+    began = perf_counter()
+    with pytest.raises(UnresolvedReferenceError):
+        parse("${x." + rest)
+    assert perf_counter() - began < 1
+
+
+def test_references_are_found_wherever_they_stand() -> None:
+    value = {"a": "${x}", "${no}": ["1 ${y.z} 2", {"b": ("${x[0]}", 5, None)}], "c": "$${z}"}
+    assert list(map(str, references_in(value))) == ["${x}", "${y.z}", "${x[0]}"]
+    assert (is_literal(value), is_literal({"c": "$${z}"})) == (False, True)
+
+
+def test_a_template_keeps_its_parts_in_order() -> None:
+    assert parse("a${x.y}$${b}") == ("a", Reference(name="x", path=".y"), "${b}")
+
+
+def test_inputs_resolve_by_name_and_keys_are_left_alone() -> None:
+    assert resolve_inputs({"${x}": "${x}", "n": 1}, {"x": 2}) == {"${x}": 2, "n": 1}

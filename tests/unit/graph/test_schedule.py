@@ -1,0 +1,149 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentic_workflows.graph.plan import Plan, WorkflowStep
+from agentic_workflows.graph.schedule import Footprint, Schedule, stable_order
+
+READ, WRITE = Footprint(has_effect=False), Footprint(has_effect=True)
+
+
+def read(*names: str) -> Footprint:
+    return Footprint(has_effect=False, resources=frozenset(names))
+
+
+def write(*names: str) -> Footprint:
+    return Footprint(has_effect=True, resources=frozenset(names))
+
+
+footprints = st.builds(
+    Footprint, has_effect=st.booleans(), resources=st.none() | st.frozensets(st.sampled_from("xyz"), max_size=2)
+)
+
+
+@pytest.mark.parametrize(
+    "one, other, conflict",
+    [
+        (READ, READ, False),
+        (READ, WRITE, True),
+        (WRITE, WRITE, True),
+        (read("x"), write("x"), True),
+        (read("x"), write("y"), False),
+        (write("x", "y"), write("y"), True),
+        (write("x"), WRITE, True),
+        (read("x"), WRITE, True),
+        (write(), WRITE, False),
+        (read(), WRITE, False),
+    ],
+)
+def test_two_calls_conflict_where_their_order_can_be_observed(
+    one: Footprint, other: Footprint, *, conflict: bool
+) -> None:
+    assert (one.conflicts_with(other), other.conflicts_with(one)) == (conflict, conflict)
+
+
+@given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=10), st.data())
+def test_the_order_is_topological_and_as_listed_where_data_leaves_a_choice(
+    edges: list[set[int]], data: st.DataObject
+) -> None:
+    """Against the slowest possible reading: take the first listed step whose dependencies are done, again and again."""
+    listed = data.draw(st.permutations(range(len(edges))))
+    needed = {at: {one for one in edges[at] if one < at} for at in range(len(edges))}
+    steps = {at: WorkflowStep(f"s{at}", "act", after=[f"s{one}" for one in needed[at]]) for at in needed}
+    expected: list[int] = []
+    while len(expected) < len(listed):
+        expected.append(next(at for at in listed if at not in expected and needed[at] <= set(expected)))
+    assert stable_order(Plan("g", [steps[at] for at in listed])) == [f"s{at}" for at in expected]
+
+
+@dataclass
+class Simulation:
+    """Runs a schedule with completions in any order, and notes what ran beside what."""
+
+    schedule: Schedule[int]
+    order: list[int] = field(default_factory=list)
+    running: list[int] = field(default_factory=list)
+    settled: set[int] = field(default_factory=set)
+    before: dict[int, set[int]] = field(default_factory=dict)
+    """For each key, what was settled when it started."""
+
+    def start(self) -> None:
+        while (key := self.schedule.take()) is not None:
+            assert key not in self.before, "a key is handed out once"
+            self.order.append(key)
+            self.running.append(key)
+            self.before[key] = set(self.settled)
+
+    def settle(self, key: int) -> None:
+        self.running.remove(key)
+        self.settled.add(key)
+        self.schedule.settle(key)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> tuple[dict[int, Footprint], dict[int, set[int]]]:
+    size = draw(st.integers(1, 9))
+    touched = {at: draw(footprints) for at in range(size)}
+    needed = {at: draw(st.sets(st.integers(0, at - 1), max_size=2)) if at else set() for at in range(size)}
+    return touched, needed
+
+
+def simulation(touched: Mapping[int, Footprint], needed: Mapping[int, set[int]]) -> Simulation:
+    worst = {at: Footprint(has_effect=one.has_effect) for at, one in touched.items()}
+    schedule = Schedule(list(touched), needed, footprint=touched.__getitem__, worst=worst.__getitem__)
+    return Simulation(schedule)
+
+
+@given(programs(), st.randoms(use_true_random=False))
+def test_nobody_can_tell_the_schedule_from_plan_order(program: tuple[dict, dict], chance: object) -> None:
+    touched, needed = program
+    run = simulation(touched, needed)
+    run.start()
+    while run.running:
+        run.settle(chance.choice(run.running))  # type: ignore[attr-defined]  # a Random
+        run.start()
+    assert run.settled == set(touched), "every step runs in the end"
+    for key, done in run.before.items():
+        assert needed[key] <= done
+        for other in touched:
+            if other != key and touched[other].conflicts_with(touched[key]):
+                assert (other in done) == (other < key)
+
+
+@given(programs(), st.randoms(use_true_random=False))
+def test_a_step_starts_the_moment_that_it_may(program: tuple[dict, dict], chance: object) -> None:
+    """No barrier: what is not running waits for a value, for a conflict, or for one whose inputs do not exist yet."""
+    touched, needed = program
+    run = simulation(touched, needed)
+    run.start()
+    while run.running:
+        for key in set(touched) - run.before.keys():
+            now = {
+                at: touched[at] if needed[at] <= run.settled else Footprint(has_effect=touched[at].has_effect)
+                for at in touched
+            }
+            earlier = [at for at in range(key) if at not in run.settled and now[at].conflicts_with(now[key])]
+            assert earlier or not needed[key] <= run.settled
+        run.settle(chance.choice(run.running))  # type: ignore[attr-defined]  # a Random
+        run.start()
+
+
+def test_a_schedule_goes_on_where_an_earlier_pass_ended() -> None:
+    run = simulation({0: WRITE, 1: WRITE, 2: WRITE}, {2: {0}})
+    run.schedule.settle(0)
+    run.schedule.settle(1)
+    run.start()
+    assert run.running[-1] == 2
+
+
+def test_a_thousand_effects_in_a_row_take_no_time() -> None:
+    touched = dict.fromkeys(range(1_000), WRITE)
+    run = simulation(touched, {})
+    run.start()
+    while run.running:
+        run.settle(run.running[0])
+        run.start()
+    assert run.order == list(range(1_000))

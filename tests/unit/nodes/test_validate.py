@@ -1,0 +1,127 @@
+# ruff: noqa: ARG001 - fakes have the parameters of what they stand for
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.plan import Plan, WorkflowStep
+from agentic_workflows.graph.state import Limits, State
+from agentic_workflows.nodes.validate import make_validate
+from agentic_workflows.policies.report import Report
+
+PLAN = Plan("g", [WorkflowStep("a", "act"), WorkflowStep("b", "act")])
+DONE = Outcome(status=OutcomeStatus.SUCCEEDED, result=1).to_json()
+BAD = Outcome(status=OutcomeStatus.FAILED, reason="It broke.").to_json()
+
+
+def state(status: str, **more: Any) -> dict[str, Any]:
+    return {
+        "goal": "g", "status": status, "plan": PLAN.to_json(), "limits": Limits(max_seconds=0.2).to_json(),
+        "outcomes": {}, "asks": [], "history": [], "refused": [], "findings": [], "replans": 0, "seconds": 0.0,
+        "iteration": 1, "left": "", **more,
+    }  # fmt: skip
+
+
+async def judged(before: dict[str, Any], findings: Sequence[Finding] = (), review: Any = None) -> dict[str, Any]:
+    def examine(plan: Plan, _: State) -> Report:
+        return Report(plan=plan, findings=tuple(findings))
+
+    node = make_validate(examine, review)
+    runtime = cast("Any", SimpleNamespace(stream_writer=lambda _: None))
+    return {**before, **await node(cast("State", before), {}, runtime)}
+
+
+async def test_a_plan_without_findings_is_executed() -> None:
+    after = await judged(state("PLANNING"))
+    assert (after["status"], after["findings"], after["history"]) == ("EXECUTING", [], [])
+
+
+async def test_a_plan_with_findings_is_planned_again_and_remembered() -> None:
+    finding = Finding(step="a", field="action", problem="no.")
+    after = await judged(state("PLANNING"), [finding])
+    assert (after["status"], after["plan"], after["refused"]) == ("PLANNING", None, [PLAN.digest])
+    assert after["history"] == [{"step": None, "result": {"findings": [finding.to_json()]}}]
+
+
+async def test_what_was_no_plan_is_planned_again() -> None:
+    finding = Finding(problem="It is no plan.").to_json()
+    after = await judged(state("PLANNING", plan=None, findings=[finding]))
+    assert (after["status"], after["history"]) == ("PLANNING", [{"step": None, "result": {"findings": [finding]}}])
+
+
+@pytest.mark.parametrize("status", ["FAILED", "PAUSED", "REVIEWING", "COMPLETE"])
+async def test_any_other_state_passes(status: str) -> None:
+    assert await judged(state(status)) == state(status)
+
+
+async def test_all_steps_done_is_complete() -> None:
+    assert (await judged(state("EXECUTING", outcomes={"a": DONE, "b": DONE})))["status"] == "COMPLETE"
+
+
+async def test_a_step_to_do_goes_on_executing() -> None:
+    assert (await judged(state("EXECUTING", outcomes={"a": DONE})))["status"] == "EXECUTING"
+
+
+async def test_an_open_question_is_reviewed() -> None:
+    assert (await judged(state("EXECUTING", asks=[{"id": "q"}])))["status"] == "REVIEWING"
+
+
+async def test_a_failed_step_ends_the_run_with_its_reason() -> None:
+    after = await judged(state("EXECUTING", outcomes={"a": BAD, "b": DONE}, asks=[{"id": "q"}]))
+    assert (after["status"], after["reason"], after["asks"]) == ("FAILED", "Step a failed: It broke.", [])
+
+
+async def test_a_failed_step_is_planned_again_while_replans_are_left() -> None:
+    limits = Limits(max_replans=1).to_json()
+    after = await judged(state("EXECUTING", outcomes={"a": BAD}, limits=limits))
+    assert (after["status"], after["replans"], len(after["history"])) == ("PLANNING", 1, 1)
+    again = await judged({**after, "status": "EXECUTING", "outcomes": {"a": BAD}})
+    assert (again["status"], again["reason"]) == ("FAILED", "Step a failed: It broke. max_replans=1 is used up.")
+
+
+@pytest.mark.parametrize(
+    "said, status",
+    [(None, "COMPLETE"), (True, "COMPLETE"), ("", "COMPLETE"), ([], "COMPLETE"), ({}, "COMPLETE"), (False, "FAILED"),
+     ("the mail", "FAILED"), (["the mail"], "FAILED")],
+)  # fmt: skip
+async def test_the_agent_says_what_is_missing_or_nothing(said: object, status: str) -> None:
+    async def review(goal: str, history: object) -> object:
+        return said
+
+    after = await judged(state("EXECUTING", outcomes={"a": DONE, "b": DONE}), review=review)
+    assert after["status"] == status
+    assert status == "COMPLETE" or after["reason"].startswith("The goal is not reached: ")
+
+
+async def test_what_is_missing_is_planned_for_while_replans_are_left() -> None:
+    async def review(goal: str, history: object) -> str:
+        return "the mail"
+
+    ended = state("EXECUTING", outcomes={"a": DONE, "b": DONE}, limits=Limits(max_replans=1).to_json())
+    after = await judged(ended, review=review)
+    assert (after["status"], after["replans"]) == ("PLANNING", 1)
+    assert after["history"] == [{"step": None, "result": {"feedback": "The goal is not reached yet: the mail"}}]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), asyncio.CancelledError(), SystemExit(1)])
+async def test_an_agent_that_cannot_review_has_not_confirmed_the_goal(error: BaseException) -> None:
+    async def review(goal: str, history: object) -> object:
+        raise error
+
+    after = await judged(state("EXECUTING", outcomes={"a": DONE, "b": DONE}), review=review)
+    assert (after["status"], type(error).__name__ in after["reason"]) == ("FAILED", True)
+
+
+async def test_an_agent_that_hangs_in_its_review_is_cut() -> None:
+    async def review(goal: str, history: object) -> object:
+        await asyncio.sleep(60)
+        return None
+
+    ended = state("EXECUTING", outcomes={"a": DONE, "b": DONE})
+    after = await asyncio.wait_for(judged(ended, review=review), 2)
+    assert after["status"] == "FAILED"

@@ -1,0 +1,336 @@
+# ruff: noqa: ARG001 - fakes have the parameters of what they stand for
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.execution import ExecutionPoint, RunPass
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.catalogue import ActionSpec, Annotations
+from agentic_workflows.graph.events import AttemptFailed, Event, StepStarted
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.review import approve, edit, respond
+from agentic_workflows.graph.state import Limits
+from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, Rule, StaticDecision
+from agentic_workflows.testing import RecordingAction
+
+NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+class Engine:
+    """Decides by a function of the request, and notes each request."""
+
+    digest = "policy"
+
+    def __init__(self, decide: Callable[[ActionRequest], Decision] = lambda _: Allow()) -> None:
+        self._decide = decide
+        self.requests: list[ActionRequest] = []
+
+    def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
+        self.requests.append(request)
+        decision = self._decide(request)
+        return Allow() if approved and isinstance(decision, Ask) else decision
+
+    def decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
+        return self._decide(ActionRequest(action=action, inputs=step.inputs))
+
+
+class Bench:
+    """An execution point, and one pass through it."""
+
+    def __init__(self, engine: Engine | None = None, *, limits: Limits | None = None, check: Any = None) -> None:
+        self.events: list[Event] = []
+        self.point = ExecutionPoint(engine or Engine(), check_result=check)
+        self.run = RunPass(run_id="r", plan="p", limits=limits or Limits(), emit=self.events.append)
+
+    async def execute(self, action: Action, inputs: Mapping[str, Any] | None = None, **step: Any) -> Outcome:
+        return await self.point.execute(call(action, inputs, **step), action, self.run)
+
+
+def call(action: Action, inputs: Mapping[str, Any] | None = None, **step: Any) -> ActionCall:
+    given = dict(inputs or {})
+    return ActionCall(action=action.name, inputs=given, step=WorkflowStep("s", action.name, given, **step), run_id="r")
+
+
+def doing(run: Callable[[ActionCall], Awaitable[object]], **notes: Any) -> Action:
+    return Action(name="act", run=run, annotations=Annotations(**notes))
+
+
+def summary(outcome: Outcome) -> tuple[str, object, str]:
+    return str(outcome.status), outcome.result, outcome.reason
+
+
+async def test_a_call_that_is_allowed_runs_once_with_its_inputs() -> None:
+    bench, action = Bench(), RecordingAction("act", result={"x": 1})
+    outcome = await bench.execute(action, {"n": 1})
+    assert (summary(outcome), outcome.attempts, action.calls) == (("succeeded", {"x": 1}, ""), 1, [{"n": 1}])
+    assert [type(event) for event in bench.events] == [StepStarted]
+
+
+async def test_a_denied_call_never_runs() -> None:
+    rule = Rule(id="no-acts", place="mine.cedar:3")
+    bench, action = Bench(Engine(lambda _: Deny(rules=(rule,), reason="Never."))), RecordingAction("act")
+    assert summary(await bench.execute(action)) == (
+        "denied", None, "Policy denies it: Never. [no-acts mine.cedar:3]",
+    )  # fmt: skip
+    assert (action.calls, bench.events) == ([], [])
+
+
+async def test_a_call_that_asks_waits_with_its_question() -> None:
+    bench, action = Bench(Engine(lambda _: Ask(reason="Why?"))), RecordingAction("act")
+    outcome = await bench.execute(action, {"n": 1})
+    assert (outcome.status, action.calls) == (OutcomeStatus.ASKED, [])
+    assert outcome.ask is not None
+    assert (outcome.ask["args"], outcome.ask["reason"], outcome.ask["step"]) == ({"n": 1}, "Why?", "s")
+
+
+async def asked(bench: Bench, action: Action, inputs: Mapping[str, Any] | None = None) -> str:
+    question = bench.point.question(call(action, inputs), action, bench.run)
+    assert question is not None
+    return question.id
+
+
+async def test_an_approval_is_for_exactly_these_inputs_and_used_once() -> None:
+    bench, action = Bench(Engine(lambda _: Ask(reason="Why?"))), RecordingAction("act")
+    one = await asked(bench, action, {"n": 1})
+    bench.run.answers[one] = approve(one)
+    assert (await bench.execute(action, {"n": 2})).status == OutcomeStatus.ASKED
+    assert (await bench.execute(action, {"n": 1})).status == OutcomeStatus.SUCCEEDED
+    assert (await bench.execute(action, {"n": 1})).status == OutcomeStatus.ASKED
+    assert (action.calls, bench.run.answers) == ([{"n": 1}], {})
+
+
+async def test_an_approval_overrules_no_denial() -> None:
+    bench, action = Bench(Engine(lambda _: Deny(reason="Never."))), RecordingAction("act")
+    key = bench.point._review_id(call(action), bench.run)
+    bench.run.answers[key] = approve(key)
+    assert (await bench.execute(action)).status == OutcomeStatus.DENIED
+    assert action.calls == []
+
+
+async def test_an_edit_runs_with_its_inputs_after_they_are_decided_on() -> None:
+    def by_inputs(request: ActionRequest) -> Decision:
+        return Deny(reason="13.") if request.inputs.get("n") == 13 else Ask(reason="Why?")
+
+    for given, status, calls in [(2, "succeeded", [{"n": 2}]), (13, "denied", []), ("x", "failed", [])]:
+        bench, action = Bench(Engine(by_inputs)), RecordingAction("act", input_schema=NUMBER)
+        one = await asked(bench, action, {"n": 1})
+        bench.run.answers[one] = edit({"n": given}, one)
+        assert (await bench.execute(action, {"n": 1})).status == status
+        assert action.calls == calls
+
+
+async def test_a_response_is_the_result_and_is_checked_like_one() -> None:
+    for message, status in [("fine", "succeeded"), (5, "failed")]:
+        bench, action = Bench(Engine(lambda _: Ask(reason="Why?"))), RecordingAction("act")
+        one = await asked(bench, action)
+        bench.run.answers[one] = respond(message, one)
+        outcome = await bench.execute(action, validation={"type": "string"})
+        assert (outcome.status, outcome.result, action.calls) == (status, message, [])
+
+
+async def test_inputs_that_break_the_schema_reach_neither_policy_nor_action() -> None:
+    engine, action = Engine(), RecordingAction("act", input_schema=NUMBER)
+    outcome = await Bench(engine).execute(action, {"n": "x"})
+    assert (outcome.status, action.calls, engine.requests) == (OutcomeStatus.FAILED, [], [])
+    assert outcome.reason.startswith('s.inputs.n: "x" is not of type "integer".')
+
+
+async def test_policy_sees_how_many_calls_of_the_action_started() -> None:
+    engine, action = Engine(), RecordingAction("act")
+    bench = Bench(engine)
+    await asyncio.gather(*(bench.execute(action) for _ in range(3)))
+    assert [request.count for request in engine.requests] == [0, 1, 2]
+    assert bench.run.counts == {"act": 3}
+
+
+async def test_a_limit_on_the_count_holds_among_calls_at_the_same_time() -> None:
+    engine = Engine(lambda request: Allow() if request.count < 2 else Deny(reason="Enough."))
+    bench, action = Bench(engine), RecordingAction("act", delay=0.01)
+    outcomes = await asyncio.gather(*(bench.execute(action) for _ in range(5)))
+    assert (len(action.calls), [one.status for one in outcomes].count(OutcomeStatus.DENIED)) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("broken"), SystemExit(3), asyncio.CancelledError("gone"), TimeoutError("mine"),
+        ActionError("broken"), ExceptionGroup("many", [ValueError("broken")]),
+        BaseExceptionGroup("many", [SystemExit(3)]), RecursionError("deep"), StopIteration("end"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+async def test_whatever_an_action_raises_fails_its_step_only(error: BaseException) -> None:
+    async def raising(_: ActionCall) -> object:
+        raise error
+
+    outcome = await Bench().execute(doing(raising))
+    assert (outcome.status, outcome.result, outcome.attempts) == (OutcomeStatus.FAILED, None, 1)
+    assert outcome.reason
+
+
+async def test_an_action_that_cancels_its_own_task_fails_its_step_only() -> None:
+    async def cancelling(_: ActionCall) -> object:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+        return None
+
+    outcome = await asyncio.create_task(Bench().execute(doing(cancelling)))
+    assert outcome.status == OutcomeStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    "result",
+    [object(), {1, 2}, float("nan"), {"a": b"x"}, {1: 2}, lambda: 1, 2**70, "\ud800", {"deep": object()}],
+    ids=["object", "set", "nan", "bytes", "key", "function", "number", "text", "deep"],
+)
+@pytest.mark.parametrize("validation", [None, {"not": {"type": "null"}}])
+async def test_a_result_that_is_no_json_fails_the_step(result: object, validation: Any) -> None:
+    async def giving(_: ActionCall) -> object:
+        return result
+
+    outcome = await Bench().execute(doing(giving), validation=validation)
+    assert (outcome.status, outcome.result) == (OutcomeStatus.FAILED, None)
+    assert "act" in outcome.reason
+
+
+@pytest.mark.parametrize("inputs", [{"n": "\ud800"}, {"n": float("nan")}, {"n": 2**70}], ids=["text", "nan", "number"])
+async def test_inputs_that_are_no_json_fail_the_step(inputs: dict[str, Any]) -> None:
+    bench = Bench(Engine(lambda _: Ask(reason="Why?")))
+    outcome = await bench.execute(RecordingAction("act", input_schema={"type": "object", "minProperties": 1}), inputs)
+    assert outcome.status in {OutcomeStatus.FAILED, OutcomeStatus.ASKED}
+
+
+async def test_a_result_must_satisfy_output_schema_validation_and_outputs() -> None:
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        (
+            {"output_schema": {"type": "string"}},
+            {},
+            's.output schema: The result does not pass: 5 is not of type "string".',
+        ),
+        (
+            {},
+            {"validation": {"minimum": 6}},
+            "s.validation: The result does not pass: 5 is less than the minimum of 6.",
+        ),
+        ({}, {"outputs": ["a", "b"]}, "s.outputs: The result is a int that does not have the outputs a, b by name."),
+    ]
+    for action, step, reason in cases:
+        assert summary(await Bench().execute(RecordingAction("act", result=5, **action), **step)) == (
+            "failed", 5, reason,
+        )  # fmt: skip
+
+
+async def test_a_failed_validation_makes_no_second_attempt() -> None:
+    action = RecordingAction("act", result=5)
+    outcome = await Bench().execute(action, validation={"type": "string"}, retries=3)
+    assert (outcome.status, outcome.attempts, len(action.calls)) == (OutcomeStatus.FAILED, 1, 1)
+
+
+async def test_a_check_of_a_subclass_comes_last_and_its_fault_fails_the_step() -> None:
+    def refusing(step: WorkflowStep, result: object) -> list[Finding]:
+        return [Finding(step=step.name, problem=f"{result} is not enough.")]
+
+    def broken(step: WorkflowStep, result: object) -> list[Finding]:
+        raise RuntimeError("the check is broken")
+
+    assert summary(await Bench(check=refusing).execute(RecordingAction("act", result=5)))[::2] == (
+        "failed", "s: 5 is not enough.",
+    )  # fmt: skip
+    assert (await Bench(check=broken).execute(RecordingAction("act"))).status == OutcomeStatus.FAILED
+
+
+async def test_an_attempt_that_takes_too_long_is_cut() -> None:
+    ended: list[str] = []
+
+    async def hanging(_: ActionCall) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("cut")
+
+    for step, limits in [({"timeout": timedelta(milliseconds=20)}, Limits()), ({}, Limits(step_timeout=0.02))]:
+        outcome = await Bench(limits=limits).execute(doing(hanging), **step)
+        assert (outcome.status, outcome.reason) == (OutcomeStatus.FAILED, "act did not finish within 0.02 s.")
+    assert ended == ["cut", "cut"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize(
+    "notes, attempts",
+    [({"read_only": True}, 3), ({"idempotent": True}, 3), ({}, 1), ({"destructive": False, "open_world": False}, 1)],
+)
+async def test_only_what_may_be_repeated_is_tried_again(notes: dict[str, Any], attempts: int) -> None:
+    async def failing(_: ActionCall) -> None:
+        raise ConnectionError("lost")
+
+    bench = Bench()
+    outcome = await bench.execute(doing(failing, **notes), retries=2)
+    assert (outcome.status, outcome.attempts) == (OutcomeStatus.FAILED, attempts)
+    again = [event.attempt for event in bench.events if isinstance(event, AttemptFailed)]
+    assert again == list(range(1, attempts))
+
+
+async def test_a_second_attempt_may_succeed() -> None:
+    left = [ValueError("first")]
+
+    async def recovering(_: ActionCall) -> str:
+        if left:
+            raise left.pop()
+        return "ok"
+
+    outcome = await Bench().execute(doing(recovering, read_only=True), retries=1)
+    assert (outcome.status, outcome.result, outcome.attempts) == (OutcomeStatus.SUCCEEDED, "ok", 2)
+
+
+async def test_no_more_calls_run_than_the_limit_says() -> None:
+    now, most = 0, 0
+
+    async def counting(_: ActionCall) -> None:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        await asyncio.sleep(0.005)
+        now -= 1
+
+    bench = Bench(limits=Limits(max_parallel=3))
+    await asyncio.gather(*(bench.execute(doing(counting)) for _ in range(10)))
+    assert most == 3
+
+
+async def test_cancelling_a_call_stops_the_action() -> None:
+    ended: list[str] = []
+
+    async def hanging(_: ActionCall) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("cut")
+
+    running = asyncio.create_task(Bench().execute(doing(hanging)))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended == ["cut"]
+
+
+async def test_a_question_is_asked_once_and_only_where_policy_asks() -> None:
+    action = RecordingAction("act", input_schema=NUMBER)
+    asking, allowing = Bench(Engine(lambda _: Ask(reason="Why?"))), Bench()
+    assert allowing.point.question(call(action, {"n": 1}), action, allowing.run) is None
+    assert asking.point.question(call(action, {"n": "x"}), action, asking.run) is None
+    question = asking.point.question(call(action, {"n": 1}), action, asking.run)
+    assert question is not None
+    asking.run.answers[question.id] = approve(question.id)
+    assert asking.point.question(call(action, {"n": 1}), action, asking.run) is None
+    other = replace(asking.run, run_id="another")
+    assert asking.point.question(call(action, {"n": 1}), action, other) != question
