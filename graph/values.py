@@ -27,25 +27,17 @@ def as_json(value: object, *, where: str = "value", depth: int = 0) -> JsonValue
     """
     if depth > MAX_DEPTH:
         raise ActionError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
-    match value:
-        case None | bool():
-            return value
-        case int():
-            if not -(2**63) <= value < 2**64:
-                raise ActionError(f"{where} is a whole number of more than 64 bits, which cannot be stored.")
-            return int(value)
-        case str():
-            return _plain_text(value, where)
-        case float():
-            if not math.isfinite(value):
-                raise ActionError(f"{where} is {value}, which JSON does not have.")
-            return float(value)
-        case Mapping():
-            return {_key(k, where): as_json(v, where=f"{where}.{k}", depth=depth + 1) for k, v in value.items()}
-        case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
-            return [as_json(v, where=f"{where}[{i}]", depth=depth + 1) for i, v in enumerate(value)]
-        case _:
-            raise ActionError(f"{where} is a {type(value).__name__}, which is not JSON.")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return _plain_number(value, where)
+    if isinstance(value, str):
+        return _plain_text(value, where)
+    if isinstance(value, Mapping):
+        return {_key(k, where): as_json(v, where=f"{where}.{k}", depth=depth + 1) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [as_json(v, where=f"{where}[{i}]", depth=depth + 1) for i, v in enumerate(value)]
+    raise ActionError(f"{where} is a {type(value).__name__}, which is not JSON.")
 
 
 def canonical(value: object) -> str:
@@ -56,6 +48,17 @@ def canonical(value: object) -> str:
 def digest(value: object) -> str:
     """Return the SHA-256 of a value's canonical text, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain_number(number: float, where: str) -> float:
+    """Return a number as a plain `int` or `float`, whatever class of its own it has."""
+    if isinstance(number, int):
+        if not -(2**63) <= number < 2**64:
+            raise ActionError(f"{where} is a whole number of more than 64 bits, which cannot be stored.")
+        return int(number)
+    if not math.isfinite(number):
+        raise ActionError(f"{where} is {number}, which JSON does not have.")
+    return float(number)
 
 
 def _key(key: object, where: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
@@ -9,12 +10,13 @@ from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from agentic_workflows.errors import PlanError, PlanningError
+from agentic_workflows.actions.contained import contained
+from agentic_workflows.errors import ModelError, PlanError, PlanningError
 from agentic_workflows.graph.events import PlanningFailed, PlanProposed, RunStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.nodes.collaborators import Agent, Control, Node, thread_of
 
 POLL_SECONDS = 0.25
@@ -60,7 +62,12 @@ class _Call:
     def __init__(self, agent: Agent, control: Control, thread_id: str) -> None:
         self._agent, self._control, self._thread_id = agent, control, thread_id
         self.tokens = 0
+        self.seconds = 0.0
         self.stopped: Request | None = None
+
+    def used(self, state: State) -> Update:
+        """Return what the run has used, this call included."""
+        return {"tokens": state["tokens"] + self.tokens, "seconds": state["seconds"] + self.seconds}
 
     async def make(self, goal: str, history: Sequence[JsonObject], seconds: float) -> Plan | Mapping[str, Any] | None:
         """Return the agent's plan; None where the run was asked to stop.
@@ -70,17 +77,17 @@ class _Call:
 
         """
         with get_usage_metadata_callback() as usage:
-            planning = asyncio.ensure_future(self._agent.create_plan(goal, history))
+            began = perf_counter()
+            planning = asyncio.ensure_future(contained(self._agent.create_plan(goal, history), seconds))
             try:
-                async with asyncio.timeout(seconds) as clock:
-                    return await self._watched(planning)
+                return await self._watched(planning)
             except TimeoutError:
-                if not clock.expired():
-                    raise
                 raise PlanningError(f"max_seconds is exhausted: no plan within {seconds:.1f} s.") from None
             finally:
                 planning.cancel()
+                await asyncio.wait({planning})
                 self.tokens = sum(each["total_tokens"] for each in usage.usage_metadata.values())
+                self.seconds = perf_counter() - began
 
     async def _watched(self, planning: "asyncio.Future[Plan | Mapping[str, Any]]") -> Plan | Mapping[str, Any] | None:
         while not (await asyncio.wait({planning}, timeout=POLL_SECONDS))[0]:
@@ -150,20 +157,22 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     try:
         raw = await _candidate(state, call, limits.max_seconds - state["seconds"])
         if call.stopped:
-            return {"tokens": state["tokens"] + call.tokens, **stopped(call.stopped, WorkflowState.PLANNING)}
+            return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
     except PlanningError as error:
-        return {**update, "status": WorkflowState.FAILED.value, "reason": str(error)}
+        return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
     except PlanError as error:
-        findings = error.findings
+        findings = [finding.to_json() for finding in error.findings]
     except Exception as error:  # noqa: BLE001 - whatever an agent does wrong is a finding, never a crash
-        findings = (Finding(problem=f"The agent gave no plan: {type(error).__name__}: {error}."),)
-        runtime.stream_writer(PlanningFailed(reason=str(findings[0])).to_json())
+        findings = [Finding(problem=f"The agent gave no plan: {type(error).__name__}: {error}").to_json()]
+        runtime.stream_writer(PlanningFailed(reason=str(findings[0]["problem"])).to_json())
+        if isinstance(error, ModelError) and findings == state["findings"]:
+            reason = f"The model failed twice in the same way. {error}"
+            return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": reason}
     else:
         runtime.stream_writer(PlanProposed(plan=plan.to_json()).to_json())
-        return {**update, "plan": plan.to_json(), "findings": [], "tokens": state["tokens"] + call.tokens}
-    found: list[JsonValue] = [finding.to_json() for finding in findings]
-    return {**update, "findings": found, "tokens": state["tokens"] + call.tokens}
+        return {**update, **call.used(state), "plan": plan.to_json(), "findings": []}
+    return {**update, **call.used(state), "findings": findings}
 
 
 async def _candidate(state: State, call: _Call, seconds: float) -> object:

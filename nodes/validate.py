@@ -6,6 +6,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
+from agentic_workflows.actions.contained import contained
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
@@ -102,28 +103,29 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]]) -> Update
 
 
 async def _complete(state: State, review_progress: ReviewProgress | None) -> Update:
-    history = [entry for entry in state["history"] if isinstance(entry, dict)]
-    missing = await _missing(state["goal"], history, review_progress)
+    missing = await _missing(state, review_progress)
     if not missing:
         return {"status": WorkflowState.COMPLETE.value, "reason": None, "left": ""}
     if state["replans"] >= _limits(state).max_replans:
         return {"status": WorkflowState.FAILED.value, "reason": f"The goal is not reached: {missing}"}
     entry: JsonObject = {"step": None, "result": {"feedback": f"The goal is not reached yet: {missing}"}}
     replans = state["replans"] + 1
-    return {"status": WorkflowState.PLANNING.value, "replans": replans, "history": [*history, entry]}
+    return {"status": WorkflowState.PLANNING.value, "replans": replans, "history": [*state["history"], entry]}
 
 
-async def _missing(goal: str, history: Sequence[JsonObject], review_progress: ReviewProgress | None) -> str:
+async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
     """Return what the agent says is missing; an agent that fails here has not confirmed the goal."""
     if review_progress is None:
         return ""
+    limits, history = _limits(state), [entry for entry in state["history"] if isinstance(entry, dict)]
+    seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
     try:
-        said = await review_progress(goal, history)
+        said = await contained(review_progress(state["goal"], history), seconds)
     except Exception as error:  # noqa: BLE001 - an agent's fault is a finding
         return f"the agent could not review the progress: {type(error).__name__}: {error}"
-    if said is None or said is True:
-        return ""
-    return "the agent's review of the progress says no" if said is False else str(said)
+    if said is False:
+        return "the agent's review of the progress says no"
+    return str(said) if said and said is not True else ""
 
 
 def _limits(state: State) -> Limits:

@@ -19,6 +19,7 @@ Choose: TypeAlias = Callable[[], WorkflowStep | None]
 Key = TypeVar("Key", bound=Hashable)
 
 _NOTHING = Footprint(has_effect=False, resources=frozenset())
+_NOT_RUN = Outcome(status=OutcomeStatus.SKIPPED, reason="It did not run, because an earlier item failed.")
 _CUT = "It was cut when the time of the run ran out; whether it took effect is not known."
 
 
@@ -217,7 +218,7 @@ class Dataflow:
     async def _each(self, calls: Sequence[ActionCall], action: Action, before: Sequence[Outcome]) -> Outcome:
         """Run the items of a `foreach` under the same order as steps, whatever becomes of one of them."""
         ended = {at: one for at, one in enumerate(before) if one.status.is_settled}
-        touched = [_touched(call, action) for call in calls]
+        touched = [self._touched(call, action) for call in calls]
         schedule = Schedule(range(len(calls)), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
         for at in ended:
             schedule.settle(at)
@@ -237,7 +238,9 @@ class Dataflow:
             return await self._point.execute(calls[at], action, self._run)
 
         await run_ready(take, perform, settle, limit=self._run.limits.max_parallel)
-        return _together([ended.get(at) or self._waiting(call, action) for at, call in enumerate(calls)])
+        has_failed = any(one.status.is_failure for one in ended.values())
+        rest = _NOT_RUN if has_failed else None
+        return _together([ended.get(at) or rest or self._waiting(call, action) for at, call in enumerate(calls)])
 
     def _settle(self, name: str, outcome: Outcome) -> None:
         if outcome.status == OutcomeStatus.ASKED:
@@ -282,13 +285,23 @@ class Dataflow:
         if self._skipped(step):
             return _NOTHING
         try:
-            touched = [_touched(call, action) for call in self._calls(step)]
+            touched = [self._touched(call, action) for call in self._calls(step)]
         except UnresolvedReferenceError:
             return Footprint(has_effect=action.has_effect)
         if any(one.resources is None for one in touched):
             return Footprint(has_effect=action.has_effect)
         names = frozenset[str]().union(*(one.resources or () for one in touched))
         return Footprint(has_effect=action.has_effect, resources=names)
+
+    def _touched(self, call: ActionCall, action: Action) -> Footprint:
+        """Return what a call touches, with the inputs that a person may have put in place of its own."""
+        if action.resources is None:
+            return Footprint(has_effect=action.has_effect)
+        inputs = self._point.inputs(call, self._run) if self._run.answers else call.inputs
+        try:
+            return Footprint(has_effect=action.has_effect, resources=frozenset(action.resources(inputs)))
+        except Exception:  # noqa: BLE001 - an action's own code; what it cannot name is everything
+            return Footprint(has_effect=action.has_effect)
 
     def _foreseen(self, step: WorkflowStep) -> list[JsonObject]:
         try:
@@ -303,15 +316,6 @@ class Dataflow:
         question = self._point.question(call, action, self._run)
         ask = question.to_json() if question else None
         return Outcome(status=OutcomeStatus.ASKED, reason="It waits for an earlier item.", ask=ask)
-
-
-def _touched(call: ActionCall, action: Action) -> Footprint:
-    if action.resources is None:
-        return Footprint(has_effect=action.has_effect)
-    try:
-        return Footprint(has_effect=action.has_effect, resources=frozenset(action.resources(call.inputs)))
-    except Exception:  # noqa: BLE001 - an action's own code; what it cannot name is everything
-        return Footprint(has_effect=action.has_effect)
 
 
 def _together(items: Sequence[Outcome]) -> Outcome:

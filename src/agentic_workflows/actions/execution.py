@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.contained import ContainedError, contained
 from agentic_workflows.actions.tracing import Span, current_span
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.checks import compiled, input_findings
@@ -68,18 +69,30 @@ class ExecutionPoint:
         decision = self._engine.decide(_request(call, action, run))
         return self._question(call, decision, run) if isinstance(decision, Ask) else None
 
+    def inputs(self, call: ActionCall, run: RunPass) -> Mapping[str, JsonValue]:
+        """Return the inputs that a call is executed with: its own, or those that a person put in their place."""
+        answer = run.answers.get(self._review_id(call, run))
+        return answer.inputs if isinstance(answer, Edit) else call.inputs
+
     async def execute(self, call: ActionCall, action: Action, run: RunPass) -> Outcome:
         """Execute one call and return what became of it; raises nothing but cancellation."""
         started, clock = datetime.now(UTC).isoformat(), perf_counter()
         async with run.slots:
-            asked = self._review_id(call, run)
-            answer = run.answers.get(asked)
-            if isinstance(answer, Edit):
-                call = replace(call, inputs=answer.inputs, step=replace(call.step, inputs=answer.inputs))
-            with run.span(call.step, call.inputs, call.item) as record:
-                outcome = await self._decide(call, action, run, asked, answer)
-                record(outcome)
+            try:
+                outcome = await self._traced(call, action, run)
+            except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
+                outcome = Outcome(status=OutcomeStatus.FAILED, reason=f"{type(error).__name__}: {error}")
         return replace(outcome, started=started, seconds=perf_counter() - clock)
+
+    async def _traced(self, call: ActionCall, action: Action, run: RunPass) -> Outcome:
+        asked = self._review_id(call, run)
+        answer = run.answers.get(asked)
+        if isinstance(answer, Edit):
+            call = replace(call, inputs=answer.inputs, step=replace(call.step, inputs=answer.inputs))
+        with run.span(call.step, call.inputs, call.item) as record:
+            outcome = await self._decide(call, action, run, asked, answer)
+            record(outcome)
+        return outcome
 
     async def _decide(
         self, call: ActionCall, action: Action, run: RunPass, asked: str, answer: Answer | None
@@ -159,18 +172,16 @@ def _request(call: ActionCall, action: Action, run: RunPass) -> ActionRequest:
 
 async def _once(call: ActionCall, action: Action, limits: Limits) -> JsonValue:
     """Make one attempt; whatever the action does wrong becomes an `ActionError`."""
-    limit = call.step.timeout or limits.default_timeout
+    seconds = (call.step.timeout or limits.default_timeout).total_seconds()
     try:
-        async with asyncio.timeout(limit.total_seconds()) as clock:
-            result = await action.run(call)
-    except (Exception, SystemExit, asyncio.CancelledError) as error:
-        current = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and current is not None and current.cancelling():
-            raise
-        if clock.expired():
-            raise ActionError(f"{call.action} did not finish within {limit.total_seconds():g} s.") from error
-        if isinstance(error, ActionError):
-            raise
+        result = await contained(action.run(call), seconds)
+    except TimeoutError as error:
+        raise ActionError(f"{call.action} did not finish within {seconds:g} s.") from error
+    except ActionError:
+        raise
+    except ContainedError as error:
+        raise ActionError(f"{call.action} raised {error}") from error
+    except Exception as error:
         raise ActionError(f"{call.action} raised {type(error).__name__}: {error}") from error
     return as_json(result, where=f"The result of {call.action}")
 

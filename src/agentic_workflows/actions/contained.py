@@ -1,0 +1,51 @@
+"""Running code that is not ours: it may fail in any way, but it ends neither the run nor the process."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+from agentic_workflows.errors import WorkflowError
+
+Result = TypeVar("Result")
+GRACE_SECONDS: Final = 2.0
+"""How long cut code may take to clean up; what it does after that is nobody's result any more."""
+
+
+class ContainedError(WorkflowError):
+    """Code that is not ours raised what is no ordinary error."""
+
+
+async def contained(work: Awaitable[Result], seconds: float) -> Result:
+    """Await work in a task of its own.
+
+    Raises:
+        TimeoutError: it did not end within the seconds, and was cut; `ContainedError` tells its own apart.
+        ContainedError: it raised something that would end the process, cancelled itself, or timed out by itself.
+        Exception: whatever else it raised.
+
+    """
+    task = asyncio.ensure_future(_tamed(work))
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=GRACE_SECONDS)
+    if not done:
+        raise TimeoutError(f"it did not finish within {seconds:g} s")
+    if task.cancelled():
+        raise ContainedError("CancelledError: it cancelled itself")
+    return task.result()
+
+
+async def _tamed(work: Awaitable[Result]) -> Result:
+    try:
+        return await work
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise
+    except TimeoutError as error:
+        raise ContainedError(f"TimeoutError: {error}") from error
+    except Exception:
+        raise
+    except BaseException as error:
+        raise ContainedError(f"{type(error).__name__}: {error}") from error
