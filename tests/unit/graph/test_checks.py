@@ -162,6 +162,12 @@ def test_checking_a_plan_never_reaches_for_the_network(keyword: str, asked: tupl
     assert (found(step), paths) == ([("a", "validation")], []) or (keyword == "$schema" and paths == [])
 
 
+def test_checking_a_plan_never_follows_a_schemas_own_address(asked: tuple[str, list[str]]) -> None:
+    address, paths = asked
+    step = WorkflowStep("a", "act", validation={"$id": f"{address}/schema", "$ref": "secret"})
+    assert (found(step), paths) == ([("a", "validation")], [])
+
+
 def test_checking_a_plan_never_reads_a_file(tmp_path: Path) -> None:
     (tmp_path / "schema.json").write_text("{}")
     step = WorkflowStep("a", "act", validation={"$ref": (tmp_path / "schema.json").as_uri()})
