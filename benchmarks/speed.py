@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from agentic_workflows import Action, ActionCall, AgenticWorkflow, Annotations, Limits, Plan, ScriptedAgent, WorkflowStep
+from agentic_workflows import (
+    Action,
+    ActionCall,
+    AgenticWorkflow,
+    Annotations,
+    Limits,
+    Plan,
+    ScriptedAgent,
+    WorkflowStep,
+)
 
 PURE = Annotations(read_only=True, open_world=False)
 EFFECT = Annotations(destructive=False, open_world=False)
@@ -78,7 +87,9 @@ async def main() -> None:
     for seed in range(20):
         plan, critical = random_plan(seed)
         ratios.append(await wall(plan, [NAP], "memory") / critical)
-    print(f"makespan / critical path, 20 plans of 30 steps: mean {statistics.mean(ratios):.3f}, worst {max(ratios):.3f}")
+    print(
+        f"makespan / critical path, 20 plans of 30 steps: mean {statistics.mean(ratios):.3f}, worst {max(ratios):.3f}"
+    )
     for action in (READ, WRITE):
         kind = "effects" if action.has_effect else "steps without effects"
         with tempfile.TemporaryDirectory() as folder:

@@ -13,17 +13,18 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import Action, Registry
-from agentic_workflows.actions.execution import ExecutionPoint, ResultCheck
 from agentic_workflows.actions.registry import registry as make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
 from agentic_workflows.errors import ActionError
+from agentic_workflows.execution.point import ExecutionPoint, ResultCheck
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState
-from agentic_workflows.journal.control import MemoryControl
-from agentic_workflows.nodes.collaborators import Agent, Control, Node
+from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.lease import Leases
+from agentic_workflows.nodes.collaborators import Agent, Node
 from agentic_workflows.nodes.execute import Choose, make_execute
 from agentic_workflows.nodes.pause import make_pause
 from agentic_workflows.nodes.plan import CheckInput, make_plan
@@ -61,7 +62,7 @@ def build_graph(
     actions: Iterable[Action | BaseTool] | None = None,
     policies: Sequence[str | Path] | None = None,
     limits: Limits | None = None,
-    control: Control | None = None,
+    database: Database | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     overrides: Overrides | None = None,
     schemas: Schemas | None = None,
@@ -73,7 +74,7 @@ def build_graph(
         actions: what plans may call; by default the agent's own `actions`, and without those whatever a plan names.
         policies: Cedar files, or `default` (the default with declared actions) and `article` (without).
         limits: of a run that names none.
-        control: tells whether somebody asked a run to stop.
+        database: where runs are written down; by default in memory.
         checkpointer: keeps runs; None on a LangGraph server, which brings its own.
         overrides: a subclass's own methods.
         schemas: what a server shows of it.
@@ -90,7 +91,7 @@ def build_graph(
         registry,
         engine,
         limits=limits or Limits(),
-        control=control or MemoryControl(),
+        leases=(database or Database()).leases,
         checkpointer=checkpointer,
         overrides=overrides or Overrides(),
         schemas=schemas or Schemas(),
@@ -131,7 +132,7 @@ def assemble(
     engine: PolicyEngine,
     *,
     limits: Limits,
-    control: Control,
+    leases: Leases,
     checkpointer: BaseCheckpointSaver[Any] | None,
     overrides: Overrides,
     schemas: Schemas = Schemas(),
@@ -149,11 +150,11 @@ def assemble(
         return replace(report, findings=(*report.findings, *extra))
 
     nodes: dict[str, Node] = {
-        "plan": make_plan(agent, control, limits, schemas.check_input),
+        "plan": make_plan(agent, leases, limits, schemas.check_input),
         "validate": make_validate(check, getattr(agent, "review_progress", None)),
-        "execute": make_execute(point, registry, control, overrides.choose),
-        "review": make_review(),
-        "pause": make_pause(control),
+        "execute": make_execute(point, registry, leases, overrides.choose),
+        "review": make_review(leases, registry),
+        "pause": make_pause(leases),
     }
     builder = StateGraph(State, input_schema=schemas.input, context_schema=schemas.context)
     for name, node in nodes.items():

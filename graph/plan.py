@@ -134,13 +134,13 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
 
     """
     try:
-        plain = _plain(data)
+        found = plain(data)
     except ActionError as error:
         raise PlanError([Finding(problem=str(error), remedy="Use only JSON values.")], source=source) from error
-    findings = structural_findings(plain, max_steps=max_steps)
+    findings = structural_findings(found, max_steps=max_steps)
     if findings:
         raise PlanError(findings, source=source)
-    plan = restore(cast("JsonObject", plain))
+    plan = restore(cast("JsonObject", found))
     return plan if plan.goal else Plan(goal=goal, steps=plan.steps)
 
 
@@ -176,7 +176,7 @@ def unparsable_references(step: WorkflowStep) -> Iterator[Finding]:
             yield Finding(step=step.name, field=name, problem=str(error))
 
 
-def _plain(data: object) -> object:
+def plain(data: object) -> object:
     """Return data with plans and the article's `WorkflowStep` objects turned into mappings."""
     if isinstance(data, Plan):
         return data.to_json()

@@ -29,6 +29,8 @@ class Question:
     reason: str
     rules: tuple[str, ...] = ()
     item: int | None = None
+    in_doubt: bool = False
+    """The call was begun before and may have had its effect."""
 
     def to_json(self) -> JsonObject:
         """Return the question as an action request with our own keys beside LangChain's."""
@@ -42,12 +44,13 @@ class Question:
             "item": self.item,
             "reason": self.reason,
             "rules": list(self.rules),
+            "in_doubt": self.in_doubt,
         }
 
 
-def review_id(*, run_id: str, plan: str, policy: str, step: str, item: int | None, inputs: JsonObject) -> str:
-    """Return the id of a question; `plan` and `policy` are digests."""
-    return digest([run_id, plan, policy, step, item, inputs])[:16]
+def review_id(run_id: str, policy: str, place: tuple[str, str, int], inputs: JsonObject) -> str:
+    """Return the id of a question about the call at a place (plan, step, item) with these resolved inputs."""
+    return digest([run_id, policy, *place, inputs])[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

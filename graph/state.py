@@ -85,6 +85,8 @@ class Input(TypedDict, total=False):
     """A plan to run instead of asking the agent for one."""
     given_limits: JsonObject | None
     """Those of this run, where they differ from the graph's."""
+    given_run_id: str | None
+    """The run's name; a server has one of its own."""
 
 
 class State(TypedDict, total=False):
@@ -93,6 +95,7 @@ class State(TypedDict, total=False):
     goal: str
     given_plan: JsonValue
     given_limits: JsonObject | None
+    given_run_id: str | None
     limits: JsonObject
     status: str
     """A `WorkflowState`."""
@@ -110,14 +113,12 @@ class State(TypedDict, total=False):
     replans: int
     tokens: int
     seconds: float
-    outcomes: dict[str, JsonValue]
-    """By step; what is not there has not been tried."""
-    counts: dict[str, JsonValue]
-    """Calls started, by action."""
+    plan_number: int
+    """Which planner call of the run gave the plan."""
+    steps: dict[str, JsonObject]
+    """How each step stands; results are in the journal."""
     asks: list[JsonValue]
     """Open questions, as `review` asks them."""
-    answers: dict[str, JsonValue]
-    """By review id; each is used once."""
     findings: list[JsonValue]
     refused: list[JsonValue]
     """Digests of plans that were refused."""

@@ -9,6 +9,7 @@ listens on 127.0.0.1; leave it there, or put authentication in front that fixes 
 """
 
 import asyncio
+import os
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -25,6 +26,7 @@ from agentic_workflows.agents.model_agent import ModelAgent
 from agentic_workflows.errors import RunError, WorkflowError
 from agentic_workflows.graph.build import Graph, Schemas, build_graph
 from agentic_workflows.graph.state import Limits, State
+from agentic_workflows.journal.database import DEFAULT_DATABASE, Database
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -121,8 +123,15 @@ def _build(context: StudioContext) -> Graph:
         actions=actions.values(),
         policies=context.policies,
         limits=context.limits(),
+        database=_database(),
         schemas=Schemas(input=StudioInput, context=StudioContext, check_input=_check_input),
     )
+
+
+@cache
+def _database() -> Database:
+    """Return the journal of this server, which outlives it: AGENTIC_DATABASE, or the file of the command line."""
+    return Database(os.environ.get("AGENTIC_DATABASE") or DEFAULT_DATABASE)
 
 
 @lru_cache(maxsize=16)

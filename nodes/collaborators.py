@@ -1,14 +1,20 @@
-"""What the nodes are given: small protocols, declared where they are used."""
+"""What the nodes are given."""
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
+from agentic_workflows.errors import RunError
 from agentic_workflows.graph.plan import Plan
-from agentic_workflows.graph.state import Request, State, Update
+from agentic_workflows.graph.state import State, Update
 from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.journal.lease import Held, Leases
+
+OWNER: Final = "__agentic_owner"
+"""Key of the configuration: who holds the lease already, further out in the same process."""
 
 
 class Agent(Protocol):
@@ -23,18 +29,6 @@ class Agent(Protocol):
         ...
 
 
-class Control(Protocol):
-    """Tells whether somebody asked a run to stop."""
-
-    def requested(self, thread_id: str) -> Request | None:
-        """Return the open request for a thread; cheap enough to ask at every step."""
-        ...
-
-    def clear(self, thread_id: str) -> None:
-        """Forget the request for a thread: it was honoured."""
-        ...
-
-
 class Node(Protocol):
     """A node reads the state and returns an update; it never picks its successor."""
 
@@ -43,6 +37,24 @@ class Node(Protocol):
         ...
 
 
-def thread_of(config: RunnableConfig) -> str:
-    """Return the thread id that a node runs under."""
-    return str(config.get("configurable", {}).get("thread_id", ""))
+@asynccontextmanager
+async def held(leases: Leases, state: State, config: RunnableConfig) -> AsyncIterator[Held]:
+    """Hold the lease of the run for what a node does; on a server, wait for an owner that was just killed.
+
+    Raises:
+        RunBusyError: another process has the run.
+        RunError: the thread is a copy of the one that the run belongs to.
+
+    """
+    configurable = config.get("configurable", {})
+    owner = configurable.get(OWNER)
+    thread = str(configurable.get("thread_id") or state.get("run_id") or "")
+    async with leases.hold(thread, owner=owner, wait=0 if owner else leases.seconds + 1) as lease:
+        run_id = state.get("run_id")
+        home = await leases.journal.thread_of(run_id) if run_id else None
+        if home not in (None, thread) and state.get("status") not in ("COMPLETE", "FAILED"):
+            raise RunError(
+                f"The thread {thread} is a copy: its run {run_id} belongs to the thread {home}, and its effects must "
+                f"not happen twice. Continue there, or begin a new run here with a goal."
+            )
+        yield lease

@@ -1,5 +1,6 @@
 """EXECUTING: run the plan as a dataflow, each step the moment it may."""
 
+from collections import Counter
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TypeAlias, cast
@@ -8,86 +9,111 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import Registry
-from agentic_workflows.actions.dataflow import Dataflow
-from agentic_workflows.actions.execution import ExecutionPoint, RunPass
-from agentic_workflows.graph.events import Event
+from agentic_workflows.execution.case import RunPass
+from agentic_workflows.execution.dataflow import Dataflow
+from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.outcome import Outcome
-from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
 from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
-from agentic_workflows.graph.values import JsonObject, JsonValue
-from agentic_workflows.nodes.collaborators import Control, Node, thread_of
+from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
+from agentic_workflows.journal.entries import Journal
+from agentic_workflows.journal.lease import Held, Leases
+from agentic_workflows.journal.run_log import RunLog
+from agentic_workflows.nodes.collaborators import Node, held
 from agentic_workflows.nodes.plan import stopped
 
 Choose: TypeAlias = Callable[[State], WorkflowStep | None]
 """Picks the next step from the state as it is now, in place of the schedule."""
 AT_MOST = "at_most_steps"
 """Key of the configuration that limits how many steps one pass starts."""
+MOST_SHOWN = 2_000
+"""Characters of a result that the state's history shows; the journal has it whole."""
 
 
-def make_execute(point: ExecutionPoint, registry: Registry, control: Control, choose: Choose | None = None) -> Node:
+def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choose: Choose | None = None) -> Node:
     """Return the execute node; `choose` picks each next step where a subclass says so."""
 
     async def execute(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """Start whatever may start until nothing can, and return what became of it."""
         limits = limits_from_json(state["limits"], default=Limits())
         plan = restore(state["plan"] or {})
-        run = _run_pass(state, plan, limits, lambda event: runtime.stream_writer(event.to_json()))
-        thread, at_most = thread_of(config), config.get("configurable", {}).get(AT_MOST)
+        async with held(leases, state, config) as lease:
+            run = RunPass(
+                run_id=state["run_id"],
+                plan=plan_name(state["plan_number"], plan),
+                policy=point.engine.digest,
+                limits=limits,
+                emit=lambda event: runtime.stream_writer(event.to_json()),
+                **await _before(state["run_id"], leases.journal, lease),
+            )
 
-        def chosen() -> WorkflowStep | None:
-            now = cast("State", {**state, **_update(state, flow, run, seconds=0)})
-            return choose(now) if choose else None
+            def chosen() -> WorkflowStep | None:
+                now = cast("State", {**state, **_update(state, flow, seconds=0)})
+                return choose(now) if choose else None
 
-        flow = Dataflow(
-            plan,
-            {name: outcome_from_json(cast("JsonObject", one)) for name, one in state["outcomes"].items()},
-            point=point,
-            registry=registry,
-            run=run,
-            is_stopped=lambda: control.requested(thread) is not None,
-            starts=min(limits.max_iterations - state["iteration"], at_most or limits.max_iterations),
-            choose=chosen if choose else None,
-        )
-        began = perf_counter()
-        in_time = await flow.run_all(limits.max_seconds - state["seconds"])
-        update = _update(state, flow, run, seconds=perf_counter() - began)
-        if (request := control.requested(thread)) and not flow.is_finished:
-            control.clear(thread)
-            return {**update, **stopped(request, WorkflowState.EXECUTING)}
-        return {**update, **_exhausted(flow, limits, update["iteration"], in_time=in_time)}
+            at_most = config.get("configurable", {}).get(AT_MOST)
+            flow = Dataflow(
+                plan,
+                point=point,
+                registry=registry,
+                run=run,
+                is_stopped=lambda: lease.request is not None or lease.lost is not None,
+                starts=min(limits.max_iterations - state["iteration"], at_most or limits.max_iterations),
+                choose=chosen if choose else None,
+            )
+            began = perf_counter()
+            try:
+                in_time = await flow.run_all(limits.max_seconds - state["seconds"])
+            finally:
+                await run.log.flush()
+            update = _update(state, flow, seconds=perf_counter() - began)
+            if lease.request and not flow.is_finished:
+                request = lease.request
+                await lease.clear()
+                return {**update, **stopped(request, WorkflowState.EXECUTING)}
+            return {**update, **_exhausted(flow, limits, update["iteration"], in_time=in_time)}
 
     return execute
 
 
-def _run_pass(state: State, plan: Plan, limits: Limits, emit: Callable[[Event], None]) -> RunPass:
-    return RunPass(
-        run_id=state["run_id"],
-        plan=plan.digest,
-        limits=limits,
-        emit=emit,
-        counts={name: int(cast("int", count)) for name, count in state["counts"].items()},
-        answers={one: answer_from_json(raw, id=one) for one, raw in state["answers"].items()},
-    )
+def plan_name(number: int, plan: Plan) -> str:
+    """Return the name of a plan among those of its run."""
+    return f"{number}:{plan.digest[:16]}"
 
 
-def _update(state: State, flow: Dataflow, run: RunPass, *, seconds: float) -> Update:
-    left = state["answers"]
+async def _before(run_id: str, journal: Journal, lease: Held) -> dict[str, Any]:
+    """Return what a pass takes over from before: the log, the counts of calls, the answers."""
+    past, answers = await journal.past(run_id), await journal.answers(run_id)
     return {
-        "status": WorkflowState.EXECUTING.value,
-        "outcomes": {name: outcome.to_json() for name, outcome in [*flow.outcomes.items(), *flow.asked.items()]},
-        "counts": run.counts,
-        "asks": cast("list[JsonValue]", flow.questions()),
-        "answers": {one: left[one] for one in run.answers if one in left},
-        "iteration": state["iteration"] + flow.started,
-        "seconds": state["seconds"] + seconds,
-        "history": [*state["history"], *(_entry(name, outcome) for name, outcome in flow.news)],
+        "log": RunLog(journal, lease, run_id, past),
+        "counts": Counter(past.counts),
+        "answers": {one: answer_from_json(raw, id=one) for one, raw in answers.items()},
     }
 
 
-def _entry(name: str, outcome: Outcome) -> JsonObject:
-    entry: JsonObject = {"step": name, "result": outcome.result, "status": str(outcome.status)}
+def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
+    entries = (entry for entry in state["history"] if isinstance(entry, dict))
+    known = {entry["step"] for entry in entries if entry.get("plan") == flow.name}
+    news = [(name, outcome) for name, outcome in flow.outcomes.items() if name not in known]
+    return {
+        "status": WorkflowState.EXECUTING.value,
+        "steps": {name: _standing(outcome) for name, outcome in [*flow.outcomes.items(), *flow.asked.items()]},
+        "asks": cast("list[JsonValue]", flow.questions()),
+        "iteration": state["iteration"] + flow.started,
+        "seconds": state["seconds"] + seconds,
+        "history": [*state["history"], *(_entry(flow.name, name, outcome) for name, outcome in news)],
+    }
+
+
+def _standing(outcome: Outcome) -> JsonObject:
+    """Return how a step stands, without its result."""
+    told = outcome.to_json()
+    return {key: told[key] for key in ("status", "reason", "attempts", "started", "seconds")}
+
+
+def _entry(plan: str, name: str, outcome: Outcome) -> JsonObject:
+    entry: JsonObject = {"step": name, "result": _shown(outcome.result), "status": str(outcome.status), "plan": plan}
     if outcome.reason:
         entry["reason"] = outcome.reason
     if outcome.items:
@@ -95,10 +121,18 @@ def _entry(name: str, outcome: Outcome) -> JsonObject:
     return entry
 
 
+def _shown(result: JsonValue) -> JsonValue:
+    """Return a result as the state shows it; a large one is referred to."""
+    text = canonical(result)
+    return result if len(text) <= MOST_SHOWN else {"$large": digest(result), "characters": len(text)}
+
+
 def _exhausted(flow: Dataflow, limits: Limits, iteration: int, *, in_time: bool) -> Update:
     failed: Update = {"status": WorkflowState.FAILED.value, "left": WorkflowState.EXECUTING.value}
     if not in_time:
         return {**failed, "left": "", "reason": f"max_seconds={limits.max_seconds:g} is exhausted; what ran was cut."}
+    if flow.fault:
+        return {**failed, "left": "", "reason": flow.fault}
     if any(outcome.status.is_failure for outcome in flow.outcomes.values()):
         return {}
     if flow.wants_more and iteration >= limits.max_iterations:

@@ -7,17 +7,19 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from agentic_workflows.graph.state import State, Update, WorkflowState
-from agentic_workflows.nodes.collaborators import Control, Node, thread_of
+from agentic_workflows.journal.lease import Leases
+from agentic_workflows.nodes.collaborators import Node, held
 
 
-def make_pause(control: Control) -> Node:
+def make_pause(leases: Leases) -> Node:
     """Return the pause node."""
 
     async def pause(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
         """Interrupt; any resume value continues."""
         left = state.get("left") or WorkflowState.PLANNING.value
         interrupt({"paused": True, "left": left, "resume_with": True})
-        control.clear(thread_of(config))
+        async with held(leases, state, config) as lease:
+            await lease.clear()
         return {"status": left, "left": "", "reason": None}
 
     return pause

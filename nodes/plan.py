@@ -10,14 +10,16 @@ from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from agentic_workflows.actions.contained import contained
-from agentic_workflows.errors import ModelError, PlanError, PlanningError
+from agentic_workflows.errors import DatabaseError, ModelError, PlanError, PlanningError, RunError
+from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanningFailed, PlanProposed, RunStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.nodes.collaborators import Agent, Control, Node, thread_of
+from agentic_workflows.journal.entries import Journal
+from agentic_workflows.journal.lease import Held, Leases
+from agentic_workflows.nodes.collaborators import Agent, Node, held
 
 POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""
@@ -27,7 +29,7 @@ CheckInput: TypeAlias = Callable[[State], str]
 """Says why a run must not begin with what it was given; nothing where it may."""
 
 
-def make_plan(agent: Agent, control: Control, limits: Limits, check_input: CheckInput | None = None) -> Node:
+def make_plan(agent: Agent, leases: Leases, limits: Limits, check_input: CheckInput | None = None) -> Node:
     """Return the plan node; limits are those of a run that names none."""
 
     async def plan(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
@@ -41,10 +43,14 @@ def make_plan(agent: Agent, control: Control, limits: Limits, check_input: Check
         reason = _exhausted(now)
         if reason:
             return {**update, "status": WorkflowState.FAILED.value, "left": "PLANNING", "reason": reason}
-        if request := control.requested(thread_of(config)):
-            control.clear(thread_of(config))
-            return {**update, **stopped(request, WorkflowState.PLANNING)}
-        return {**update, **await _propose(now, _Call(agent, control, thread_of(config)), runtime)}
+        async with held(leases, now, config) as lease:
+            if lease.request:
+                request = lease.request
+                await lease.clear()
+                return {**update, **stopped(request, WorkflowState.PLANNING)}
+            if update:
+                await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
+            return {**update, **await _propose(now, _Call(agent, leases.journal, lease), runtime)}
 
     return plan
 
@@ -59,8 +65,9 @@ def stopped(request: Request, left: WorkflowState) -> Update:
 class _Call:
     """One planner call: its tokens counted, cut when the run must stop."""
 
-    def __init__(self, agent: Agent, control: Control, thread_id: str) -> None:
-        self._agent, self._control, self._thread_id = agent, control, thread_id
+    def __init__(self, agent: Agent, journal: Journal, lease: Held) -> None:
+        self._agent, self._lease = agent, lease
+        self.journal = journal
         self.tokens = 0
         self.seconds = 0.0
         self.stopped: Request | None = None
@@ -89,11 +96,17 @@ class _Call:
                 self.tokens = sum(each["total_tokens"] for each in usage.usage_metadata.values())
                 self.seconds = perf_counter() - began
 
+    async def write(self, run_id: str, number: int, plan: Plan) -> JsonObject:
+        """Write a plan down before anyone uses it; a crash from here on finds it again."""
+        return await self.journal.propose(self._lease.lease, run_id, number, plan.to_json())
+
     async def _watched(self, planning: "asyncio.Future[Plan | Mapping[str, Any]]") -> Plan | Mapping[str, Any] | None:
         while not (await asyncio.wait({planning}, timeout=POLL_SECONDS))[0]:
-            if request := self._control.requested(self._thread_id):
-                self._control.clear(self._thread_id)
-                self.stopped = request
+            if self._lease.lost:
+                raise self._lease.lost
+            if self._lease.request:
+                self.stopped = self._lease.request
+                await self._lease.clear()
                 return None
         return planning.result()
 
@@ -115,7 +128,8 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
         "run_plan": given,
         "given_plan": None,
         "given_limits": None,
-        "run_id": str(metadata.get("run_id") or uuid4()),
+        "given_run_id": None,
+        "run_id": str(state.get("given_run_id") or metadata.get("run_id") or uuid4()),
         "limits": own.to_json(),
         "status": WorkflowState.PLANNING.value,
         "plan": None,
@@ -124,10 +138,9 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
         "replans": 0,
         "tokens": 0,
         "seconds": 0.0,
-        "outcomes": {},
-        "counts": {},
+        "plan_number": 0,
+        "steps": {},
         "asks": [],
-        "answers": {},
         "findings": [],
         "refused": [],
         "history": [],
@@ -153,9 +166,11 @@ def _exhausted(state: State) -> str:
 
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     limits = limits_from_json(state["limits"], default=Limits())
-    update: Update = {"iteration": state["iteration"] + 1, "plan": None, "outcomes": {}, "asks": [], "answers": {}}
+    number = state["iteration"] + 1
+    update: Update = {"iteration": number, "plan": None, "plan_number": number, "steps": {}, "asks": []}
     try:
-        raw = await _candidate(state, call, limits.max_seconds - state["seconds"])
+        known = await call.journal.proposed(state["run_id"], number)
+        raw = known or await _candidate(state, call, limits.max_seconds - state["seconds"])
         if call.stopped:
             return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
@@ -163,6 +178,8 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
         return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
     except PlanError as error:
         findings = [finding.to_json() for finding in error.findings]
+    except (DatabaseError, RunError):
+        raise
     except Exception as error:  # noqa: BLE001 - whatever an agent does wrong is a finding, never a crash
         findings = [Finding(problem=f"The agent gave no plan: {type(error).__name__}: {error}").to_json()]
         runtime.stream_writer(PlanningFailed(reason=str(findings[0]["problem"])).to_json())
@@ -170,15 +187,16 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
             reason = f"The model failed twice in the same way. {error}"
             return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": reason}
     else:
-        runtime.stream_writer(PlanProposed(plan=plan.to_json()).to_json())
-        return {**update, **call.used(state), "plan": plan.to_json(), "findings": []}
+        plan_json = await call.write(state["run_id"], number, plan)
+        runtime.stream_writer(PlanProposed(plan=plan_json).to_json())
+        return {**update, **call.used(state), "plan": plan_json, "findings": []}
     return {**update, **call.used(state), "findings": findings}
 
 
 async def _candidate(state: State, call: _Call, seconds: float) -> object:
     """Return the plan that came with the goal, or the agent's."""
     given = state.get("run_plan")
-    if not given:
+    if given is None:
         history = [entry for entry in state["history"] if isinstance(entry, dict)]
         return await call.make(state["goal"], history, seconds)
     if state["history"]:

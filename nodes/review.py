@@ -1,5 +1,8 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -8,34 +11,66 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from agentic_workflows.errors import ActionError, ReviewError
+from agentic_workflows.graph.catalogue import Catalogue
+from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
-from agentic_workflows.graph.review import Answer, Reject, read_answers, request, response_schema, to_json
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.review import Answer, Edit, read_answers, request, response_schema, to_json
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.nodes.collaborators import Node
+from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Recorded
+from agentic_workflows.journal.lease import Held, Leases
+from agentic_workflows.nodes.collaborators import Node, held
 
 
-def make_review() -> Node:
+def make_review(leases: Leases, catalogue: Catalogue) -> Node:
     """Return the review node."""
 
-    async def review(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
-        """Interrupt with the open questions; a bad answer leaves them open."""
+    async def review(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
+        """Read the answers that are written down, and interrupt for the rest; a bad answer leaves them open."""
         questions = cast("list[JsonObject]", state.get("asks") or [])
-        if not questions:
-            return {"status": WorkflowState.EXECUTING.value}
-        raw = _ask(questions)
-        try:
-            answers = read_answers(raw, questions)
-        except (ReviewError, ActionError) as error:
-            runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
-            return {"status": WorkflowState.REVIEWING.value, "findings": [{"problem": str(error)}]}
-        by_id = {str(question["id"]): question for question in questions}
-        for one, answer in answers.items():
-            step, kind = str(by_id[one]["step"]), str(to_json(answer)["type"])
-            runtime.stream_writer(ReviewAnswered(id=one, step=step, answer=kind).to_json())
-        return _update(state, by_id, answers)
+        known = await leases.journal.answers(state["run_id"])
+        unanswered = [question for question in questions if question["id"] not in known]
+        if unanswered:
+            raw = _ask(unanswered)
+            try:
+                answers = checked_answers(raw, unanswered, catalogue)
+            except (ReviewError, ActionError) as error:
+                runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
+                return {"status": WorkflowState.REVIEWING.value, "findings": [{"problem": str(error)}]}
+            for answer in answers.values():
+                await leases.journal.answer(answered(state["run_id"], answer, reviewer=""))
+            known = await leases.journal.answers(state["run_id"])
+        async with held(leases, state, config) as lease:
+            return await _update(state, questions, known, _Pen(leases.journal, lease, runtime))
 
     return review
+
+
+def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Catalogue) -> dict[str, Answer]:
+    """Return the answers in a resume value, by the id of their question.
+
+    Raises:
+        ReviewError: they fit no open question, or an edit does not fit its action; then no answer of it counts.
+
+    """
+    answers = read_answers(raw, questions)
+    by_id = {str(question["id"]): question for question in questions}
+    for one, answer in answers.items():
+        if isinstance(answer, Edit):
+            question = by_id[one]
+            findings = list(input_findings(str(question["step"]), answer.inputs, catalogue[str(question["name"])]))
+            if findings:
+                raise ReviewError(f"The edit of {one} does not fit: {' '.join(map(str, findings))}")
+            if question.get("in_doubt"):
+                raise ReviewError(f"The call of {one} was begun with its inputs; approve, respond or reject it.")
+    return answers
+
+
+def answered(run_id: str, answer: Answer, *, reviewer: str) -> Answered:
+    """Return the row of an answer."""
+    at = datetime.now(UTC).isoformat()
+    return Answered(review_id=str(answer.id), run_id=run_id, answer=to_json(answer), reviewer=reviewer, at=at)
 
 
 class _Waiting(GraphInterrupt):
@@ -54,25 +89,56 @@ def _ask(questions: list[JsonObject]) -> object:
         raise _Waiting(waiting.args[0]) from None
 
 
-def _update(state: State, by_id: dict[str, JsonObject], answers: dict[str, Answer]) -> Update:
+@dataclass(frozen=True)
+class _Pen:
+    journal: Journal
+    lease: Held
+    runtime: Runtime[Any]
+
+
+async def _update(state: State, questions: list[JsonObject], known: dict[str, JsonObject], pen: _Pen) -> Update:
     """A rejection plans again at once; otherwise go on, or ask for what is not answered yet."""
-    rejected = {one: answer for one, answer in answers.items() if isinstance(answer, Reject)}
-    kept = {**(state.get("answers") or {}), **{one: to_json(answer) for one, answer in answers.items()}}
+    rejected = []
+    for question in (one for one in questions if one["id"] in known):
+        answer = known[str(question["id"])]
+        kind = str(answer["type"])
+        pen.runtime.stream_writer(
+            ReviewAnswered(id=str(question["id"]), step=str(question["step"]), answer=kind).to_json()
+        )
+        if kind == "reject":
+            rejected.append(question)
     if rejected:
-        entries = [_feedback(by_id[one], answer) for one, answer in rejected.items()]
+        await _give_up(state["run_id"], rejected, pen)
+        entries = [_feedback(question, known[str(question["id"])]) for question in rejected]
         return {
             "status": WorkflowState.PLANNING.value,
             "asks": [],
-            "answers": {},
             "findings": [],
             "history": [*(state.get("history") or []), *entries],
         }
-    left = [question for one, question in by_id.items() if one not in kept]
+    left = [question for question in questions if question["id"] not in known]
     status = WorkflowState.REVIEWING if left else WorkflowState.EXECUTING
-    return {"status": status.value, "asks": left, "answers": kept, "findings": []}
+    return {"status": status.value, "asks": left, "findings": []}
 
 
-def _feedback(question: JsonObject, answer: Reject) -> JsonObject:
-    said = answer.feedback or "no reason given"
+async def _give_up(run_id: str, rejected: list[JsonObject], pen: _Pen) -> None:
+    """Use up the rejections, and settle the effects in doubt that they give up."""
+    past = await pen.journal.past(run_id)
+    given_up = {(str(one["step"]), one["item"]) for one in rejected if one.get("in_doubt")}
+    outcome = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and a reviewer gave it up.", attempts=1)
+    outcomes = [
+        Recorded(outcome=outcome, **{key: getattr(one, key) for key in _SAME})
+        for one in past.in_doubt
+        if (one.place.step, None if one.place.item == WHOLE else one.place.item) in given_up
+    ]
+    used = [str(one["id"]) for one in rejected]
+    await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
+
+
+_SAME = ("place", "attempt", "action", "key", "occurrence")
+
+
+def _feedback(question: JsonObject, answer: JsonObject) -> JsonObject:
+    said = answer.get("message") or "no reason given"
     feedback = f"A reviewer rejected step {question['step']} ({question['name']}): {said}"
     return {"step": None, "result": {"feedback": feedback, "rejected": question["step"]}}

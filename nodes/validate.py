@@ -6,7 +6,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from agentic_workflows.actions.contained import contained
+from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
@@ -44,7 +44,8 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
     if report.findings and state.get("run_plan"):
         return _refuse_given(report, runtime)
     if report.findings:
-        refused = [*state["refused"], plan.digest]
+        is_budget_only = all(finding.field == "max_iterations" for finding in report.findings)
+        refused = state["refused"] if is_budget_only else [*state["refused"], plan.digest]
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
     runtime.stream_writer(PlanAccepted(report=report.to_json()).to_json())
     shown = {key: value for key, value in report.to_json().items() if key in {"order", "decisions"}}
@@ -71,7 +72,7 @@ def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) ->
 
 async def _gate_out(state: State, review_progress: ReviewProgress | None) -> Update:
     plan = restore(state["plan"] or {})
-    outcomes = cast("dict[str, JsonObject]", state["outcomes"])
+    outcomes = state["steps"]
     bad = {OutcomeStatus.FAILED, OutcomeStatus.DENIED}
     failed = [(name, outcome) for name, outcome in outcomes.items() if outcome["status"] in bad]
     if failed:

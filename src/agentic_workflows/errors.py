@@ -11,11 +11,14 @@
     ├── PolicyError             a policy that does not load; a run never starts under it
     ├── ReviewError             an answer that fits no open question
     ├── RunError                the run cannot be found, resumed or started
+    │   ├── RunBusyError        another process has it
+    │   └── LeaseLostError      this process had it, and another one took it
     ├── DatabaseError           the database cannot be opened or used
     └── ModelError              a model that is missing, broken or gives no answer
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +65,27 @@ class ReviewError(WorkflowError):
 
 class RunError(WorkflowError):
     """A run cannot be found, started or resumed."""
+
+
+class RunBusyError(RunError):
+    """Another process has the run; nothing was changed."""
+
+    def __init__(self, thread_id: str, owner: str, expires: float) -> None:
+        self.thread_id, self.owner, self.expires = thread_id, owner, expires
+        until = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
+        super().__init__(
+            f"The run {thread_id} is held by {owner.rsplit(':', 1)[0]} until {until}. Wait for it, pause it with "
+            f"`agentic pause {thread_id}`, or try again after that time."
+        )
+
+
+class LeaseLostError(RunError):
+    """This process held the run and was too slow to keep it; it can write nothing any more."""
+
+    def __init__(self, thread_id: str, owner: str) -> None:
+        self.thread_id, self.owner = thread_id, owner
+        taken = f"was taken over by {owner.rsplit(':', 1)[0]}" if owner else "is not held any more"
+        super().__init__(f"The run {thread_id} {taken}; what this process did since then was not written.")
 
 
 class DatabaseError(WorkflowError):

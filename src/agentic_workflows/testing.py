@@ -1,15 +1,23 @@
 """Fakes for tests of agents, actions and policies; shipped, so that users test as this project does."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.graph.catalogue import Annotations, Resources
+from agentic_workflows.graph.review import Answer
+from agentic_workflows.graph.review import to_json as answer_to_json
 from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.journal.entries import Answered, Lease, Past, Recorded
+from agentic_workflows.journal.lease import Held
+from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.owner import new_owner
+from agentic_workflows.journal.run_log import RunLog
 
-__all__ = ["FixedClock", "RecordingAction", "ScriptedAgent"]
+__all__ = ["FixedClock", "RecordingAction", "ScriptedAgent", "memory_log"]
 
 
 class RecordingAction(Action):
@@ -78,3 +86,14 @@ class FixedClock:
     def advance(self, by: timedelta) -> None:
         """Let time pass."""
         self._now += by
+
+
+def memory_log(*before: Recorded, answers: Iterable[Answer] = (), run_id: str = "r") -> RunLog:
+    """Return the log of a run in a journal of its own, with what was recorded and answered before."""
+    lease = Lease(thread_id="t", owner=new_owner(), token=1, expires=float("inf"))
+    rows = [
+        Answered(review_id=str(one.id), run_id=run_id, answer=answer_to_json(one), reviewer="", at="")
+        for one in answers
+    ]
+    journal = MemoryJournal(leases=[lease], answers=rows)
+    return RunLog(journal, Held(journal, lease), run_id, Past(outcomes=before))

@@ -1,6 +1,7 @@
 """`AgenticWorkflow`: an agent, its actions and policies, and the runs it has made."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -9,32 +10,28 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
-from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
-from agentic_workflows.errors import ReviewError, RunError
+from agentic_workflows.errors import ActionError, PlanError, RunError
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
 from agentic_workflows.graph.events import Event
-from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.outcome import from_json as outcome_from_json
-from agentic_workflows.graph.outcome import outputs_of
-from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
+from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
-from agentic_workflows.graph.review import Answer, listed, read_answers
-from agentic_workflows.graph.review import to_json as answer_to_json
-from agentic_workflows.graph.state import Input, Limits, Request, State, WorkflowState, limits_from_json
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.state import Input, Limits, Request, State, WorkflowState
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.database import MEMORY, Database
+from agentic_workflows.journal.entries import Past
+from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import Agent
-from agentic_workflows.nodes.execute import AT_MOST
+from agentic_workflows.opened import FINISHED, Answers, OpenRun, fenced
 from agentic_workflows.policies.report import Report, examine
+from agentic_workflows.results import as_result, without_plan
 
-Answers = Answer | Sequence[Answer] | Mapping[str, Answer]
 Result = TypeVar("Result")
-_FINISHED = (WorkflowState.COMPLETE, WorkflowState.FAILED)
+Entry = Input | Command[Any] | None
 
 
 class AgenticWorkflow:
@@ -44,8 +41,8 @@ class AgenticWorkflow:
         agent: plans; one without declared actions also executes, as in the article.
         max_iterations: planner calls and step starts together.
         actions: what plans may call; by default the agent's own `actions`.
-        policies: Cedar files, or the names `default` and `article`.
-        database: `memory`, or the path of a SQLite file.
+        policies: Cedar files, and the names `default` and `article`.
+        database: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
         limits: the other limits of a run.
         metadata: kept with every run, for whoever continues it.
 
@@ -63,7 +60,7 @@ class AgenticWorkflow:
         *,
         actions: Iterable[Action | BaseTool] | None = None,
         policies: Sequence[str | Path] | None = None,
-        database: str | Path = MEMORY,
+        database: str | Path | Database = MEMORY,
         limits: Limits | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
     ) -> None:
@@ -71,10 +68,12 @@ class AgenticWorkflow:
         self.limits = replace(limits or Limits(), max_iterations=max_iterations)
         self.registry = registry_of(agent, actions)
         self.engine = engine_of(self.registry, policies)
-        self.database = Database(database)
+        self.database = database if isinstance(database, Database) else Database(database)
         self._metadata = dict(metadata or {})
         self._thread = ""
         self._values = State()
+        self._result: dict[str, Any] = as_result("", State(), Past())
+        self._walking: OpenRun | None = None
 
     # What the article's reader knows.
 
@@ -86,7 +85,7 @@ class AgenticWorkflow:
     @property
     def history(self) -> list[JsonObject]:
         """What happened in the last run, oldest first; entries that are no step have `step: None`."""
-        return cast("list[JsonObject]", self._values.get("history", []))
+        return cast("list[JsonObject]", self._result["history"])
 
     @property
     def current_plan(self) -> JsonObject | None:
@@ -108,11 +107,11 @@ class AgenticWorkflow:
 
         Raises:
             RunError: there is no goal, or the thread has a run that is not finished.
+            RunBusyError: another process has the thread.
 
         """
-        if self._is_stepwise():
-            return await self._run_stepwise(goal, plan, thread_id)
-        return await _last(self.stream(goal, plan=plan, thread_id=thread_id), self.get_results)
+        async with self._begun(goal, plan, thread_id) as (run, entry):
+            return await self._finish(run, entry)
 
     def run_sync(
         self, goal: str, *, plan: Plan | JsonObject | None = None, thread_id: str | None = None
@@ -124,11 +123,8 @@ class AgenticWorkflow:
         self, goal: str, *, plan: Plan | JsonObject | None = None, thread_id: str | None = None
     ) -> AsyncIterator[Event]:
         """Run a goal as `run` does, and yield what happens as it happens."""
-        self._begin(goal, plan, thread_id)
-        async with self._graph() as graph:
-            await self._refuse_unfinished(graph)
-            self.database.control.clear(self._thread)
-            async for event in self._advance(graph, self._input(goal, plan)):
+        async with self._begun(goal, plan, thread_id) as (run, entry):
+            async for event in self._followed(run, entry):
                 yield event
 
     async def resume(
@@ -142,12 +138,13 @@ class AgenticWorkflow:
             max_iterations: the new limit, for a run that failed because the old one was used up.
 
         Raises:
-            ReviewError: an answer fits no open question; nothing is changed then.
+            ReviewError: an answer fits no open question, or came second; nothing is changed then.
             RunError: there is no such run, or it is finished.
+            RunBusyError: another process has it.
 
         """
-        streamed = self.resume_stream(answers, thread_id=thread_id, max_iterations=max_iterations)
-        return await _last(streamed, self.get_results)
+        async with self._opened(thread_id or self._thread) as run:
+            return await self._finish(run, await run.re_entry(answers, max_iterations))
 
     def resume_sync(
         self, answers: Answers | None = None, *, thread_id: str | None = None, max_iterations: int | None = None
@@ -159,16 +156,14 @@ class AgenticWorkflow:
         self, answers: Answers | None = None, *, thread_id: str | None = None, max_iterations: int | None = None
     ) -> AsyncIterator[Event]:
         """Continue a run as `resume` does, and yield what happens as it happens."""
-        async with self._graph() as graph:
-            await self._load(graph, thread_id or self._thread)
-            self.database.control.clear(self._thread)
-            entry = await self._re_enter(graph, answers, max_iterations)
-            async for event in self._advance(graph, entry):
+        async with self._opened(thread_id or self._thread) as run:
+            entry = await run.re_entry(answers, max_iterations)
+            async for event in self._followed(run, entry):
                 yield event
 
     def get_results(self) -> dict[str, Any]:
         """Return the last run as a dict."""
-        return as_result(self._thread, self._values)
+        return self._result
 
     def validate_plan(self, plan: Plan | JsonObject) -> bool:
         """Tell whether a plan would be accepted; `examine` says why not."""
@@ -182,30 +177,47 @@ class AgenticWorkflow:
         """Return the first step, in plan order, that has not ended; a subclass may pick another one."""
         if self.current_plan is None:
             return None
-        ended = self._values.get("outcomes", {})
-        return next((step for step in restore(self.current_plan).steps if step.name not in ended), None)
+        steps = self._values.get("steps", {})
+        waiting = {name for name, standing in steps.items() if standing["status"] == "asked"}
+        return next((s for s in restore(self.current_plan).steps if s.name not in steps or s.name in waiting), None)
 
     async def plan(self, goal: str | None = None) -> JsonObject | None:
-        """Advance a run by one plan and its checks; a goal begins a new run. Returns the plan, if it was accepted."""
-        if goal is not None:
-            self._begin(goal, None, None)
-        async with self._graph() as graph:
-            await self._once(graph, None if goal is None else self._input(goal, None), after="validate")
+        """Advance a run by one plan and its checks; a goal begins a new run. Returns the plan, if it was accepted.
+
+        Raises:
+            RunError: there is no run, or it is not PLANNING.
+
+        """
+        if goal is not None and self._walking is None:
+            async with self._begun(goal, None, None) as (run, entry):
+                await run.advance_to("validate", entry)
+                await self._told(run)
+            return self.current_plan
+        async with self._opened(self._thread) as run:
+            if run.state != WorkflowState.PLANNING:
+                raise RunError(f"The run {run.thread_id} is {run.state}, not PLANNING.")
+            await run.advance_to("validate", None)
+            await self._told(run)
         return self.current_plan
 
     async def execute_next_step(self) -> JsonObject | None:
         """Execute at most one step; returns its entry in the history, or None where no step could run."""
-        before = len(self.history)
-        async with self._graph() as graph:
-            await self._once(graph, None, after="validate", at_most=1)
+        async with self._opened(self._thread) as run:
+            before = len(run.values.get("history", []))
+            if run.state == WorkflowState.EXECUTING:
+                await run.advance_to("validate", None, at_most=1)
+            await self._told(run)
         steps = [entry for entry in self.history[before:] if entry["step"] is not None]
         return steps[0] if steps else None
 
     async def review_progress(self, answers: Answers | None = None) -> dict[str, Any]:
         """Answer the open questions, or without answers return them under `reviews`."""
-        async with self._graph() as graph:
-            await self._once(graph, None if answers is None else self._answered(answers), after="review")
-        return self.get_results()
+        async with self._opened(self._thread) as run:
+            if answers is not None:
+                await run.answer(answers)
+            if run.state == WorkflowState.REVIEWING:
+                await run.advance_to("review", None)
+            return await self._told(run)
 
     # What came since.
 
@@ -230,49 +242,102 @@ class AgenticWorkflow:
             RunError: there is no such run.
 
         """
-        async with self._graph() as graph:
-            await self._load(graph, thread_id)
-        return self.get_results()
+        async with self._looked_at(thread_id) as run:
+            return await self._told(run)
 
     async def runs(self) -> list[dict[str, Any]]:
         """Return every run of the database, the one touched last first."""
-        async with self.database.open() as connection:
-            graph = self._assemble(connection.checkpointer)
-            snapshots = [(one, await graph.aget_state(_config(one))) for one in connection.threads]
-        return [as_result(one, cast("State", snapshot.values)) for one, snapshot in snapshots]
+        found = []
+        async with self.database.checkpointer() as saver:
+            graph = self._assemble(saver)
+            for thread_id in await self.database.journal.threads():
+                run = self._run(thread_id, graph)
+                await run.load()
+                if run.exists:
+                    found.append(as_result(thread_id, run.values, await run.past()))
+        return found
 
     async def metadata_of(self, thread_id: str) -> JsonObject:
-        """Return what was kept with a run when it began."""
-        async with self._graph() as graph:
-            snapshot = await graph.aget_state(_config(thread_id))
-        return cast("JsonObject", dict(snapshot.metadata or {}))
+        """Return what was kept with a run when it began.
+
+        Raises:
+            RunError: there is no such run.
+
+        """
+        async with self._looked_at(thread_id) as run:
+            return run.kept
 
     def request(self, thread_id: str, request: Request) -> None:
         """Ask a run that is under way, in whichever process, to stop at its next step boundary."""
-        self.database.control.request(thread_id, request)
+        self.database.leases.ask(thread_id, request)
+        run_in_own_loop(self.database.journal.request(thread_id, request))
 
     async def cancel(self, thread_id: str) -> dict[str, Any]:
         """End a run that waits for a person, is paused, or was left behind by a process that died.
 
         Raises:
             RunError: there is no such run, or it is finished.
+            RunBusyError: a process is running it; `request` asks that one.
 
         """
-        async with self._graph() as graph:
-            await self._load(graph, thread_id)
-            if self.state in _FINISHED:
-                raise RunError(f"The run {thread_id} is {self.state} already.")
-            update = {"status": WorkflowState.FAILED.value, "left": "", "reason": "Cancelled on request.", "asks": []}
-            await graph.aupdate_state(_config(thread_id, self._metadata), update, as_node="pause")
-            await self._load(graph, thread_id)
-        return self.get_results()
+        async with self._opened(thread_id) as run:
+            await run.cancel()
+            return await self._told(run)
 
     # How it is done.
 
     @asynccontextmanager
-    async def _graph(self) -> AsyncIterator[Graph]:
-        async with self.database.open() as connection:
-            yield self._assemble(connection.checkpointer)
+    async def _looked_at(self, thread_id: str) -> AsyncIterator[OpenRun]:
+        async with self.database.checkpointer() as saver:
+            run = self._run(thread_id, self._assemble(saver))
+            await run.load()
+            if not run.exists:
+                raise RunError(f"There is no run {thread_id!r} in the database {self.database.url}.")
+            yield run
+
+    @asynccontextmanager
+    async def _held(self, thread_id: str) -> AsyncIterator[OpenRun]:
+        """Hold a thread for what is done inside: nobody else runs it then."""
+        database = self.database
+        async with database.leases.hold(thread_id) as lease, database.checkpointer() as saver:
+            await lease.clear()
+            async with fenced(saver, database.leases, lease) as writer:
+                run = self._run(thread_id, self._assemble(writer), lease)
+                await run.load()
+                yield run
+
+    @asynccontextmanager
+    async def _opened(self, thread_id: str) -> AsyncIterator[OpenRun]:
+        if self._walking is not None and self._walking.thread_id == thread_id:
+            yield self._walking
+            return
+        async with self._looked_at(thread_id):
+            pass
+        async with self._held(thread_id) as run:
+            yield run
+
+    @asynccontextmanager
+    async def _begun(
+        self, goal: str, plan: Plan | JsonObject | None, thread_id: str | None
+    ) -> AsyncIterator[tuple[OpenRun, Input]]:
+        if not isinstance(goal, str) or (plan is None and not goal.strip()):
+            raise RunError("There is no goal. Say in one sentence what is wanted.")
+        given = _plain(plan)
+        async with self._held(thread_id or str(uuid4())) as run:
+            if run.exists and run.state not in FINISHED:
+                raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
+            limits = self.limits.to_json()
+            yield run, Input(goal=goal, given_plan=given, given_limits=limits, given_run_id=str(uuid4()))
+
+    def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
+        return OpenRun(
+            thread_id=thread_id,
+            graph=graph,
+            journal=self.database.journal,
+            catalogue=self.registry,
+            lease=lease,
+            metadata=self._metadata,
+        )
 
     def _assemble(self, checkpointer: Any) -> Graph:
         return assemble(
@@ -280,7 +345,7 @@ class AgenticWorkflow:
             self.registry,
             self.engine,
             limits=self.limits,
-            control=self.database.control,
+            leases=self.database.leases,
             checkpointer=checkpointer,
             overrides=Overrides(
                 check_plan=self._check_plan if self._overrides("validate_plan") else None,
@@ -289,11 +354,66 @@ class AgenticWorkflow:
             ),
         )
 
+    async def _followed(self, run: OpenRun, entry: Entry) -> AsyncIterator[Event]:
+        try:
+            async for event in run.advance(entry):
+                yield event
+        finally:
+            await self._told(run)
+
+    async def _finish(self, run: OpenRun, entry: Entry) -> dict[str, Any]:
+        """Take a run to where it stops, and return it as a dict."""
+        if any(self._overrides(method) for method in ("plan", "execute_next_step", "review_progress")):
+            await self._walk(run, entry)
+        else:
+            async for _ in run.advance(entry):
+                pass
+        result = await self._told(run)
+        return self.get_results() if self._overrides("get_results") else result
+
+    async def _told(self, run: OpenRun) -> dict[str, Any]:
+        """Return a run as a dict; it is the last one of this object from now on."""
+        result = as_result(run.thread_id, run.values, await run.past())
+        self._thread, self._values, self._result = run.thread_id, run.values, result
+        return result
+
+    async def _walk(self, run: OpenRun, entry: Entry) -> None:
+        """Run as the article does, a transition at a time, because a subclass has put its own in place of one."""
+        if isinstance(entry, dict):
+            await run.advance_to("plan", entry, before=True)
+        elif entry is not None:
+            await run.advance_to("pause", entry)
+        self._walking = run
+        try:
+            await self._told(run)
+            while (transition := self._transition(run)) is not None:
+                before = run.values
+                await transition()
+                if before == run.values:
+                    break
+            if run.state not in (*FINISHED, WorkflowState.REVIEWING, WorkflowState.PAUSED):
+                await run.fail(f"The method for {run.state} made no progress.")
+        finally:
+            self._walking = None
+
+    def _transition(self, run: OpenRun) -> Callable[[], Awaitable[object]] | None:
+        """Return what takes a run one transition further."""
+        takes_goal = bool(inspect.signature(self.plan).parameters)
+        transitions: dict[WorkflowState, Callable[[], Awaitable[object]]] = {
+            WorkflowState.PLANNING: (lambda: self.plan(run.values.get("goal"))) if takes_goal else self.plan,
+            WorkflowState.EXECUTING: self.execute_next_step,
+            WorkflowState.REVIEWING: self.review_progress,
+        }
+        return transitions.get(run.state)
+
     def _overrides(self, method: str) -> bool:
         return getattr(type(self), method) is not getattr(AgenticWorkflow, method)
 
     def _check_plan(self, plan: Plan) -> Sequence[Finding]:
-        accepted = self.validate_plan(plan.to_json())
+        try:
+            accepted = self.validate_plan(plan.to_json())
+        except Exception as error:  # noqa: BLE001 - a subclass's own code
+            return (Finding(problem=f"validate_plan raised {type(error).__name__}: {error}"),)
         return () if accepted else (Finding(problem="validate_plan refused the plan."),)
 
     def _check_result(self, step: WorkflowStep, result: JsonValue) -> Sequence[Finding]:
@@ -301,139 +421,22 @@ class AgenticWorkflow:
         return () if accepted else (Finding(step=step.name, problem="validate_result refused the result."),)
 
     def _choose(self, state: State) -> WorkflowStep | None:
-        self._values = state
+        self._values, history = state, [without_plan(entry) for entry in state["history"]]
+        self._result = {**self._result, "history": history}
         return self.get_next_step()
 
-    def _begin(self, goal: str, plan: Plan | JsonObject | None, thread_id: str | None) -> None:
-        if plan is None and not (isinstance(goal, str) and goal.strip()):
-            raise RunError("There is no goal. Say in one sentence what is wanted.")
-        self._thread, self._values = thread_id or str(uuid4()), State()
 
-    def _input(self, goal: str, plan: Plan | JsonObject | None) -> Input:
-        given = plan.to_json() if isinstance(plan, Plan) else plan
-        return Input(goal=goal, given_plan=given, given_limits=self.limits.to_json())
+def _plain(plan: Plan | JsonObject | None) -> JsonValue:
+    """Return a given plan as plain JSON; whether it is a plan is for the checks to say.
 
-    async def _refuse_unfinished(self, graph: Graph) -> None:
-        values = (await graph.aget_state(_config(self._thread))).values
-        if values and WorkflowState(values["status"]) not in _FINISHED:
-            raise RunError(f"The thread {self._thread} has a run that is {values['status']}. Resume or cancel it.")
+    Raises:
+        PlanError: it is no JSON.
 
-    async def _load(self, graph: Graph, thread_id: str) -> None:
-        values = (await graph.aget_state(_config(thread_id))).values if thread_id else {}
-        if not values:
-            raise RunError(f"There is no run {thread_id!r} in the database {self.database.url}.")
-        self._thread, self._values = thread_id, cast("State", values)
-
-    async def _re_enter(self, graph: Graph, answers: Answers | None, max_iterations: int | None) -> Any:
-        """Return what the graph is invoked with to continue the loaded run."""
-        if max_iterations is not None:
-            await self._raise_limit(graph, max_iterations)
-        elif self.state in _FINISHED:
-            more = " Give it more with max_iterations." if self._values.get("left") else ""
-            raise RunError(f"The run {self._thread} is {self.state} and cannot be resumed.{more}")
-        if answers is not None:
-            return self._answered(answers)
-        return Command(resume=True) if self.state == WorkflowState.PAUSED else None
-
-    async def _raise_limit(self, graph: Graph, max_iterations: int) -> None:
-        used, left = self._values["iteration"], self._values.get("left")
-        if self.state == WorkflowState.COMPLETE or (self.state == WorkflowState.FAILED and not left):
-            raise RunError(f"The run {self._thread} is {self.state}, and not for want of iterations; start a new one.")
-        if max_iterations <= used:
-            raise RunError(f"max_iterations={max_iterations} leaves nothing: the run has used {used} already.")
-        limits = replace(limits_from_json(self._values["limits"], default=Limits()), max_iterations=max_iterations)
-        update: dict[str, Any] = {"limits": limits.to_json()}
-        if self.state == WorkflowState.FAILED:
-            update |= {"status": left, "left": "", "reason": None}
-        await graph.aupdate_state(_config(self._thread, self._metadata), update, as_node="pause")
-        await self._load(graph, self._thread)
-
-    def _answered(self, answers: Answers) -> Any:
-        """Return the command that answers the open review.
-
-        Raises:
-            ReviewError: an answer fits no open question.
-
-        """
-        questions = cast("list[JsonObject]", self._values.get("asks", []))
-        if self.state != WorkflowState.REVIEWING or not questions:
-            raise ReviewError(f"The run {self._thread} is {self.state} and asks nothing.")
-        if isinstance(answers, Mapping):
-            chosen = [replace(answer, id=one) for one, answer in answers.items()]
-        else:
-            chosen = [*answers] if isinstance(answers, Sequence) else [answers]
-        if any(answer.id is None for answer in chosen) and (len(questions), len(chosen)) != (1, 1):
-            raise ReviewError(
-                f"{len(questions)} questions are open; name the one each answer is for. {listed(questions)}"
-            )
-        raw = {"decisions": [answer_to_json(answer) for answer in chosen]}
-        read_answers(raw, questions)
-        return Command(resume=raw)
-
-    async def _advance(self, graph: Graph, entry: Any) -> AsyncIterator[Event]:
-        """Invoke the graph, yield its events, and take over the state that it came to."""
-        config = _config(self._thread, self._metadata)
-        try:
-            async for raw in graph.astream(entry, config, stream_mode="custom", durability="sync"):
-                yield event_from_json(raw)
-        finally:
-            await self._load(graph, self._thread)
-
-    async def _once(self, graph: Graph, entry: Any, *, after: str, at_most: int | None = None) -> None:
-        config = _config(self._thread, self._metadata, at_most)
-        await graph.ainvoke(entry, config, interrupt_after=[after], durability="sync")
-        await self._load(graph, self._thread)
-
-    def _is_stepwise(self) -> bool:
-        return any(self._overrides(method) for method in ("plan", "execute_next_step", "review_progress"))
-
-    async def _run_stepwise(self, goal: str, plan: Plan | JsonObject | None, thread_id: str | None) -> dict[str, Any]:
-        """Run as the article does, a transition at a time, because a subclass has put its own in place of one."""
-        self._begin(goal, plan, thread_id)
-        async with self._graph() as graph:
-            await self._refuse_unfinished(graph)
-            config = _config(self._thread, self._metadata)
-            await graph.ainvoke(self._input(goal, plan), config, interrupt_before=["plan"], durability="sync")
-            await self._load(graph, self._thread)
-        transitions: dict[WorkflowState, Callable[[], Awaitable[object]]] = {
-            WorkflowState.PLANNING: self.plan,
-            WorkflowState.EXECUTING: self.execute_next_step,
-            WorkflowState.REVIEWING: self.review_progress,
-        }
-        while self.state in transitions:
-            before = dict(self._values)
-            await transitions[self.state]()
-            if before == self._values:
-                break
-        return self.get_results()
-
-
-def as_result(thread_id: str, values: State) -> dict[str, Any]:
-    """Return the state of a run as the dict that `run` gives."""
-    plan = restore(values["plan"] or {"steps": []}) if values.get("plan") else None
-    outcomes = {name: outcome_from_json(cast("JsonObject", one)) for name, one in values.get("outcomes", {}).items()}
-    outputs: JsonObject = {}
-    for step in plan.steps if plan else ():
-        if step.name in outcomes and outcomes[step.name].status == "succeeded":
-            outputs |= outputs_of(step, outcomes[step.name])
-    status = values.get("status", WorkflowState.PLANNING.value)
-    return {
-        "thread_id": thread_id,
-        "run_id": values.get("run_id"),
-        "goal": values.get("goal"),
-        "state": status,
-        "outputs": outputs,
-        "history": values.get("history", []),
-        "iterations": values.get("iteration", 0),
-        "reason": values.get("reason"),
-        "reviews": values.get("asks", []) if status == WorkflowState.REVIEWING else [],
-        "plan": values.get("plan"),
-        "report": values.get("report"),
-        "steps": {name: _shown(outcome.to_json()) for name, outcome in outcomes.items()},
-        "replans": values.get("replans", 0),
-        "tokens": values.get("tokens", 0),
-        "seconds": values.get("seconds", 0.0),
-    }
+    """
+    try:
+        return as_json(plain(plan), where="plan")
+    except ActionError as error:
+        raise PlanError([Finding(problem=str(error), remedy="Use only JSON values.")], source="The plan") from error
 
 
 def run_in_own_loop(work: Coroutine[Any, Any, Result]) -> Result:
@@ -444,22 +447,3 @@ def run_in_own_loop(work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as threads:
         return threads.submit(asyncio.run, work).result()
-
-
-def _shown(outcome: JsonObject) -> JsonObject:
-    return {key: outcome[key] for key in ("status", "reason", "attempts", "started", "seconds")}
-
-
-def _config(
-    thread_id: str, metadata: Mapping[str, JsonValue] | None = None, at_most: int | None = None
-) -> RunnableConfig:
-    configurable: dict[str, Any] = {"thread_id": thread_id}
-    if at_most is not None:
-        configurable[AT_MOST] = at_most
-    return {"configurable": configurable, "metadata": dict(metadata or {})}
-
-
-async def _last(events: AsyncIterator[Event], result: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    async for _ in events:
-        pass
-    return result()

@@ -117,7 +117,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 def requests(folder: Path) -> list[tuple[str, str]]:
     """Return what running processes are asked to do."""
     with closing(sqlite3.connect(folder / ".agentic" / "agentic.db")) as connection:
-        return connection.execute("SELECT thread_id, request FROM requests").fetchall()
+        return connection.execute("SELECT thread_id, request FROM agentic_leases WHERE request IS NOT NULL").fetchall()
 
 
 def test_plan_file_runs_to_its_end_without_a_model(folder: Path) -> None:
@@ -237,7 +237,7 @@ def test_bad_input_is_one_clear_error(call: Callable[..., Any]) -> None:
         "cannot be imported": ["run", "--plan", "copy.yaml", "--actions", "nowhere:ACTIONS"],
         "not MODULE:NAME": ["run", "--plan", "copy.yaml", "--actions", "own"],
         "no built-in policy": ["policy", "show", "mine"],
-        "is 0; give a number": ["run", "--plan", "copy.yaml", "--max-iterations", "0"],
+        "is 0; give a whole number": ["run", "--plan", "copy.yaml", "--max-iterations", "0"],
         "needs an endpoint": ["run", "do it", "--model", "gpt-x"],
     }
     assert call("run", "--plan", "copy.yaml", "--workspace", "files", "--database", "kept.db")[0] == COMPLETE
@@ -256,7 +256,7 @@ def test_finished_run_is_not_resumed(call: Callable[..., Any]) -> None:
 def test_database_that_cannot_be_used_is_left_as_it_is(call: Callable[..., Any], folder: Path) -> None:
     (folder / "text.db").write_text("this is no database, and longer than its header would be")
     (folder / "dir.db").mkdir()
-    said = {"text.db": "not a database", "dir.db": "folder", "postgres://x/y": "no database that this version knows"}
+    said = {"text.db": "not a database", "dir.db": "folder", "redis://x/y": "no database that this version knows"}
     for name, problem in said.items():
         code, _, err = call("run", "--plan", "copy.yaml", "--workspace", "files", "--database", name)
         assert (code, problem in err) == (BAD_INPUT, True), err
@@ -397,6 +397,7 @@ def test_run_is_stopped_from_another_process(folder: Path, command: str, state: 
         wait_until((folder / "started").exists)
         with start(command, "t") as asking:
             wait_until(lambda: requests(folder) == [("t", command)])
+            time.sleep(1)  # a run looks more often than that
             (folder / "go").touch()
             said, _ = asking.communicate(timeout=30)
         out, _ = process.communicate(timeout=30)

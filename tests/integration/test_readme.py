@@ -42,7 +42,9 @@ def test_every_command_shown_exists(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((README.parent / "examples/plans").glob("*.yaml")), ids=lambda path: path.name)
-def test_example_plans_are_accepted(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_plans_are_accepted(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(README.parent)
     assert run_command(["plan", "--plan", str(path), "--workspace", "examples/workspace"]) == 0
     assert "Allow" in capsys.readouterr().out

@@ -115,8 +115,8 @@ async def test_forms_have_descriptions_defaults_and_bounds(client: LangGraphClie
     fields = {**schemas["input_schema"]["properties"], **schemas["context_schema"]["properties"]}
 
     assert list(schemas["input_schema"]["properties"]) == ["goal", "given_plan"]
-    assert {"status", "outcomes", "history", "reason"} <= schemas["state_schema"]["properties"].keys()
-    assert {"status", "outcomes", "history", "reason"} <= schemas["output_schema"]["properties"].keys()
+    assert {"status", "steps", "history", "reason"} <= schemas["state_schema"]["properties"].keys()
+    assert {"status", "steps", "history", "reason"} <= schemas["output_schema"]["properties"].keys()
     assert [name for name, field in fields.items() if not field.get("description") or "default" not in field] == []
     bounds = {
         name: (field["minimum"], field["default"], field["maximum"])
@@ -261,8 +261,8 @@ async def test_goal_inherits_neither_plan_nor_limits_of_the_one_before() -> None
     first = await graph.ainvoke({"goal": "First.", "given_plan": plan, "given_limits": {"max_iterations": 5}}, config)
     second = await graph.ainvoke({"goal": "Second."}, config)
 
-    assert (list(first["outcomes"]), first["limits"]["max_iterations"]) == (["given"], 5)
-    assert (list(second["outcomes"]), second["limits"]["max_iterations"]) == (["planned"], 9)
+    assert (list(first["steps"]), first["limits"]["max_iterations"]) == (["given"], 5)
+    assert (list(second["steps"]), second["limits"]["max_iterations"]) == (["planned"], 9)
     assert agent.goals == ["Second."]
 
 

@@ -344,9 +344,9 @@ async def test_a_request_is_for_the_run_it_was_made_for() -> None:
 async def test_a_checkpoint_holds_plain_json_only(database: Path) -> None:
     house = House(database, Plan("g", [WorkflowStep("a", "act", outputs=["x"])]))
     await house.open().run("g", thread_id="t", plan=REVIEWED)
-    async with Database(database).open() as connection:
+    async with Database(database).checkpointer() as saver:
         config: Any = {"configurable": {"thread_id": "t"}}
-        seen = [one.checkpoint["channel_values"] async for one in connection.checkpointer.alist(config)]
+        seen = [one.checkpoint["channel_values"] async for one in saver.alist(config)]
     assert len(seen) >= 3
     for values in seen:
         ours = {key: value for key, value in values.items() if not key.startswith(("__", "branch:"))}

@@ -1,7 +1,7 @@
 # ruff: noqa: ARG002 - fakes have the parameters of what they stand for
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter
@@ -12,17 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.actions.dataflow import Dataflow
-from agentic_workflows.actions.execution import ExecutionPoint, RunPass
+from agentic_workflows.execution.case import RunPass
+from agentic_workflows.execution.dataflow import Dataflow
+from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.events import Event
-from agentic_workflows.graph.outcome import Outcome
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.review import Answer, approve, edit
 from agentic_workflows.graph.schedule import stable_order
 from agentic_workflows.graph.state import Limits
+from agentic_workflows.journal.entries import Place, Recorded
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, StaticDecision
-from agentic_workflows.testing import RecordingAction
+from agentic_workflows.testing import RecordingAction, memory_log
 
 
 class Engine:
@@ -76,20 +78,31 @@ async def run(
     events: list[Event] = []
     flow = Dataflow(
         Plan("g", steps),
-        before or {},
         point=ExecutionPoint(engine or Engine()),
         registry={action.name: action for action in actions},
         run=RunPass(
             run_id="r",
             plan="p",
+            policy="policy",
             limits=limits or Limits(),
             emit=events.append,
             answers={str(one.id): one for one in answers},
+            log=memory_log(*recorded(before or {}), answers=answers),
         ),
         is_stopped=is_stopped,
         starts=starts,
     )
     return Ran(flow, events, await flow.run_all(seconds))
+
+
+def recorded(before: Mapping[str, Outcome]) -> Iterator[Recorded]:
+    """Yield what an earlier pass wrote down of steps that it came to."""
+    for name, outcome in before.items():
+        if outcome.status != OutcomeStatus.ASKED:
+            yield Recorded(place=Place("p", name), attempt=0, outcome=outcome)
+        for at, item in enumerate(outcome.items):
+            if item.status != OutcomeStatus.ASKED:
+                yield Recorded(place=Place("p", name, at), attempt=0, outcome=item)
 
 
 def giving(name: str, result: object = None, **more: Any) -> RecordingAction:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.actions.execution import ExecutionPoint, RunPass
 from agentic_workflows.errors import ActionError
+from agentic_workflows.execution.case import RunPass, make_case
+from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.events import AttemptFailed, Event, StepStarted
 from agentic_workflows.graph.findings import Finding
@@ -19,7 +20,7 @@ from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import approve, edit, respond
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, Rule, StaticDecision
-from agentic_workflows.testing import RecordingAction
+from agentic_workflows.testing import RecordingAction, memory_log
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -48,7 +49,14 @@ class Bench:
     def __init__(self, engine: Engine | None = None, *, limits: Limits | None = None, check: Any = None) -> None:
         self.events: list[Event] = []
         self.point = ExecutionPoint(engine or Engine(), check_result=check)
-        self.run = RunPass(run_id="r", plan="p", limits=limits or Limits(), emit=self.events.append)
+        self.run = RunPass(
+            run_id="r",
+            plan="p",
+            policy=self.point.engine.digest,
+            limits=limits or Limits(),
+            emit=self.events.append,
+            log=memory_log(),
+        )
 
     async def execute(self, action: Action, inputs: Mapping[str, Any] | None = None, **step: Any) -> Outcome:
         return await self.point.execute(call(action, inputs, **step), action, self.run)
@@ -109,7 +117,7 @@ async def test_an_approval_is_for_exactly_these_inputs_and_used_once() -> None:
 
 async def test_an_approval_overrules_no_denial() -> None:
     bench, action = Bench(Engine(lambda _: Deny(reason="Never."))), RecordingAction("act")
-    key = bench.point._review_id(call(action), bench.run)
+    key = make_case(call(action), action, bench.run).review_id
     bench.run.answers[key] = approve(key)
     assert (await bench.execute(action)).status == OutcomeStatus.DENIED
     assert action.calls == []
@@ -171,7 +179,7 @@ async def test_whatever_an_action_raises_fails_its_step_only(error: BaseExceptio
     async def raising(_: ActionCall) -> object:
         raise error
 
-    outcome = await Bench().execute(doing(raising))
+    outcome = await Bench().execute(doing(raising, read_only=True))
     assert (outcome.status, outcome.result, outcome.attempts) == (OutcomeStatus.FAILED, None, 1)
     assert outcome.reason
 
@@ -260,7 +268,9 @@ async def test_an_attempt_that_takes_too_long_is_cut() -> None:
 
     for step, limits in [({"timeout": timedelta(milliseconds=20)}, Limits()), ({}, Limits(step_timeout=0.02))]:
         outcome = await Bench(limits=limits).execute(doing(hanging), **step)
-        assert (outcome.status, outcome.reason) == (OutcomeStatus.FAILED, "act did not finish within 0.02 s.")
+        assert (outcome.status, outcome.reason) == (OutcomeStatus.ASKED, "act did not finish within 0.02 s.")
+        assert outcome.ask is not None
+        assert outcome.ask["in_doubt"]
     assert ended == ["cut", "cut"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -275,7 +285,9 @@ async def test_only_what_may_be_repeated_is_tried_again(notes: dict[str, Any], a
 
     bench = Bench()
     outcome = await bench.execute(doing(failing, **notes), retries=2)
-    assert (outcome.status, outcome.attempts) == (OutcomeStatus.FAILED, attempts)
+    assert outcome.status == (OutcomeStatus.FAILED if attempts > 1 else OutcomeStatus.ASKED), (
+        "a lost effect is in doubt"
+    )
     again = [event.attempt for event in bench.events if isinstance(event, AttemptFailed)]
     assert again == list(range(1, attempts))
 

@@ -14,8 +14,9 @@ import agentic_workflows
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(agentic_workflows.__file__).parent
 HEIGHTS = {
-    "errors": 0, "graph": 1, "policies": 2, "journal": 3, "actions": 3, "agents": 4, "nodes": 4, "graph.build": 5,
-    "workflow": 6, "testing": 6, "graph.studio": 7, "notebook": 7, "cli": 8, "inbox": 8,
+    "errors": 0, "graph": 1, "policies": 2, "journal": 3, "actions": 3, "agents": 4, "execution": 4, "nodes": 5,
+    "graph.build": 6, "results": 6, "opened": 7, "workflow": 8, "testing": 8,
+    "graph.studio": 9, "notebook": 9, "cli": 10, "inbox": 10,
 }  # fmt: skip
 """What stands higher may import what stands lower."""
 MODULES = {

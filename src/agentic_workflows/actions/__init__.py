@@ -1,1 +1,1 @@
-"""What an agent can do: actions, the built-in ones, and the one place where they are executed."""
+"""What an agent can do: actions, and the built-in ones."""

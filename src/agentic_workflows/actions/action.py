@@ -21,9 +21,20 @@ class ActionCall:
     run_id: str
     item: int | None = None
     """Which element of a `foreach`, from 0."""
+    idempotency_key: str = ""
+    """Equal for every attempt at the same effect, also after a crash or in a new plan; empty where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What `reconcile` found: the effect took place, and this was its result."""
+
+    result: JsonValue
 
 
 Run: TypeAlias = Callable[[ActionCall], Awaitable[object]]
+Reconcile: TypeAlias = Callable[[ActionCall], Awaitable[Found | None]]
+"""Finds out whether a call's effect took place; None is no. Raises where that cannot be told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,8 @@ class Action(ActionSpec):
     """Something that an agent can do; the result of `run` must be JSON."""
 
     run: Run
+    reconcile: Reconcile | None = None
+    """Asked after a crash or a lost connection; without it a person is asked, unless the action is idempotent."""
 
 
 Registry: TypeAlias = Mapping[str, Action]

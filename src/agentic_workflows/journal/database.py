@@ -1,10 +1,9 @@
-"""The database of runs: in memory, or one SQLite file."""
+"""The database of runs: their journal, and LangGraph's checkpoints beside it."""
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,66 +12,88 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from agentic_workflows.errors import DatabaseError
-from agentic_workflows.journal.control import MemoryControl, SqliteControl
+from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
+from agentic_workflows.journal.entries import Journal
+from agentic_workflows.journal.faults import as_database_error
+from agentic_workflows.journal.lease import LEASE_SECONDS, Leases
+from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.sql_journal import SqlJournal
+from agentic_workflows.journal.writer import writer_for
 
 MEMORY: Final = "memory"
 DEFAULT_DATABASE: Final = Path(".agentic/agentic.db")
 """Of the command line, in the current folder."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Connection:
-    """An open database."""
-
-    checkpointer: BaseCheckpointSaver[Any]
-    threads: Sequence[str]
-    """Every thread id there is, the one touched last first."""
-
-
 class Database:
-    """Where runs are kept; opened anew for each call, so that it belongs to no event loop.
+    """Where runs are kept: in memory, in a SQLite file, or in Postgres.
 
     Args:
-        url: `memory`, or the path of a SQLite file, which is created where it is missing.
+        url: `memory`; the path of a SQLite file, which is created where it is missing; or `postgresql://...`.
+        lease_seconds: how long a run stays with a process that does not answer any more.
 
     Raises:
-        DatabaseError: the file cannot be used; it is not changed then.
+        DatabaseError: the database cannot be used; it is not changed then.
 
     """
 
-    def __init__(self, url: str | Path = MEMORY) -> None:
+    def __init__(self, url: str | Path = MEMORY, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self.url = url
-        self._memory = InMemorySaver(serde=_plain()) if url == MEMORY else None
-        if self._memory is not None:
-            self.control = MemoryControl()
-            return
-        if "://" in str(url):
-            raise DatabaseError(f"{url} is no database that this version knows. Give a file path, or {MEMORY!r}.")
-        self._path = Path(url)
-        with explained(self.url):
-            _probe(self._path)
-            self.control = SqliteControl(self._path)
+        self._memory = InMemorySaver(serde=_plain()) if url in (MEMORY, ":memory:") else None
+        self.leases = Leases(self._journal(), seconds=lease_seconds)
+
+    @property
+    def journal(self) -> Journal:
+        """Return the journal."""
+        return self.leases.journal
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Connection]:
-        """Open the database for the calls inside.
+    async def checkpointer(self) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+        """Open LangGraph's saver for the calls inside: opened anew each time, it belongs to no event loop.
 
         Raises:
-            DatabaseError: the file went away or cannot be used any more.
+            DatabaseError: the database went away or cannot be used any more.
 
         """
         if self._memory is not None:
-            yield Connection(checkpointer=self._memory, threads=list(reversed(self._memory.storage)))
-            return
-        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - memory needs none of it
+            yield self._memory
+        elif self._is_postgres:
+            async with _postgres_saver(str(self.url)) as saver:
+                yield saver
+        else:
+            from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - memory needs none of it
 
+            with explained(self.url):
+                async with AsyncSqliteSaver.from_conn_string(str(self.url)) as saver:
+                    saver.serde = _plain()
+                    yield saver
+
+    @property
+    def _is_postgres(self) -> bool:
+        return str(self.url).startswith(("postgresql://", "postgres://"))
+
+    def _journal(self) -> Journal:
+        if self._memory is not None:
+            return MemoryJournal()
+        if self._is_postgres:
+            return SqlJournal(writer_for(str(self.url), lambda: PostgresBackend(str(self.url))))
+        if "://" in str(self.url):
+            raise DatabaseError(
+                f"{self.url} is no database that this version knows. Give a file path, postgresql://..., or {MEMORY!r}."
+            )
+        path = Path(self.url)
         with explained(self.url):
-            async with AsyncSqliteSaver.from_conn_string(str(self._path)) as saver:
-                saver.serde = _plain()
-                await saver.setup()
-                query = "SELECT thread_id FROM checkpoints GROUP BY thread_id ORDER BY MAX(checkpoint_id) DESC"
-                threads = [str(row[0]) for row in await saver.conn.execute_fetchall(query)]
-                yield Connection(checkpointer=saver, threads=threads)
+            _probe(path)
+        return SqlJournal(writer_for(str(path.resolve()), lambda: SqliteBackend(path)))
+
+
+@asynccontextmanager
+async def _postgres_saver(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
+
+    async with AsyncPostgresSaver.from_conn_string(url, serde=_plain()) as saver:
+        await saver.setup()
+        yield saver
 
 
 @contextmanager
@@ -80,13 +101,8 @@ def explained(url: str | Path) -> Iterator[None]:
     """Turn the faults of a database into a `DatabaseError` that names the file and the remedy."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
-        remedy = "Give another --database, or make the file readable and writable."
-        if "locked" in str(error):
-            remedy = "Another program holds it; end that one or wait."
-        elif "not a database" in str(error) or "malformed" in str(error):
-            remedy = "Give the path of another file; this one is left as it is."
-        raise DatabaseError(f"The database {url} cannot be used: {error}. {remedy}") from error
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise as_database_error(url, error) from error
 
 
 def _probe(path: Path) -> None:

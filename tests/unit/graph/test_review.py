@@ -51,7 +51,7 @@ def test_the_interrupt_asks_everything_in_langchains_form() -> None:
     )
     assert asked["action_requests"][0] == {  # type: ignore[index, call-overload]  # a list
         "name": "act", "args": {"x": 1}, "description": "Step step-one calls act. Because.", "id": "one",
-        "step": "step-one", "item": None, "reason": "Because.", "rules": ["r"],
+        "step": "step-one", "item": None, "reason": "Because.", "rules": ["r"], "in_doubt": False,
     }  # fmt: skip
 
 
@@ -61,11 +61,14 @@ def test_an_item_is_named_as_people_count() -> None:
 
 
 def test_a_review_id_is_the_same_for_the_same_call_only() -> None:
-    same = {"run_id": "r", "plan": "p", "policy": "c", "step": "s", "item": None, "inputs": {"x": 1}}
-    other = {"run_id": "R", "plan": "P", "policy": "C", "step": "S", "item": 0, "inputs": {"x": 2}}
-    ids = {review_id(**same)} | {review_id(**{**same, key: value}) for key, value in other.items()}  # type: ignore[arg-type]
-    assert len(ids) == 1 + len(other)
-    assert review_id(**same) == review_id(**same)  # type: ignore[arg-type]
+    same: dict[str, Any] = {"run_id": "r", "policy": "c", "place": ("p", "s", -1), "inputs": {"x": 1}}
+    others = [
+        {"run_id": "R"}, {"policy": "C"}, {"inputs": {"x": 2}},
+        {"place": ("P", "s", -1)}, {"place": ("p", "S", -1)}, {"place": ("p", "s", 0)},
+    ]  # fmt: skip
+    ids = {review_id(**same)} | {review_id(**{**same, **other}) for other in others}
+    assert len(ids) == 1 + len(others)
+    assert review_id(**same) == review_id(**same)
 
 
 def test_answers_come_in_order_or_by_id() -> None:

@@ -14,7 +14,8 @@ from langchain_core.runnables import RunnableConfig
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.errors import ModelError, PlanningError
 from agentic_workflows.graph.state import Limits, State
-from agentic_workflows.journal.control import MemoryControl
+from agentic_workflows.journal.lease import Leases
+from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.nodes.plan import make_plan
 
 PLAN = {"goal": "g", "steps": [{"name": "a", "action": "act"}]}
@@ -22,11 +23,11 @@ CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}, "metadata": {"run_
 
 
 class Bench:
-    """A plan node, its control and the events that it wrote."""
+    """A plan node, its leases and the events that it wrote."""
 
     def __init__(self, agent: object, **limits: Any) -> None:
-        self.control, self.events = MemoryControl(), list[dict[str, Any]]()
-        self._node = make_plan(cast("Any", agent), self.control, Limits(**limits))
+        self.leases, self.events = Leases(MemoryJournal()), list[dict[str, Any]]()
+        self._node = make_plan(cast("Any", agent), self.leases, Limits(**limits))
 
     async def step(self, state: dict[str, Any]) -> dict[str, Any]:
         """Return the state after one pass through the node."""
@@ -55,9 +56,9 @@ async def test_another_goal_on_the_thread_begins_another_run() -> None:
     agent = ScriptedAgent([PLAN, PLAN])
     bench = Bench(agent)
     first = await bench.step({"goal": "g"})
-    ended = {**first, "status": "COMPLETE", "history": [{"step": "a", "result": 1}], "outcomes": {"a": {}}}
-    state = await bench.step({**ended, "goal": "h"})
-    assert (state["iteration"], state["history"], state["outcomes"]) == (1, [], {})
+    ended = {**first, "status": "COMPLETE", "history": [{"step": "a", "result": 1}], "steps": {"a": {}}}
+    state = await bench.step({**ended, "goal": "h", "given_run_id": "other"})
+    assert (state["iteration"], state["history"], state["steps"]) == (1, [], {})
     assert agent.goals == ["g", "h"]
 
 
@@ -161,9 +162,9 @@ async def test_a_planner_that_hangs_is_cut() -> None:
 @pytest.mark.parametrize("request_, status", [("pause", "PAUSED"), ("cancel", "FAILED")])
 async def test_a_planner_call_watches_for_requests(request_: Any, status: str) -> None:
     bench = Bench(SimpleNamespace(create_plan=lambda *_: _slowly(60)))
-    asyncio.get_running_loop().call_later(0.05, bench.control.request, "t", request_)
+    asyncio.get_running_loop().call_later(0.05, bench.leases.ask, "t", request_)
     state = await bench.step({"goal": "g"})
-    assert (state["status"], bench.control.requested("t")) == (status, None)
+    assert state["status"] == status
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -22,7 +22,7 @@ BAD = Outcome(status=OutcomeStatus.FAILED, reason="It broke.").to_json()
 def state(status: str, **more: Any) -> dict[str, Any]:
     return {
         "goal": "g", "status": status, "plan": PLAN.to_json(), "limits": Limits(max_seconds=0.2).to_json(),
-        "outcomes": {}, "asks": [], "history": [], "refused": [], "findings": [], "replans": 0, "seconds": 0.0,
+        "steps": {}, "asks": [], "history": [], "refused": [], "findings": [], "replans": 0, "seconds": 0.0,
         "iteration": 1, "left": "", **more,
     }  # fmt: skip
 
@@ -60,11 +60,11 @@ async def test_any_other_state_passes(status: str) -> None:
 
 
 async def test_all_steps_done_is_complete() -> None:
-    assert (await judged(state("EXECUTING", outcomes={"a": DONE, "b": DONE})))["status"] == "COMPLETE"
+    assert (await judged(state("EXECUTING", steps={"a": DONE, "b": DONE})))["status"] == "COMPLETE"
 
 
 async def test_a_step_to_do_goes_on_executing() -> None:
-    assert (await judged(state("EXECUTING", outcomes={"a": DONE})))["status"] == "EXECUTING"
+    assert (await judged(state("EXECUTING", steps={"a": DONE})))["status"] == "EXECUTING"
 
 
 async def test_an_open_question_is_reviewed() -> None:
@@ -72,15 +72,15 @@ async def test_an_open_question_is_reviewed() -> None:
 
 
 async def test_a_failed_step_ends_the_run_with_its_reason() -> None:
-    after = await judged(state("EXECUTING", outcomes={"a": BAD, "b": DONE}, asks=[{"id": "q"}]))
+    after = await judged(state("EXECUTING", steps={"a": BAD, "b": DONE}, asks=[{"id": "q"}]))
     assert (after["status"], after["reason"], after["asks"]) == ("FAILED", "Step a failed: It broke.", [])
 
 
 async def test_a_failed_step_is_planned_again_while_replans_are_left() -> None:
     limits = Limits(max_replans=1).to_json()
-    after = await judged(state("EXECUTING", outcomes={"a": BAD}, limits=limits))
+    after = await judged(state("EXECUTING", steps={"a": BAD}, limits=limits))
     assert (after["status"], after["replans"], len(after["history"])) == ("PLANNING", 1, 1)
-    again = await judged({**after, "status": "EXECUTING", "outcomes": {"a": BAD}})
+    again = await judged({**after, "status": "EXECUTING", "steps": {"a": BAD}})
     assert (again["status"], again["reason"]) == ("FAILED", "Step a failed: It broke. max_replans=1 is used up.")
 
 
@@ -93,7 +93,7 @@ async def test_the_agent_says_what_is_missing_or_nothing(said: object, status: s
     async def review(goal: str, history: object) -> object:
         return said
 
-    after = await judged(state("EXECUTING", outcomes={"a": DONE, "b": DONE}), review=review)
+    after = await judged(state("EXECUTING", steps={"a": DONE, "b": DONE}), review=review)
     assert after["status"] == status
     assert status == "COMPLETE" or after["reason"].startswith("The goal is not reached: ")
 
@@ -102,7 +102,7 @@ async def test_what_is_missing_is_planned_for_while_replans_are_left() -> None:
     async def review(goal: str, history: object) -> str:
         return "the mail"
 
-    ended = state("EXECUTING", outcomes={"a": DONE, "b": DONE}, limits=Limits(max_replans=1).to_json())
+    ended = state("EXECUTING", steps={"a": DONE, "b": DONE}, limits=Limits(max_replans=1).to_json())
     after = await judged(ended, review=review)
     assert (after["status"], after["replans"]) == ("PLANNING", 1)
     assert after["history"] == [{"step": None, "result": {"feedback": "The goal is not reached yet: the mail"}}]
@@ -113,7 +113,7 @@ async def test_an_agent_that_cannot_review_has_not_confirmed_the_goal(error: Bas
     async def review(goal: str, history: object) -> object:
         raise error
 
-    after = await judged(state("EXECUTING", outcomes={"a": DONE, "b": DONE}), review=review)
+    after = await judged(state("EXECUTING", steps={"a": DONE, "b": DONE}), review=review)
     assert (after["status"], type(error).__name__ in after["reason"]) == ("FAILED", True)
 
 
@@ -122,6 +122,6 @@ async def test_an_agent_that_hangs_in_its_review_is_cut() -> None:
         await asyncio.sleep(60)
         return None
 
-    ended = state("EXECUTING", outcomes={"a": DONE, "b": DONE})
+    ended = state("EXECUTING", steps={"a": DONE, "b": DONE})
     after = await asyncio.wait_for(judged(ended, review=review), 2)
     assert after["status"] == "FAILED"

@@ -1,55 +1,28 @@
 """The dataflow: runs the steps of one plan, each the moment its inputs exist and plan order allows it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Registry
-from agentic_workflows.actions.execution import ExecutionPoint, RunPass
 from agentic_workflows.errors import UnresolvedReferenceError
+from agentic_workflows.execution.case import RunPass, footprint_of
+from agentic_workflows.execution.dispatch import run_ready
+from agentic_workflows.execution.foreach import items_of, run_items
+from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import resolve, resolve_inputs
 from agentic_workflows.graph.schedule import Footprint, Schedule, stable_order
 from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.journal.entries import Place
 
 Choose: TypeAlias = Callable[[], WorkflowStep | None]
 """Picks the next step in place of the schedule; one at a time."""
-Key = TypeVar("Key", bound=Hashable)
 
 _NOTHING = Footprint(has_effect=False, resources=frozenset())
-_NOT_RUN = Outcome(status=OutcomeStatus.SKIPPED, reason="It did not run, because an earlier item failed.")
-_CUT = "It was cut when the time of the run ran out; whether it took effect is not known."
-
-
-async def run_ready(
-    take: Callable[[], Key | None],
-    perform: Callable[[Key], Awaitable[Outcome]],
-    settle: Callable[[Key, Outcome], None],
-    *,
-    limit: int,
-) -> None:
-    """Perform whatever `take` hands out, at most `limit` at once, until it hands out nothing and nothing runs.
-
-    When it is cancelled nothing is left running, and what ran is settled as cut.
-    """
-    running: dict[asyncio.Future[Outcome], Key] = {}
-    try:
-        while True:
-            while len(running) < limit and (key := take()) is not None:
-                running[asyncio.ensure_future(perform(key))] = key
-            if not running:
-                return
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for future in sorted(done, key=list(running).index):
-                settle(running.pop(future), future.result())
-    finally:
-        for future in running:
-            future.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        for key in running.values():
-            settle(key, Outcome(status=OutcomeStatus.FAILED, reason=_CUT))
 
 
 class Dataflow:
@@ -57,7 +30,6 @@ class Dataflow:
 
     Args:
         plan: an accepted plan.
-        outcomes: what earlier passes came to; what ended there is not run again.
         point: where every call is executed.
         registry: the actions.
         run: what the calls of this pass share.
@@ -70,7 +42,6 @@ class Dataflow:
     def __init__(
         self,
         plan: Plan,
-        outcomes: Mapping[str, Outcome],
         *,
         point: ExecutionPoint,
         registry: Registry,
@@ -79,14 +50,16 @@ class Dataflow:
         starts: int,
         choose: Choose | None = None,
     ) -> None:
-        self.outcomes = {name: one for name, one in outcomes.items() if one.status != OutcomeStatus.ASKED}
+        self.outcomes = ended_steps(plan, run.log.outcomes_of(run.plan), run.plan)
+        """What ended, in this pass or before; it is not run again."""
         self.news: list[tuple[str, Outcome]] = []
         """Steps that ended in this pass, in the order in which they did."""
         self.started = 0
         self.wants_more = False
         """Whether a step could have started, had there been any start left."""
+        self.fault = ""
+        """What kept a subclass from picking a step."""
         self._asked: dict[str, Outcome] = {}
-        self._before = {name: one for name, one in outcomes.items() if one.status == OutcomeStatus.ASKED}
         self._plan, self._point, self._registry, self._run = plan, point, registry, run
         self._is_stopped, self._starts, self._choose = is_stopped, starts, choose
         self._values: dict[str, JsonValue] = {}
@@ -101,6 +74,11 @@ class Dataflow:
         )
         for name in settled:
             self._schedule.settle(name)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the plan among those of its run."""
+        return self._run.plan
 
     @property
     def is_finished(self) -> bool:
@@ -164,8 +142,10 @@ class Dataflow:
     def _chosen(self) -> str | None:
         """Return the step that a subclass picks; when it picks none, what is left is skipped."""
         while self._choose:
-            step = self._choose()
+            step = self._choice()
             if step is None:
+                if self.fault:
+                    return None
                 self._skip_rest()
                 return None
             known = self._plan.by_name.get(step.name)
@@ -177,6 +157,17 @@ class Dataflow:
                 return known.name
             self._settle(known.name, skipped)
         return None
+
+    def _choice(self) -> WorkflowStep | None:
+        try:
+            step = self._choose() if self._choose else None
+        except Exception as error:  # noqa: BLE001 - a subclass's own code
+            self.fault = f"get_next_step raised {type(error).__name__}: {error}"
+            return None
+        if step is not None and not isinstance(step, WorkflowStep):
+            self.fault = f"get_next_step gave {step!r}, which is no step."
+            return None
+        return step
 
     def _skip_rest(self) -> None:
         for name in [step.name for step in self._plan.steps if step.name not in self.outcomes]:
@@ -209,38 +200,10 @@ class Dataflow:
             return Outcome(status=OutcomeStatus.FAILED, reason=str(error))
         if step.foreach is None:
             return await self._point.execute(calls[0], self._action(name), self._run)
-        before = self._before.get(name)
         with self._run.span(step, {"foreach": step.foreach}, None) as record:
-            outcome = await self._each(calls, self._action(name), before.items if before else ())
+            outcome = await run_items(step, calls, self._action(name), self._point, self._run)
             record(outcome)
         return outcome
-
-    async def _each(self, calls: Sequence[ActionCall], action: Action, before: Sequence[Outcome]) -> Outcome:
-        """Run the items of a `foreach` under the same order as steps, whatever becomes of one of them."""
-        ended = {at: one for at, one in enumerate(before) if one.status.is_settled}
-        touched = [self._touched(call, action) for call in calls]
-        schedule = Schedule(range(len(calls)), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
-        for at in ended:
-            schedule.settle(at)
-
-        def take() -> int | None:
-            while (at := schedule.take()) is not None:
-                if at not in ended:
-                    return at
-            return None
-
-        def settle(at: int, outcome: Outcome) -> None:
-            ended[at] = outcome
-            if outcome.status.is_settled:
-                schedule.settle(at)
-
-        async def perform(at: int) -> Outcome:
-            return await self._point.execute(calls[at], action, self._run)
-
-        await run_ready(take, perform, settle, limit=self._run.limits.max_parallel)
-        has_failed = any(one.status.is_failure for one in ended.values())
-        rest = _NOT_RUN if has_failed else None
-        return _together([ended.get(at) or rest or self._waiting(call, action) for at, call in enumerate(calls)])
 
     def _settle(self, name: str, outcome: Outcome) -> None:
         if outcome.status == OutcomeStatus.ASKED:
@@ -249,6 +212,7 @@ class Dataflow:
         else:
             self.outcomes[name] = outcome
             self.news.append((name, outcome))
+            self._run.log.record(Place(self._run.plan, name), replace(outcome, items=(), result=_kept(outcome)))
         if outcome.status.is_settled:
             self._publish(name, outcome)
             self._schedule.settle(name)
@@ -285,23 +249,13 @@ class Dataflow:
         if self._skipped(step):
             return _NOTHING
         try:
-            touched = [self._touched(call, action) for call in self._calls(step)]
+            touched = [footprint_of(call, action, self._run) for call in self._calls(step)]
         except UnresolvedReferenceError:
             return Footprint(has_effect=action.has_effect)
         if any(one.resources is None for one in touched):
             return Footprint(has_effect=action.has_effect)
         names = frozenset[str]().union(*(one.resources or () for one in touched))
         return Footprint(has_effect=action.has_effect, resources=names)
-
-    def _touched(self, call: ActionCall, action: Action) -> Footprint:
-        """Return what a call touches, with the inputs that a person may have put in place of its own."""
-        if action.resources is None:
-            return Footprint(has_effect=action.has_effect)
-        inputs = self._point.inputs(call, self._run) if self._run.answers else call.inputs
-        try:
-            return Footprint(has_effect=action.has_effect, resources=frozenset(action.resources(inputs)))
-        except Exception:  # noqa: BLE001 - an action's own code; what it cannot name is everything
-            return Footprint(has_effect=action.has_effect)
 
     def _foreseen(self, step: WorkflowStep) -> list[JsonObject]:
         try:
@@ -311,25 +265,24 @@ class Dataflow:
         found = (self._point.question(call, self._action(step.name), self._run) for call in calls)
         return [question.to_json() for question in found if question]
 
-    def _waiting(self, call: ActionCall, action: Action) -> Outcome:
-        """Return an item that did not get its turn, with its question where it has one."""
-        question = self._point.question(call, action, self._run)
-        ask = question.to_json() if question else None
-        return Outcome(status=OutcomeStatus.ASKED, reason="It waits for an earlier item.", ask=ask)
+
+def ended_steps(plan: Plan, known: Mapping[Place, Outcome], named: str) -> dict[str, Outcome]:
+    """Return what became of each step that ended, from what is written down about the plan of this name."""
+    ended: dict[str, Outcome] = {}
+    for step in plan.steps:
+        whole = known.get(Place(named, step.name))
+        if whole is not None and step.foreach is not None:
+            items = items_of(step.name, known)
+            each = tuple(items[at] for at in sorted(items))
+            whole = replace(whole, items=each, result=[item.result for item in each])
+        if whole is not None:
+            ended[step.name] = whole
+    return ended
 
 
-def _together(items: Sequence[Outcome]) -> Outcome:
-    """Return what became of a `foreach`: the worst of its items, each of them visible."""
-    result: JsonValue = [item.result for item in items]
-    failed = [f"item {at + 1}: {item.reason}" for at, item in enumerate(items) if item.status.is_failure]
-    if failed:
-        status, reason = OutcomeStatus.FAILED, f"{len(failed)} of {len(items)} items failed. {' '.join(failed[:5])}"
-    elif any(item.status == OutcomeStatus.ASKED for item in items):
-        status, reason = OutcomeStatus.ASKED, "Items wait for a person."
-    else:
-        status, reason = OutcomeStatus.SUCCEEDED, ""
-    attempts = sum(item.attempts for item in items)
-    return Outcome(status=status, result=result, reason=reason, attempts=attempts, items=tuple(items))
+def _kept(outcome: Outcome) -> JsonValue:
+    """Return what is written down for a step as a whole; the items of a `foreach` have their own."""
+    return None if outcome.items else outcome.result
 
 
 def _asks(outcome: Outcome) -> list[JsonObject]:

@@ -1,0 +1,81 @@
+"""One attempt at a call, and what its result must satisfy."""
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import TypeAlias
+
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.errors import ActionError
+from agentic_workflows.execution.case import RunPass
+from agentic_workflows.execution.contained import ContainedError, contained
+from agentic_workflows.graph.checks import compiled
+from agentic_workflows.graph.events import AttemptFailed
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.outcome import named_outputs
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.state import Limits
+from agentic_workflows.graph.values import JsonValue, as_json, canonical
+
+Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
+
+
+class LostError(ActionError):
+    """An attempt was lost sight of: it may have had its effect."""
+
+
+async def attempt_once(call: ActionCall, action: Action, limits: Limits) -> JsonValue:
+    """Make one attempt.
+
+    Raises:
+        LostError: it did not finish in time, or lost its connection.
+        ActionError: it failed; whatever the action does wrong becomes one.
+
+    """
+    seconds = (call.step.timeout or limits.default_timeout).total_seconds()
+    try:
+        result = await contained(action.run(call), seconds)
+    except TimeoutError as error:
+        raise LostError(f"{call.action} did not finish within {seconds:g} s.") from error
+    except ActionError:
+        raise
+    except ContainedError as error:
+        kind = LostError if isinstance(error.__cause__, TimeoutError) else ActionError
+        raise kind(f"{call.action} raised {error}") from error
+    except Exception as error:
+        kind = LostError if isinstance(error, ConnectionError) else ActionError
+        raise kind(f"{call.action} raised {type(error).__name__}: {error}") from error
+    return as_json(result, where=f"The result of {call.action}")
+
+
+async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunPass) -> JsonValue:
+    """Make up to `most` attempts, waiting longer between them each time; errors as in `attempt_once`."""
+    import tenacity  # noqa: PLC0415 - most runs never retry
+
+    def note(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        failed = AttemptFailed(step=call.step.name, attempt=state.attempt_number, reason=str(error), item=call.item)
+        run.emit(failed)
+
+    retrying = tenacity.AsyncRetrying(
+        stop=tenacity.stop_after_attempt(most),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=10),
+        retry=tenacity.retry_if_exception_type(ActionError),
+        before_sleep=note,
+        reraise=True,
+    )
+    return await retrying(attempt)
+
+
+def result_findings(step: WorkflowStep, action: Action, result: JsonValue) -> Iterator[Finding]:
+    """Yield everything that a result breaks of what is asked of it."""
+    schemas: dict[str, Mapping[str, JsonValue] | None] = {
+        "output schema": action.output_schema,
+        "validation": step.validation,
+    }
+    for name, schema in schemas.items():
+        if schema is not None:
+            for error in compiled(canonical(schema)).iter_errors(result):
+                yield Finding(step=step.name, field=name, problem=f"The result does not pass: {error.message[:300]}.")
+    if named_outputs(step, result) is None:
+        names, shape = ", ".join(step.outputs), type(result).__name__
+        problem = f"The result is a {shape} that does not have the outputs {names} by name."
+        yield Finding(step=step.name, field="outputs", problem=problem)

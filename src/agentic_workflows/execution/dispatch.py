@@ -1,0 +1,40 @@
+"""Running many calls at once, each as soon as somebody hands it out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeVar
+
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+
+Key = TypeVar("Key", bound=Hashable)
+
+_CUT = "It was cut when the time of the run ran out; whether it took effect is not known."
+
+
+async def run_ready(
+    take: Callable[[], Key | None],
+    perform: Callable[[Key], Awaitable[Outcome]],
+    settle: Callable[[Key, Outcome], None],
+    *,
+    limit: int,
+) -> None:
+    """Perform whatever `take` hands out, at most `limit` at once, until it hands out nothing and nothing runs.
+
+    When it is cancelled nothing is left running, and what ran is settled as cut.
+    """
+    running: dict[asyncio.Future[Outcome], Key] = {}
+    try:
+        while True:
+            while len(running) < limit and (key := take()) is not None:
+                running[asyncio.ensure_future(perform(key))] = key
+            if not running:
+                return
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for future in sorted(done, key=list(running).index):
+                settle(running.pop(future), future.result())
+    finally:
+        for future in running:
+            future.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for key in running.values():
+            settle(key, Outcome(status=OutcomeStatus.FAILED, reason=_CUT))

@@ -1,0 +1,56 @@
+"""Effects in doubt: an intent is written down, and no outcome. The effect may have happened.
+
+Never silently twice: the action's own `reconcile` finds out; an idempotent action is called again under the same
+idempotency key; otherwise a person says whether it happened, may be done again, or is given up.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from agentic_workflows.actions.action import Found
+from agentic_workflows.execution.case import Case
+from agentic_workflows.graph.review import Approve, Question, Respond
+from agentic_workflows.graph.values import digest
+from agentic_workflows.journal.entries import Intent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """The effect is to be done, under the intent that is there."""
+
+
+Resolution: TypeAlias = Found | Again | Question
+
+
+async def resolve(case: Case, doubt: Intent) -> Resolution:
+    """Return what to do about an effect in doubt; a question where a person must say."""
+    if case.action.reconcile is not None:
+        try:
+            found = await case.action.reconcile(case.call)
+        except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say
+            return _asked(case, doubt, f" It could not be found out: {type(error).__name__}: {error}.")
+        return Again() if found is None else found
+    if case.action.annotations.idempotent:
+        return Again()
+    asked = doubt_id(case, doubt)
+    match case.run.answers.get(asked):
+        case Respond(message=message):
+            case.run.use(asked)
+            return Found(result=message)
+        case Approve():
+            case.run.use(asked)
+            return Again()
+    return _asked(case, doubt, "")
+
+
+def doubt_id(case: Case, doubt: Intent) -> str:
+    """Return the id of the question about an effect in doubt; each attempt has its own."""
+    return digest([case.review_id, "in doubt", *doubt.place, doubt.attempt])[:16]
+
+
+def _asked(case: Case, doubt: Intent, more: str) -> Question:
+    reason = (
+        f"It was begun at {doubt.at} and may have happened; nothing is known of its end.{more} Respond with its result "
+        f"if it happened, approve to do it again, reject to give it up."
+    )
+    return case.question(reason, id=doubt_id(case, doubt), in_doubt=True)

@@ -1,0 +1,72 @@
+"""A `foreach` step: one call an element, under the same order as steps."""
+
+from collections.abc import Mapping, Sequence
+
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.execution.case import RunPass, footprint_of
+from agentic_workflows.execution.dispatch import run_ready
+from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.schedule import Schedule
+from agentic_workflows.graph.values import JsonValue
+from agentic_workflows.journal.entries import WHOLE, Place
+
+_NOT_RUN = Outcome(status=OutcomeStatus.SKIPPED, reason="It did not run, because an earlier item failed.")
+
+
+async def run_items(
+    step: WorkflowStep, calls: Sequence[ActionCall], action: Action, point: ExecutionPoint, run: RunPass
+) -> Outcome:
+    """Run the items that have not ended, whatever becomes of one of them, and return what became of all."""
+    ended = items_of(step.name, run.log.outcomes_of(run.plan))
+    touched = [footprint_of(call, action, run) for call in calls]
+    schedule = Schedule(range(len(calls)), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
+    handed_out = set(ended)
+
+    def take() -> int | None:
+        while (at := schedule.take()) is not None:
+            if at not in handed_out:
+                return at
+        return None
+
+    def settle(at: int, outcome: Outcome) -> None:
+        ended[at] = outcome
+        if outcome.status.is_settled:
+            schedule.settle(at)
+
+    async def perform(at: int) -> Outcome:
+        return await point.execute(calls[at], action, run)
+
+    for at, outcome in list(ended.items()):
+        settle(at, outcome)
+    await run_ready(take, perform, settle, limit=run.limits.max_parallel)
+    has_failed = any(one.status.is_failure for one in ended.values())
+    rest = _NOT_RUN if has_failed else None
+    return together([ended.get(at) or rest or _waiting(call, action, point, run) for at, call in enumerate(calls)])
+
+
+def items_of(step: str, known: Mapping[Place, Outcome]) -> dict[int, Outcome]:
+    """Return what became of the items of a `foreach` that ended."""
+    return {place.item: outcome for place, outcome in known.items() if place.step == step and place.item != WHOLE}
+
+
+def together(items: Sequence[Outcome]) -> Outcome:
+    """Return what became of a `foreach`: the worst of its items, each of them visible."""
+    result: JsonValue = [item.result for item in items]
+    failed = [f"item {at + 1}: {item.reason}" for at, item in enumerate(items) if item.status.is_failure]
+    if failed:
+        status, reason = OutcomeStatus.FAILED, f"{len(failed)} of {len(items)} items failed. {' '.join(failed[:5])}"
+    elif any(item.status == OutcomeStatus.ASKED for item in items):
+        status, reason = OutcomeStatus.ASKED, "Items wait for a person."
+    else:
+        status, reason = OutcomeStatus.SUCCEEDED, ""
+    attempts = sum(item.attempts for item in items)
+    return Outcome(status=status, result=result, reason=reason, attempts=attempts, items=tuple(items))
+
+
+def _waiting(call: ActionCall, action: Action, point: ExecutionPoint, run: RunPass) -> Outcome:
+    """Return an item that did not get its turn, with its question where it has one."""
+    question = point.question(call, action, run)
+    ask = question.to_json() if question else None
+    return Outcome(status=OutcomeStatus.ASKED, reason="It waits for an earlier item.", ask=ask)

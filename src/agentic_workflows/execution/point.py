@@ -1,0 +1,183 @@
+"""The execution point: the one place where an action is executed.
+
+Whatever stands between a plan and the world stands here, in this order: what the journal knows of the effect, the
+inputs against the action's schema, the policy's decision on exactly these inputs, the intent on disk, the attempt with
+its time limit, the result against its schemas, the outcome in the journal.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TypeAlias
+
+from agentic_workflows.actions.action import Action, ActionCall, Found
+from agentic_workflows.errors import ActionError, DatabaseError, RunError
+from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
+from agentic_workflows.execution.case import Case, RunPass, make_case
+from agentic_workflows.execution.doubt import Again, resolve
+from agentic_workflows.graph.checks import input_findings
+from agentic_workflows.graph.events import StepStarted
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.review import Question, Respond
+from agentic_workflows.graph.values import JsonValue, digest
+from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine, Rule
+
+ResultCheck: TypeAlias = Callable[[WorkflowStep, JsonValue], Sequence[Finding]]
+
+
+class ExecutionPoint:
+    """Executes action calls, each only under the decision that covers exactly its inputs.
+
+    Args:
+        engine: decides every call.
+        check_result: what else a step's result must satisfy.
+
+    """
+
+    def __init__(self, engine: PolicyEngine, *, check_result: ResultCheck | None = None) -> None:
+        self.engine = engine
+        self._check_result = check_result
+
+    def question(self, call: ActionCall, action: Action, run: RunPass) -> Question | None:
+        """Return what a person would be asked before this call; None where nothing is asked or it is answered."""
+        case = make_case(call, action, run)
+        if case.answer or list(input_findings(call.step.name, call.inputs, action)):
+            return None
+        decision = self.engine.decide(_request(case))
+        return case.question(decision.reason, decision.rules) if isinstance(decision, Ask) else None
+
+    async def execute(self, call: ActionCall, action: Action, run: RunPass) -> Outcome:
+        """Execute one call, write down what became of it, and return that.
+
+        Raises:
+            DatabaseError: the intent could not be written, so nothing was done.
+            LeaseLostError: another process has the run now.
+
+        """
+        started, clock = datetime.now(UTC).isoformat(), perf_counter()
+        async with run.slots:
+            case = None
+            try:
+                case = make_case(call, action, run)
+                outcome = await self._traced(case)
+            except (DatabaseError, RunError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
+                outcome = Outcome(status=OutcomeStatus.FAILED, reason=f"{type(error).__name__}: {error}")
+        outcome = replace(outcome, started=started, seconds=perf_counter() - clock)
+        if case is not None and outcome.status != OutcomeStatus.ASKED:
+            run.log.record(case.place, outcome, case.intent or case.done, action=call.action)
+        return outcome
+
+    async def _traced(self, case: Case) -> Outcome:
+        with case.run.span(case.call.step, case.call.inputs, case.call.item) as record:
+            outcome = await self._known(case) or await self._decide(case)
+            record(outcome)
+        return outcome
+
+    async def _known(self, case: Case) -> Outcome | None:
+        """Return what is known of an effect that was begun or done before; None where it is to be done now."""
+        if not case.key:
+            return None
+        case.done = case.run.log.claim(case.place, case.key)
+        if case.done is not None:
+            return replace(case.done.outcome, reason="An equal effect of an earlier plan did this.")
+        case.intent = case.run.log.doubt(case.place, case.key)
+        if case.intent is None:
+            return None
+        match await resolve(case, case.intent):
+            case Found(result=result):
+                return self._checked(case, result, attempts=0)
+            case Question() as question:
+                return Outcome(status=OutcomeStatus.ASKED, ask=question.to_json())
+            case Again():
+                return None
+
+    async def _decide(self, case: Case) -> Outcome:
+        answer, run = case.answer, case.run
+        if isinstance(answer, Respond):
+            run.use(case.review_id)
+            return self._checked(case, answer.message, attempts=0)
+        if findings := list(input_findings(case.call.step.name, case.call.inputs, case.action)):
+            run.use(case.review_id)
+            return Outcome(status=OutcomeStatus.FAILED, reason=_joined(findings))
+        # An effect that was begun was decided on then, and its answer used up.
+        decision = self.engine.decide(_request(case), approved=answer is not None or case.intent is not None)
+        if isinstance(decision, Ask):
+            question = case.question(decision.reason, decision.rules)
+            return Outcome(status=OutcomeStatus.ASKED, ask=question.to_json())
+        run.use(case.review_id)
+        if isinstance(decision, Deny):
+            return Outcome(status=OutcomeStatus.DENIED, reason=_because(decision))
+        # No await between the decision and the count it was made on.
+        run.counts[case.call.action] += 1
+        return await self._act(case)
+
+    async def _act(self, case: Case) -> Outcome:
+        call, run, is_retryable = case.call, case.run, case.action.annotations.is_retryable
+        if case.key:
+            case.intent = await run.log.intend(case.place, call.action, case.key, again=case.intent)
+            same = digest([run.run_id, case.key, case.intent.occurrence])
+            call = replace(call, idempotency_key=same)
+        run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
+        most = 1 + (call.step.retries if is_retryable else 0)
+        attempts = 0
+
+        async def attempt() -> JsonValue:
+            nonlocal attempts
+            attempts += 1
+            return await attempt_once(call, case.action, run.limits)
+
+        try:
+            result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
+        except ActionError as error:
+            if isinstance(error, LostError) and case.intent is not None and not is_retryable:
+                return await self._in_doubt(case, error)
+            return Outcome(status=OutcomeStatus.FAILED, reason=str(error), attempts=attempts)
+        return self._checked(case, result, attempts=attempts)
+
+    async def _in_doubt(self, case: Case, error: LostError) -> Outcome:
+        """Return what becomes of an effect that was lost sight of: found out, or asked."""
+        if case.intent is None:
+            raise error
+        match await resolve(case, case.intent):
+            case Found(result=result):
+                return self._checked(case, result, attempts=1)
+            case Question() as question:
+                return Outcome(status=OutcomeStatus.ASKED, reason=str(error), ask=question.to_json())
+            case Again():
+                return Outcome(status=OutcomeStatus.FAILED, reason=f"{error} It did not happen.", attempts=1)
+
+    def _checked(self, case: Case, result: JsonValue, *, attempts: int) -> Outcome:
+        """Return a result as an outcome, once it satisfies all that is asked of it."""
+        findings = list(result_findings(case.call.step, case.action, result))
+        if not findings and self._check_result:
+            findings = list(self._check_result(case.call.step, result))
+        if findings:
+            reason = _joined(findings)
+            return Outcome(status=OutcomeStatus.FAILED, result=result, reason=reason, attempts=attempts)
+        return Outcome(status=OutcomeStatus.SUCCEEDED, result=result, attempts=attempts)
+
+
+def _request(case: Case) -> ActionRequest:
+    return ActionRequest(
+        action=case.action,
+        inputs=case.call.inputs,
+        human_review_required=case.call.step.human_review_required,
+        count=case.run.counts[case.call.action],
+    )
+
+
+def _because(decision: Deny) -> str:
+    return f"Policy denies it: {decision.reason}" + "".join(f" [{_shown(rule)}]" for rule in decision.rules)
+
+
+def _shown(rule: Rule) -> str:
+    return f"{rule.id} {rule.place}".strip()
+
+
+def _joined(findings: Sequence[Finding]) -> str:
+    return " ".join(str(finding) for finding in findings)

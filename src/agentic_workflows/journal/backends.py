@@ -1,0 +1,141 @@
+"""The databases that a journal can be in: a SQLite file, or Postgres."""
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agentic_workflows.errors import DatabaseError
+
+BUSY_SECONDS = 10
+
+
+class SqliteBackend:
+    """A SQLite file, durable at every commit (WAL, `synchronous=FULL`)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._sql: Mapping[str, str] = {}
+
+    def connect(self) -> None:
+        """Open the file, and create or migrate the tables."""
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - slow to import, and only this thread waits
+
+        self._connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("BEGIN IMMEDIATE")
+        _prepare(self, sqlite.dialect(paramstyle="named"), self._path)
+        self._connection.execute("COMMIT")
+
+    def begin(self) -> "SqliteBackend":
+        """Begin a transaction that nobody else can write beside."""
+        self._open.execute("BEGIN IMMEDIATE")
+        return self
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self._open.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def run(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
+        """Run a statement by its name; returns the rows of a select."""
+        return self._open.execute(self._sql[name], values).fetchall()
+
+    def change(self, name: str, /, **values: object) -> int:
+        """Run a statement by its name; returns how many rows it changed."""
+        return self._open.execute(self._sql[name], values).rowcount
+
+    def learn(self, sql: Mapping[str, str]) -> None:
+        """Take over the statements that `run` and `change` know."""
+        self._sql = sql
+
+    def execute(self, text: str) -> None:
+        """Run a statement given as text."""
+        self._open.execute(text)
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise DatabaseError(f"The journal in {self._path} is not open.")
+        return self._connection
+
+
+class PostgresBackend:
+    """A Postgres database by its URL; needs the extra `postgres`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: Any = None
+        self._sql: Mapping[str, str] = {}
+
+    def connect(self) -> None:
+        """Open the connection, and create or migrate the tables."""
+        import psycopg  # noqa: PLC0415 - an extra
+        from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
+
+        self._connection = psycopg.connect(self._url, connect_timeout=BUSY_SECONDS)
+        self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentic_version'))")
+        _prepare(self, PGDialect_psycopg(), self._url.rsplit("@", 1)[-1])  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        self._connection.commit()
+
+    def begin(self) -> "PostgresBackend":
+        """Begin a transaction; psycopg does so with the first statement."""
+        return self
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self._connection.commit()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def run(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
+        """Run a statement by its name; returns the rows of a select."""
+        rows: list[tuple[Any, ...]] = self._connection.execute(self._sql[name], values).fetchall()
+        return rows
+
+    def change(self, name: str, /, **values: object) -> int:
+        """Run a statement by its name; returns how many rows it changed."""
+        return int(self._connection.execute(self._sql[name], values).rowcount)
+
+    def learn(self, sql: Mapping[str, str]) -> None:
+        """Take over the statements that `run` and `change` know."""
+        self._sql = sql
+
+    def execute(self, text: str) -> None:
+        """Run a statement given as text."""
+        self._connection.execute(text)
+
+
+def _prepare(backend: SqliteBackend | PostgresBackend, dialect: Any, name: object) -> None:
+    """Create or migrate the tables, and teach the backend its statements.
+
+    Raises:
+        DatabaseError: a newer version of this package wrote the journal.
+
+    """
+    from agentic_workflows.journal.tables import VERSION, definitions, statements  # noqa: PLC0415 - imports SQLAlchemy
+
+    backend.execute(definitions(dialect)["agentic_version"])
+    compiled = statements(dialect)
+    backend.learn(compiled)
+    found = backend.run("get_version")
+    version = int(found[0][0]) if found else 0
+    if version > VERSION:
+        raise DatabaseError(
+            f"The journal in {name} has version {version}, and this program knows {VERSION}. Upgrade agentic-workflows."
+        )
+    if version < VERSION:
+        for text in definitions(dialect).values():
+            backend.execute(text)
+        backend.change("set_version", version=VERSION)

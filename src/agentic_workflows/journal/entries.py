@@ -1,0 +1,171 @@
+"""What the journal holds, and what a journal is.
+
+An effect is written down before it happens (`Intent`) and what became of it afterwards (`Recorded`). A call is known by
+its place (plan, step, item) and by its content: `key` is a digest of action and resolved inputs, `occurrence` counts
+equal calls of a run, so that an equal effect in a new plan is recognised.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from agentic_workflows.graph.outcome import Outcome
+from agentic_workflows.graph.state import Request
+from agentic_workflows.graph.values import JsonObject
+
+WHOLE = -1
+"""The item of a step that is no `foreach`."""
+
+
+class Place(NamedTuple):
+    """Where a call stands in a run."""
+
+    plan: str
+    """The plan's digest."""
+    step: str
+    item: int = WHOLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """An effect is about to happen."""
+
+    place: Place
+    attempt: int
+    action: str
+    key: str
+    occurrence: int
+    at: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of a call."""
+
+    place: Place
+    attempt: int
+    outcome: Outcome
+    action: str = ""
+    key: str = ""
+    """Digest of the content; empty where nothing has an effect."""
+    occurrence: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """Everything that the journal knows of a run's calls."""
+
+    outcomes: tuple[Recorded, ...] = ()
+    in_doubt: tuple[Intent, ...] = ()
+    """Intents without outcome: the effect may have happened."""
+    answered: frozenset[str] = frozenset()
+    """Review ids that have an answer, used or not."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return how many calls were started, by action."""
+        started = [one.action for one in self.outcomes if one.outcome.attempts]
+        return Counter([*started, *(one.action for one in self.in_doubt)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A person's answer, as a row that counts once."""
+
+    review_id: str
+    run_id: str
+    answer: JsonObject
+    reviewer: str
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to write for a thread; whoever has an older token writes nothing any more."""
+
+    thread_id: str
+    owner: str
+    token: int
+    expires: float
+    """Seconds since the epoch, by the database's clock where it has one."""
+
+
+class Journal(Protocol):
+    """An append-only store of runs; every write is durable when it returns, and refused without the lease."""
+
+    async def begin(self, lease: Lease, run_id: str, goal: str) -> None:
+        """Write down that a run began; again is no change."""
+        ...
+
+    async def thread_of(self, run_id: str) -> str | None:
+        """Return the thread that a run belongs to, where the run is known."""
+        ...
+
+    async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
+        """Write down the plan of a planner call, and return the one that is written there: the first one counts."""
+        ...
+
+    async def proposed(self, run_id: str, number: int) -> JsonObject | None:
+        """Return the plan of a planner call, where it is written down."""
+        ...
+
+    async def past(self, run_id: str) -> Past:
+        """Return what is known of a run's calls."""
+        ...
+
+    async def write(
+        self,
+        lease: Lease,
+        run_id: str,
+        *,
+        intents: Sequence[Intent] = (),
+        outcomes: Sequence[Recorded] = (),
+        used: Sequence[str] = (),
+    ) -> Request | None:
+        """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run.
+
+        Raises:
+            ReviewError: an answer was used before.
+
+        """
+        ...
+
+    async def answer(self, answered: Answered) -> bool:
+        """Write an answer; False where the question has one already, which then stays."""
+        ...
+
+    async def answers(self, run_id: str) -> dict[str, JsonObject]:
+        """Return a run's answers that are not used yet, by review id."""
+        ...
+
+    async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
+        """Take the lease of a thread.
+
+        Raises:
+            RunBusyError: another owner has it, and is not known to be dead.
+
+        """
+        ...
+
+    async def renew(self, lease: Lease, seconds: float) -> Request | None:
+        """Keep the lease for longer, and return what somebody asked of the run.
+
+        Raises:
+            LeaseLostError: another owner took it.
+
+        """
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back."""
+        ...
+
+    async def request(self, thread_id: str, request: Request | None) -> None:
+        """Ask a run to stop, or with None forget that somebody did."""
+        ...
+
+    async def threads(self) -> list[str]:
+        """Return every thread that was ever held, the one touched last first."""
+        ...

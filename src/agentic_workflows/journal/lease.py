@@ -1,0 +1,102 @@
+"""Holding a lease: it is renewed while it is held, and tells what somebody asked of the run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import Final
+
+from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
+from agentic_workflows.graph.state import Request
+from agentic_workflows.journal.entries import Journal, Lease
+from agentic_workflows.journal.owner import new_owner
+
+LEASE_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 0.25
+"""How often a run looks whether somebody asked it to stop."""
+
+
+class Held:
+    """A lease in hand."""
+
+    def __init__(self, journal: Journal, lease: Lease) -> None:
+        self._journal = journal
+        self.lease = lease
+        self.request: Request | None = None
+        """What somebody asked of the run, as of the last renewal or write."""
+        self.lost: LeaseLostError | None = None
+
+    def hear(self, request: Request | None) -> None:
+        """Take note of what somebody asked."""
+        self.request = request or self.request
+
+    async def clear(self) -> None:
+        """Forget what was asked of the run: it was honoured."""
+        self.request = None
+        await self._journal.request(self.lease.thread_id, None)
+
+
+class Leases:
+    """The leases that this process holds in one journal."""
+
+    def __init__(self, journal: Journal, *, seconds: float = LEASE_SECONDS) -> None:
+        self.journal = journal
+        self.seconds = seconds
+        self._held: dict[str, Held] = {}
+
+    @asynccontextmanager
+    async def hold(self, thread_id: str, *, owner: str | None = None, wait: float = 0.0) -> AsyncIterator[Held]:
+        """Hold a thread's lease for what is done inside.
+
+        Args:
+            thread_id: the thread.
+            owner: who holds it already, further out in the same run; then that lease is used.
+            wait: seconds to wait for another owner, who may just have been killed.
+
+        Raises:
+            RunBusyError: another owner has it.
+
+        """
+        outer = self._held.get(owner or "")
+        if outer is not None and outer.lease.thread_id == thread_id:
+            yield outer
+            return
+        held = Held(self.journal, await self._acquire(thread_id, monotonic() + wait))
+        self._held[held.lease.owner] = held
+        beat = asyncio.create_task(self._beat(held))
+        try:
+            yield held
+        finally:
+            del self._held[held.lease.owner]
+            beat.cancel()
+            with suppress(asyncio.CancelledError):
+                await beat
+            with suppress(DatabaseError):  # it expires by itself
+                await self.journal.release(held.lease)
+
+    def ask(self, thread_id: str, request: Request) -> None:
+        """Ask a run of this process to stop, without waiting for the database."""
+        for held in self._held.values():
+            if held.lease.thread_id == thread_id:
+                held.hear(request)
+
+    async def _acquire(self, thread_id: str, until: float) -> Lease:
+        owner = new_owner()
+        while True:
+            try:
+                return await self.journal.acquire(thread_id, owner, self.seconds)
+            except RunBusyError:
+                if monotonic() >= until:
+                    raise
+                await asyncio.sleep(0.2)
+
+    async def _beat(self, held: Held) -> None:
+        """Keep the lease, and see what others ask."""
+        while held.lost is None:
+            await asyncio.sleep(min(LOOK_SECONDS, self.seconds / 3))
+            try:
+                held.hear(await self.journal.renew(held.lease, self.seconds))
+            except LeaseLostError as error:
+                held.lost = error
+            except DatabaseError:
+                continue  # the next write says so, where it matters

@@ -1,0 +1,41 @@
+"""Who holds a lease: a process, told apart from an earlier one with the same number."""
+
+import os
+import socket
+from functools import lru_cache
+from pathlib import Path
+from uuid import uuid4
+
+
+def new_owner() -> str:
+    """Return a name for one holder in this process: host, process, its start, and a part of its own."""
+    return f"{_process(os.getpid())}:{uuid4().hex[:8]}"
+
+
+@lru_cache(maxsize=2)
+def _process(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}:{_start_of(pid)}"
+
+
+def is_dead(owner: str) -> bool:
+    """Tell whether the owner is known not to run any more; of another host that is never known."""
+    host, pid, start, _ = owner.rsplit(":", 3)
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    if _start_of(int(pid)) not in (start, ""):
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _start_of(pid: int) -> str:
+    """Return when a process started, in the kernel's ticks; empty where that is not told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

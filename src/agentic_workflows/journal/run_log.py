@@ -1,0 +1,131 @@
+"""The log of one run: what its calls came to before, and what they write down now."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.journal.entries import Intent, Journal, Past, Place, Recorded
+from agentic_workflows.journal.lease import Held
+
+FLUSH_SECONDS = 0.005
+"""An outcome waits this long for a commit that it can share."""
+MOST_WAITING = 256
+
+
+class RunLog:
+    """Finds what was done, and writes down what is about to be done and what came of it.
+
+    Args:
+        journal: where it is kept.
+        held: the lease that every write needs.
+        run_id: the run.
+        past: what the journal knows of it.
+
+    """
+
+    def __init__(self, journal: Journal, held: Held, run_id: str, past: Past) -> None:
+        self._journal, self._held, self._run_id = journal, held, run_id
+        self._by_place = {one.place: one for one in sorted(past.outcomes, key=lambda one: one.attempt)}
+        self._in_doubt = {one.place: one for one in past.in_doubt}
+        for place in self._in_doubt:
+            self._by_place.pop(place, None)
+        self._done: dict[str, list[Recorded]] = {}
+        calls: list[Recorded | Intent] = [*past.outcomes, *past.in_doubt]
+        self._claimed = {(one.place.plan, one.key, one.occurrence) for one in calls}
+        for one in past.outcomes:
+            if one.outcome.status == OutcomeStatus.SUCCEEDED and one.key:
+                self._done.setdefault(one.key, []).append(one)
+        self._occurrences = Counter(key for key, _ in {claim[1:] for claim in self._claimed})
+        self._attempts = Counter(one.place for one in calls)
+        self._waiting: list[Recorded] = []
+        self._used: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+
+    def outcomes_of(self, plan: str) -> dict[Place, Outcome]:
+        """Return what the calls of a plan came to, by their places."""
+        return {place: one.outcome for place, one in self._by_place.items() if place.plan == plan}
+
+    def claim(self, place: Place, key: str) -> Recorded | None:
+        """Return an equal effect of an earlier plan that is done, and counts as this call from now on."""
+        for one in self._done.get(key, ()):
+            if (place.plan, key, one.occurrence) not in self._claimed:
+                self._claimed.add((place.plan, key, one.occurrence))
+                return one
+        return None
+
+    def doubt(self, place: Place, key: str) -> Intent | None:
+        """Return the intent whose effect may have happened, of this call or of an equal one of an earlier plan."""
+        if place in self._in_doubt:
+            return self._in_doubt[place]
+        return next((one for one in self._in_doubt.values() if one.key == key and one.place.plan != place.plan), None)
+
+    async def intend(self, place: Place, action: str, key: str, *, again: Intent | None = None) -> Intent:
+        """Write down that an effect is about to happen, with every outcome it may derive from; then it is durable.
+
+        An effect that is begun again keeps its occurrence: it is the same act, under the same idempotency key.
+        """
+        if again is not None:
+            self._supersede(again)
+        occurrence, attempt = again.occurrence if again else self._occurrences[key], self._attempts[place]
+        self._occurrences[key] += again is None
+        self._attempts[place] += 1
+        at = datetime.now(UTC).isoformat()
+        intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
+        self._claimed.add((place.plan, key, occurrence))
+        await self._write([intent])
+        return intent
+
+    def _supersede(self, intent: Intent) -> None:
+        """Settle an intent in doubt, in the transaction of the one that takes its place."""
+        outcome = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and is done again.", attempts=1)
+        same = {name: getattr(intent, name) for name in ("place", "attempt", "action", "key", "occurrence")}
+        self._waiting.append(Recorded(outcome=outcome, **same))
+        self._in_doubt.pop(intent.place, None)
+
+    def record(self, place: Place, outcome: Outcome, of: Intent | Recorded | None = None, *, action: str = "") -> None:
+        """Write down what became of a call, soon: with the next intent, or by itself after a moment."""
+        if place in self._by_place and not isinstance(of, Intent):
+            return
+        at, attempt = (of.place, of.attempt) if isinstance(of, Intent) else (place, self._attempts[place])
+        key, occurrence = (of.key, of.occurrence) if of else ("", 0)
+        recorded = Recorded(place=at, attempt=attempt, outcome=outcome, action=action, key=key, occurrence=occurrence)
+        self._by_place[place] = recorded
+        self._in_doubt.pop(at, None)
+        self._waiting.append(recorded)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_soon)
+
+    def use(self, review_id: str) -> None:
+        """Use up an answer, in the transaction of the next intent."""
+        self._used.append(review_id)
+
+    async def flush(self) -> None:
+        """Write what still waits, and wait for what is on its way."""
+        while self._waiting or self._used or self._flushing is not None:
+            await self._write([])
+
+    def _flush_soon(self) -> None:
+        self._flushing = asyncio.ensure_future(self._write_waiting([]))
+
+    async def _write(self, intents: list[Intent]) -> None:
+        """Write intents after all that came before them, what is on its way included."""
+        await self._landed()
+        await self._write_waiting(intents)
+        await self._landed()
+
+    async def _landed(self) -> None:
+        while self._flushing is not None:
+            flushing, self._flushing = self._flushing, None
+            await flushing
+
+    async def _write_waiting(self, intents: list[Intent]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        outcomes, self._waiting = self._waiting, []
+        used, self._used = self._used, []
+        if intents or outcomes or used:
+            write = self._journal.write(self._held.lease, self._run_id, intents=intents, outcomes=outcomes, used=used)
+            self._held.hear(await write)

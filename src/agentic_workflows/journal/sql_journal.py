@@ -1,0 +1,211 @@
+"""The journal in a SQL database."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+from agentic_workflows.errors import LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.graph.outcome import from_json as outcome_from_json
+from agentic_workflows.graph.state import Request
+from agentic_workflows.graph.values import JsonObject, canonical
+from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded
+from agentic_workflows.journal.owner import is_dead
+from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
+
+Result = TypeVar("Result")
+
+
+class SqlJournal:
+    """A `Journal` on a writer thread."""
+
+    def __init__(self, writer: Writer, *, clock: Callable[[], float] = time.time) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    async def begin(self, lease: Lease, run_id: str, goal: str) -> None:
+        """Write down that a run began; again is no change."""
+        row = {"run_id": run_id, "thread_id": lease.thread_id, "goal": goal, "at": _now()}
+        await self._fenced(lease, lambda to: to.change("begin", **row))
+
+    async def thread_of(self, run_id: str) -> str | None:
+        """Return the thread that a run belongs to, where the run is known."""
+        rows = await self._writer.do(lambda to: to.run("run", by_run_id=run_id))
+        return str(rows[0][1]) if rows else None
+
+    async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
+        """Write down the plan of a planner call, and return the one that is written there."""
+
+        def work(to: Transaction) -> JsonObject:
+            to.change("propose", run_id=run_id, number=number, plan=canonical(plan), at=_now())
+            return cast("JsonObject", json.loads(to.run("proposed", by_run_id=run_id, by_number=number)[0][0]))
+
+        return await self._fenced(lease, work)
+
+    async def proposed(self, run_id: str, number: int) -> JsonObject | None:
+        """Return the plan of a planner call, where it is written down."""
+        rows = await self._writer.do(lambda to: to.run("proposed", by_run_id=run_id, by_number=number))
+        return cast("JsonObject", json.loads(rows[0][0])) if rows else None
+
+    async def past(self, run_id: str) -> Past:
+        """Return what is known of a run's calls."""
+        intents, outcomes, answers = await self._writer.do(
+            lambda to: [to.run(name, by_run_id=run_id) for name in ("intents", "outcomes", "answers")]
+        )
+        known = tuple(_recorded(row) for row in outcomes)
+        ended = {(one.place, one.attempt) for one in known}
+        open_ones = (_intent(row) for row in intents)
+        return Past(
+            outcomes=known,
+            in_doubt=tuple(one for one in open_ones if (one.place, one.attempt) not in ended),
+            answered=frozenset(str(row[0]) for row in answers),
+        )
+
+    async def write(
+        self,
+        lease: Lease,
+        run_id: str,
+        *,
+        intents: Sequence[Intent] = (),
+        outcomes: Sequence[Recorded] = (),
+        used: Sequence[str] = (),
+    ) -> Request | None:
+        """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run."""
+
+        def work(to: Transaction) -> Request | None:
+            row = _lease_row(to, lease)
+            for review_id in used:
+                if to.change("use", by_review_id=review_id) != 1:
+                    raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
+            for recorded in outcomes:
+                to.change("record", **_columns(run_id, recorded), outcome=canonical(recorded.outcome.to_json()))
+            for intent in intents:
+                to.change("intend", **_columns(run_id, intent), at=intent.at)
+            return cast("Request | None", row[5])
+
+        return await self._writer.do(work)
+
+    async def answer(self, answered: Answered) -> bool:
+        """Write an answer; False where the question has one already, which then stays."""
+        values = {**answered.__dict__, "answer": canonical(answered.answer), "used": 0}
+        return await self._writer.do(lambda to: to.change("answer", **values)) == 1
+
+    async def answers(self, run_id: str) -> dict[str, JsonObject]:
+        """Return a run's answers that are not used yet, by review id."""
+        rows = await self._writer.do(lambda to: to.run("answers", by_run_id=run_id))
+        return {str(row[0]): cast("JsonObject", json.loads(row[2])) for row in rows if not row[5]}
+
+    async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
+        """Take the lease of a thread.
+
+        Raises:
+            RunBusyError: another owner has it, and is not known to be dead.
+
+        """
+
+        def work(to: Transaction) -> Lease:
+            now = self._clock()
+            expires = now + seconds
+            held = {"owner": owner, "expires": expires, "touched": now}
+            first = {"thread_id": thread_id, "token": 1, "request": None, **held}
+            if to.change("first_lease", **first) == 1:
+                return Lease(thread_id=thread_id, owner=owner, token=1, expires=expires)
+            _, holder, token, until, _, _ = to.run("lease", by_thread_id=thread_id)[0]
+            if holder and until > now and not is_dead(holder):
+                raise RefusedError(RunBusyError(thread_id, holder, until))
+            to.change("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held)
+            return Lease(thread_id=thread_id, owner=owner, token=token + 1, expires=expires)
+
+        return await self._writer.do(work)
+
+    async def renew(self, lease: Lease, seconds: float) -> Request | None:
+        """Keep the lease for longer, and return what somebody asked of the run.
+
+        Raises:
+            LeaseLostError: another owner took it.
+
+        """
+
+        def work(to: Transaction) -> Request | None:
+            row = _lease_row(to, lease)
+            now = self._clock()
+            if row[3] < now + seconds * 2 / 3:
+                to.change("take_lease", **_held(lease, owner=lease.owner, expires=now + seconds, touched=now))
+            return cast("Request | None", row[5])
+
+        return await self._writer.do(work)
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back; its token stays used."""
+
+        def work(to: Transaction) -> int:
+            return to.change("take_lease", **_held(lease, owner="", expires=0.0, touched=self._clock()))
+
+        await self._writer.do(work)
+
+    async def request(self, thread_id: str, request: Request | None) -> None:
+        """Ask a run to stop, or with None forget that somebody did."""
+        await self._writer.do(lambda to: to.change("set_request", by_thread_id=thread_id, request=request))
+
+    async def threads(self) -> list[str]:
+        """Return every thread that was ever held, the one touched last first."""
+        rows = await self._writer.do(lambda to: to.run("threads"))
+        return [str(row[0]) for row in rows]
+
+    async def _fenced(self, lease: Lease, work: Callable[[Transaction], Result]) -> Result:
+        def fenced(to: Transaction) -> Result:
+            _lease_row(to, lease)
+            return work(to)
+
+        return await self._writer.do(fenced)
+
+
+def _lease_row(to: Transaction, lease: Lease) -> tuple[Any, ...]:
+    """Return the row of a lease that is still held.
+
+    Raises:
+        RefusedError: with a `LeaseLostError`.
+
+    """
+    row = to.run("lease", by_thread_id=lease.thread_id)
+    if not row or row[0][2] != lease.token:
+        raise RefusedError(LeaseLostError(lease.thread_id, row[0][1] if row else ""))
+    return row[0]
+
+
+def _held(lease: Lease, **values: object) -> dict[str, object]:
+    return {"by_thread_id": lease.thread_id, "by_token": lease.token, "token": lease.token, **values}
+
+
+def _columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
+    return {
+        "run_id": run_id,
+        **one.place._asdict(),
+        "attempt": one.attempt,
+        "action": one.action,
+        "key": one.key,
+        "occurrence": one.occurrence,
+    }
+
+
+def _intent(row: tuple[Any, ...]) -> Intent:
+    _, plan, step, item, attempt, action, key, occurrence, at = row
+    place = Place(plan, step, item)
+    return Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
+
+
+def _recorded(row: tuple[Any, ...]) -> Recorded:
+    _, plan, step, item, attempt, outcome, action, key, occurrence = row
+    return Recorded(
+        place=Place(plan, step, item),
+        attempt=attempt,
+        outcome=outcome_from_json(json.loads(outcome)),
+        action=action,
+        key=key,
+        occurrence=occurrence,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

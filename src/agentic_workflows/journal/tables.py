@@ -1,0 +1,146 @@
+"""The tables of the journal, once for every database, and the statements on them; versioned and migrated in place."""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    Delete,
+    Float,
+    Index,
+    Insert,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+VERSION: Final = 1
+
+_metadata = MetaData()
+
+
+def _key(name: str, kind: type[Text] | type[Integer] = Text) -> "Column[Any]":
+    return Column(name, kind, primary_key=True)
+
+
+def _text(name: str, *, nullable: bool = False) -> "Column[Any]":
+    return Column(name, Text, nullable=nullable)
+
+
+_place = ("run_id", "plan", "step")
+
+VERSIONS = Table("agentic_version", _metadata, _key("version", Integer))
+RUNS = Table("agentic_runs", _metadata, _key("run_id"), _text("thread_id"), _text("goal"), _text("at"))
+PLANS = Table("agentic_plans", _metadata, _key("run_id"), _key("number", Integer), _text("plan"), _text("at"))
+INTENTS = Table(
+    "agentic_intents",
+    _metadata,
+    *(_key(name) for name in _place),
+    _key("item", Integer),
+    _key("attempt", Integer),
+    _text("action"),
+    _text("key"),
+    Column("occurrence", Integer, nullable=False),
+    _text("at"),
+)
+OUTCOMES = Table(
+    "agentic_outcomes",
+    _metadata,
+    *(_key(name) for name in _place),
+    _key("item", Integer),
+    _key("attempt", Integer),
+    _text("outcome"),
+    _text("action"),
+    _text("key"),
+    Column("occurrence", Integer, nullable=False),
+)
+ANSWERS = Table(
+    "agentic_answers",
+    _metadata,
+    _key("review_id"),
+    _text("run_id"),
+    _text("answer"),
+    _text("reviewer"),
+    _text("at"),
+    Column("used", Integer, nullable=False),
+)
+LEASES = Table(
+    "agentic_leases",
+    _metadata,
+    _key("thread_id"),
+    _text("owner"),
+    Column("token", Integer, nullable=False),
+    Column("expires", Float(53), nullable=False),
+    Column("touched", Float(53), nullable=False),
+    _text("request", nullable=True),
+)
+BODIES = Table("agentic_bodies", _metadata, _key("digest"), _text("body"))
+INDEXES = (Index("agentic_runs_thread", RUNS.c.thread_id), Index("agentic_answers_run", ANSWERS.c.run_id))
+
+Statement = Insert | Update | Delete | Select[Any]
+
+
+def definitions(dialect: Dialect) -> dict[str, str]:
+    """Return the statements that make every table and index of this version, by its name."""
+    made: dict[str, CreateTable | CreateIndex] = {
+        table.name: CreateTable(table, if_not_exists=True) for table in _metadata.sorted_tables
+    }
+    made |= {str(index.name): CreateIndex(index, if_not_exists=True) for index in INDEXES}
+    return {name: str(each.compile(dialect=dialect)) for name, each in made.items()}
+
+
+def _by(table: Table, *names: str) -> list[Any]:
+    return [table.c[name] == bindparam(f"by_{name}") for name in names]
+
+
+def _insert(table: Table, dialect: Dialect) -> Insert:
+    """Return an insert that leaves a row alone that is there already."""
+    if dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_if_absent  # noqa: PLC0415
+    else:
+        from sqlalchemy.dialects.sqlite import insert as insert_if_absent  # type: ignore[assignment]  # noqa: PLC0415
+    return insert_if_absent(table).on_conflict_do_nothing()
+
+
+def statements(dialect: Dialect) -> dict[str, str]:
+    """Return every statement of the journal by name, compiled for the database."""
+    named: dict[str, Statement] = {
+        "get_version": select(VERSIONS.c.version),
+        "set_version": insert(VERSIONS),
+        "begin": _insert(RUNS, dialect),
+        "run": select(RUNS).where(*_by(RUNS, "run_id")),
+        "runs": select(RUNS).where(*_by(RUNS, "thread_id")).order_by(RUNS.c.at),
+        "propose": _insert(PLANS, dialect),
+        "proposed": select(PLANS.c.plan).where(*_by(PLANS, "run_id", "number")),
+        "plans": select(PLANS).where(*_by(PLANS, "run_id")).order_by(PLANS.c.number),
+        "intend": insert(INTENTS),
+        "intents": select(INTENTS).where(*_by(INTENTS, "run_id")),
+        "record": insert(OUTCOMES),
+        "outcomes": select(OUTCOMES).where(*_by(OUTCOMES, "run_id")),
+        "answer": _insert(ANSWERS, dialect),
+        "answers": select(ANSWERS).where(*_by(ANSWERS, "run_id")).order_by(ANSWERS.c.at),
+        "use": update(ANSWERS)
+        .where(*_by(ANSWERS, "review_id"), ANSWERS.c.used == literal_column("0"))
+        .values(used=literal_column("1")),
+        "lease": select(LEASES).where(*_by(LEASES, "thread_id")),
+        "first_lease": _insert(LEASES, dialect),
+        "take_lease": update(LEASES)
+        .where(*_by(LEASES, "thread_id", "token"))
+        .values({name: bindparam(name) for name in ("owner", "token", "expires", "touched")}),
+        "threads": select(LEASES.c.thread_id).order_by(LEASES.c.touched.desc()),
+        "set_request": update(LEASES).where(*_by(LEASES, "thread_id")).values(request=bindparam("request")),
+        "store": _insert(BODIES, dialect),
+        "fetch": select(BODIES.c.body).where(*_by(BODIES, "digest")),
+        "forget_answers": delete(ANSWERS).where(*_by(ANSWERS, "run_id")),
+    }
+    return {name: str(statement.compile(dialect=dialect)) for name, statement in named.items()}

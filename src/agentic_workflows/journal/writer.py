@@ -1,0 +1,169 @@
+"""The one thread of a process that talks to a database.
+
+Whatever is handed in while a transaction is being written goes into the next one together, so that concurrent writers
+share a commit. The connection is opened inside the thread and closed when nothing came for a while; it belongs to no
+event loop.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Generic, Protocol, TypeVar
+
+from agentic_workflows.journal.faults import as_database_error
+
+Result = TypeVar("Result")
+IDLE_SECONDS = 2.0
+
+
+class Transaction(Protocol):
+    """What work may do inside one transaction."""
+
+    def run(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
+        """Run a statement by its name; returns the rows of a select."""
+        ...
+
+    def change(self, name: str, /, **values: object) -> int:
+        """Run a statement by its name; returns how many rows it changed."""
+        ...
+
+
+class Backend(Protocol):
+    """A database that can be connected to."""
+
+    def connect(self) -> None:
+        """Open the connection, and create or migrate the tables."""
+        ...
+
+    def begin(self) -> Transaction:
+        """Begin a transaction."""
+        ...
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection; a transaction is rolled back."""
+        ...
+
+
+Work = Callable[[Transaction], Result]
+
+
+@dataclass(kw_only=True)
+class _Order(Generic[Result]):
+    work: Callable[[Transaction], Result]
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Result]"
+    result: Result | None = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Runs work in transactions, in the order in which it came."""
+
+    def __init__(self, name: str, backend: Backend) -> None:
+        self._name, self._backend = name, backend
+        self._orders: SimpleQueue[_Order[Any]] = SimpleQueue()
+        self._lock = Lock()
+        self._thread: Thread | None = None
+
+    async def do(self, work: Work[Result]) -> Result:
+        """Return what the work returns, once its transaction is durable.
+
+        Raises:
+            DatabaseError: the transaction failed; nothing of it was written.
+
+        """
+        loop = asyncio.get_running_loop()
+        order = _Order(work=work, loop=loop, future=loop.create_future())
+        with self._lock:
+            self._orders.put(order)
+            if self._thread is None:
+                self._thread = Thread(target=self._serve, name="agentic-journal", daemon=True)
+                self._thread.start()
+        result: Result = await order.future
+        return result
+
+    def _serve(self) -> None:
+        is_open = False
+        while True:
+            try:
+                orders = [self._orders.get(timeout=IDLE_SECONDS)]
+            except Empty:
+                with self._lock:
+                    if self._orders.empty():
+                        self._backend.close()
+                        self._thread = None
+                        return
+                continue
+            with suppress(Empty):
+                while True:
+                    orders.append(self._orders.get_nowait())
+            is_open = self._transact(orders, is_open=is_open)
+            _deliver(orders)
+
+    def _transact(self, orders: list[_Order[Any]], *, is_open: bool) -> bool:
+        """Run the orders in one transaction; whether the connection is still good."""
+        try:
+            if not is_open:
+                self._backend.connect()
+            transaction = self._backend.begin()
+            for order in orders:
+                try:
+                    order.result = order.work(transaction)
+                except RefusedError as error:
+                    order.error = error.reason
+            self._backend.commit()
+        except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
+            with suppress(Exception):
+                self._backend.close()
+            if len(orders) > 1:  # one bad order must not fail the others
+                return [self._transact([order], is_open=False) for order in orders][-1]
+            for order in orders:
+                order.error = as_database_error(self._name, error)
+            return False
+        return True
+
+
+class RefusedError(Exception):
+    """The work was refused before it wrote anything; `reason` is what its caller is told."""
+
+    def __init__(self, reason: Exception) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+def _deliver(orders: list[_Order[Any]]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Order[Any]]] = {}
+    for order in orders:
+        by_loop.setdefault(order.loop, []).append(order)
+    for loop, mine in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(orders: list[_Order[Any]]) -> None:
+    for order in orders:
+        if order.future.done():
+            continue
+        if order.error is not None:
+            order.future.set_exception(order.error)
+        else:
+            order.future.set_result(order.result)
+
+
+_writers: dict[str, Writer] = {}
+_writers_lock = Lock()
+
+
+def writer_for(name: str, make_backend: Callable[[], Backend]) -> Writer:
+    """Return this process's one writer for a database."""
+    with _writers_lock:
+        if name not in _writers:
+            _writers[name] = Writer(name, make_backend())
+        return _writers[name]

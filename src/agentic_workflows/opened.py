@@ -1,0 +1,208 @@
+"""A run, opened: its graph, its lease, and the state that its thread is in."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from agentic_workflows.errors import ReviewError, RunError
+from agentic_workflows.graph.build import Graph
+from agentic_workflows.graph.catalogue import Catalogue
+from agentic_workflows.graph.events import Event
+from agentic_workflows.graph.events import from_json as event_from_json
+from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
+from agentic_workflows.graph.review import to_json as answer_to_json
+from agentic_workflows.graph.state import Input, Limits, State, WorkflowState, limits_from_json
+from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.journal.entries import Journal, Past
+from agentic_workflows.journal.lease import Held, Leases
+from agentic_workflows.nodes.collaborators import OWNER
+from agentic_workflows.nodes.execute import AT_MOST
+from agentic_workflows.nodes.review import answered, checked_answers
+from agentic_workflows.results import open_questions
+
+Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
+FINISHED = (WorkflowState.COMPLETE, WorkflowState.FAILED)
+
+
+@dataclass(kw_only=True)
+class OpenRun:
+    """One thread, opened by whoever holds its lease; without one it can only be looked at."""
+
+    thread_id: str
+    graph: Graph
+    journal: Journal
+    catalogue: Catalogue
+    lease: Held | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    values: State = field(default_factory=State)
+    kept: JsonObject = field(default_factory=dict)
+    """What was kept with the run when it began."""
+
+    @property
+    def state(self) -> WorkflowState:
+        """Where the run is."""
+        return WorkflowState(self.values.get("status", WorkflowState.PLANNING))
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether the thread has a run."""
+        return bool(self.values)
+
+    async def load(self) -> None:
+        """Read the state of the thread."""
+        snapshot = await self.graph.aget_state(self._config())
+        self.values = cast("State", snapshot.values)
+        self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
+
+    async def past(self) -> Past:
+        """Return what the journal knows of the run's calls."""
+        return await self.journal.past(self.values.get("run_id", ""))
+
+    async def advance(self, entry: Input | Command[Any] | None) -> AsyncIterator[Event]:
+        """Invoke the graph until it stops, and yield its events."""
+        try:
+            async for raw in self.graph.astream(entry, self._config(), stream_mode="custom", durability="sync"):
+                yield event_from_json(raw)
+        finally:
+            await self.load()
+
+    async def advance_to(
+        self, node: str, entry: Input | Command[Any] | None, *, at_most: int | None = None, before: bool = False
+    ) -> None:
+        """Invoke the graph until it has left a node, or with `before` until it comes to it."""
+        place = {"interrupt_before" if before else "interrupt_after": [node]}
+        await self.graph.ainvoke(entry, self._config(at_most), durability="sync", **place)  # type: ignore[call-overload]  # one of the two
+        await self.load()
+
+    async def re_entry(self, answers: Answers | None, max_iterations: int | None) -> Command[Any] | None:
+        """Return what the graph is invoked with to continue the run; answers are written down first.
+
+        Raises:
+            ReviewError: an answer fits no open question, or comes second; nothing is changed then.
+            RunError: the run is finished.
+
+        """
+        update = None if max_iterations is None else self._raised(max_iterations)
+        if update is None and self.state in FINISHED:
+            more = " Give it more with max_iterations." if self.values.get("left") else ""
+            raise RunError(f"The run {self.thread_id} is {self.state} and cannot be resumed.{more}")
+        if answers is not None:
+            await self.answer(answers)
+        if update is not None:
+            await self._update(update)
+        return Command(resume=True) if self.state == WorkflowState.PAUSED else None
+
+    async def answer(self, answers: Answers) -> None:
+        """Write answers to open questions down; the first one to a question counts.
+
+        Raises:
+            ReviewError: an answer fits no open question, or comes second.
+
+        """
+        questions = open_questions(self.values, await self.past())
+        if not questions:
+            raise ReviewError(f"The run {self.thread_id} is {self.state} and asks nothing.")
+        chosen = _listed(answers)
+        if any(answer.id is None for answer in chosen) and (len(questions), len(chosen)) != (1, 1):
+            raise ReviewError(
+                f"{len(questions)} questions are open; name the one each answer is for. {listed(questions)}"
+            )
+        raw = {"decisions": [answer_to_json(answer) for answer in chosen]}
+        read = checked_answers(raw, questions, self.catalogue)
+        run_id = self.values["run_id"]
+        for one, answer in read.items():
+            if not await self.journal.answer(answered(run_id, answer, reviewer=_reviewer())):
+                raise ReviewError(f"The question {one} was answered already, and that answer counts.")
+
+    async def cancel(self) -> None:
+        """End a run that nobody is running.
+
+        Raises:
+            RunError: it is finished.
+
+        """
+        if self.state in FINISHED:
+            raise RunError(f"The run {self.thread_id} is {self.state} already.")
+        await self.fail("Cancelled on request.")
+
+    async def fail(self, reason: str) -> None:
+        """End the run as FAILED."""
+        await self._update({"status": WorkflowState.FAILED.value, "left": "", "reason": reason, "asks": []})
+
+    def _raised(self, max_iterations: int) -> dict[str, Any]:
+        """Return the update that gives the run more iterations."""
+        if isinstance(max_iterations, bool) or not isinstance(max_iterations, int):
+            raise RunError(f"max_iterations is {max_iterations!r}; give a whole number.")
+        used, left = self.values["iteration"], self.values.get("left")
+        if self.state == WorkflowState.COMPLETE or (self.state == WorkflowState.FAILED and not left):
+            raise RunError(
+                f"The run {self.thread_id} is {self.state}, and not for want of iterations; start a new one."
+            )
+        if max_iterations <= used:
+            raise RunError(f"max_iterations={max_iterations} leaves nothing: the run has used {used} already.")
+        limits = replace(limits_from_json(self.values["limits"], default=Limits()), max_iterations=max_iterations)
+        update: dict[str, Any] = {"limits": limits.to_json()}
+        return update | ({"status": left, "left": "", "reason": None} if self.state == WorkflowState.FAILED else {})
+
+    async def _update(self, update: dict[str, Any]) -> None:
+        await self.graph.aupdate_state(self._config(), update, as_node="pause")
+        await self.load()
+
+    def _config(self, at_most: int | None = None) -> RunnableConfig:
+        configurable: dict[str, Any] = {"thread_id": self.thread_id}
+        if self.lease is not None:
+            configurable[OWNER] = self.lease.lease.owner
+        if at_most is not None:
+            configurable[AT_MOST] = at_most
+        return {"configurable": configurable, "metadata": dict(self.metadata)}
+
+
+def _listed(answers: object) -> list[Answer]:
+    """Return answers as a list, each with the id that a mapping gives it.
+
+    Raises:
+        ReviewError: something in there is no answer.
+
+    """
+    if isinstance(answers, Mapping):
+        given = list(answers.values())
+    else:
+        given = [*answers] if isinstance(answers, Sequence) and not isinstance(answers, str) else [answers]
+    for one in given:
+        if not isinstance(one, Approve | Edit | Reject | Respond):
+            raise ReviewError(f"{one!r} is no answer. Use approve(), edit(inputs), reject(feedback), respond(message).")
+    return [replace(one, id=key) for key, one in answers.items()] if isinstance(answers, Mapping) else given
+
+
+def _reviewer() -> str:
+    """Return who answers from this process: the name that the system knows."""
+    import getpass  # noqa: PLC0415
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+@asynccontextmanager
+async def fenced(
+    saver: BaseCheckpointSaver[Any], leases: Leases, lease: Held
+) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """Have a checkpointer that was opened for one run refuse to write once the lease is lost."""
+    if isinstance(saver, InMemorySaver):  # shared by all runs of a process, which cannot lose a lease to another one
+        yield saver
+        return
+    put = saver.aput
+
+    async def aput(*args: Any, **kwargs: Any) -> Any:
+        await leases.journal.renew(lease.lease, leases.seconds)
+        return await put(*args, **kwargs)
+
+    saver.aput = aput  # type: ignore[method-assign]  # a wrapper class would have to forward thirty methods
+    yield saver

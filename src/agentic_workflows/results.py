@@ -1,0 +1,77 @@
+"""A run as the dict that users get: the state of its thread, with the values that its journal holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentic_workflows.execution.dataflow import ended_steps
+from agentic_workflows.execution.foreach import items_of
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
+from agentic_workflows.graph.plan import restore
+from agentic_workflows.graph.state import State, WorkflowState
+from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.journal.entries import Past, Place
+from agentic_workflows.nodes.execute import plan_name
+
+
+def as_result(thread_id: str, values: State, past: Past) -> dict[str, Any]:
+    """Return a run as a dict; keys as in `AgenticWorkflow.run`."""
+    known = {one.place: one.outcome for one in sorted(past.outcomes, key=lambda one: one.attempt)}
+    status = values.get("status", WorkflowState.PLANNING.value)
+    return {
+        "thread_id": thread_id,
+        "run_id": values.get("run_id"),
+        "goal": values.get("goal"),
+        "state": status,
+        "outputs": _outputs(values, known),
+        "history": [_whole(entry, known) for entry in values.get("history", [])],
+        "iterations": values.get("iteration", 0),
+        "reason": values.get("reason"),
+        "reviews": open_questions(values, past),
+        "plan": values.get("plan"),
+        "report": values.get("report"),
+        "steps": values.get("steps", {}),
+        "replans": values.get("replans", 0),
+        "tokens": values.get("tokens", 0),
+        "seconds": values.get("seconds", 0.0),
+    }
+
+
+def open_questions(values: State, past: Past) -> list[JsonObject]:
+    """Return the questions that nobody has answered yet."""
+    if values.get("status") != WorkflowState.REVIEWING:
+        return []
+    asks = (ask for ask in values.get("asks", []) if isinstance(ask, dict))
+    return [ask for ask in asks if ask["id"] not in past.answered]
+
+
+def _outputs(values: State, known: Mapping[Place, Outcome]) -> JsonObject:
+    """Return every output of the current plan that exists, by name."""
+    if not values.get("plan"):
+        return {}
+    plan = restore(values["plan"] or {})
+    ended = ended_steps(plan, known, plan_name(values["plan_number"], plan))
+    outputs: JsonObject = {}
+    for name, outcome in ended.items():
+        if outcome.status == OutcomeStatus.SUCCEEDED:
+            outputs |= outputs_of(plan.by_name[name], outcome)
+    return outputs
+
+
+def without_plan(entry: JsonValue) -> JsonObject:
+    """Return an entry of the history as users see it: the name of its plan is ours."""
+    return {key: value for key, value in entry.items() if key != "plan"} if isinstance(entry, dict) else {}
+
+
+def _whole(entry: JsonValue, known: Mapping[Place, Outcome]) -> JsonValue:
+    """Return an entry of the history with its result, where the state only refers to it."""
+    if not isinstance(entry, dict):
+        return entry
+    place, result = Place(str(entry.get("plan")), str(entry["step"])), entry["result"]
+    entry = without_plan(entry)
+    if not isinstance(result, dict) or "$large" not in result:
+        return entry
+    mine = {at: outcome for at, outcome in known.items() if at.plan == place.plan}
+    items = items_of(place.step, mine)
+    if items:
+        return {**entry, "result": [items[at].result for at in sorted(items)]}
+    return {**entry, "result": known[place].result if place in known else result}
