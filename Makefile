@@ -1,6 +1,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-GOAL ?= Summarize notes/2026-10-05-planning.md and save the summary to summary.md.
+GOAL ?= Summarize notes/2026-10-02-incident-gull-rock.md and save the summary to summary.md.
 WORKSPACE := build/workspace
 export GOAL
 

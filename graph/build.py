@@ -1,6 +1,6 @@
 """The graph: five nodes, one routing function."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def registry_of(agent: object, actions: Iterable[Action | BaseTool] | None = Non
     """
     declared = actions if actions is not None else getattr(agent, "actions", None)
     if declared is not None:
-        return make_registry(declared.values() if hasattr(declared, "values") else declared)
+        return make_registry(declared.values() if isinstance(declared, Mapping) else declared)
     execute_step = getattr(agent, "execute_step", None)
     if execute_step is None:
         name = type(agent).__name__

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 # LangGraph makes JSON Schemas of these, for which pydantic wants this one before Python 3.12.
 from typing_extensions import TypedDict
@@ -89,8 +89,8 @@ class Input(TypedDict, total=False):
     """The run's name; a server has one of its own."""
 
 
-class State(TypedDict, total=False):
-    """Everything a node may read, and what a checkpoint holds."""
+class State(TypedDict):
+    """Everything a node may read, and what a checkpoint holds; until a run has begun, most of it is not there yet."""
 
     goal: str
     given_plan: JsonValue
@@ -126,5 +126,7 @@ class State(TypedDict, total=False):
     reason: str | None
 
 
+NO_STATE: Final = cast("State", {})
+"""Of a thread that has no run."""
 Update: TypeAlias = dict[str, Any]
 """What a node returns: values for some keys of `State`."""

@@ -94,7 +94,7 @@ async def _before(run_id: str, journal: Journal, lease: Held) -> dict[str, Any]:
 
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     entries = (entry for entry in state["history"] if isinstance(entry, dict))
-    known = {entry["step"] for entry in entries if entry.get("plan") == flow.name}
+    known = {str(entry["step"]) for entry in entries if entry.get("plan") == flow.name}
     news = [(name, outcome) for name, outcome in flow.outcomes.items() if name not in known]
     return {
         "status": WorkflowState.EXECUTING.value,

@@ -68,7 +68,38 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605 - the same names as above, for type checkers they are imported
+__all__ = [
+    "Action",
+    "ActionCall",
+    "ActionError",
+    "AgenticWorkflow",
+    "Annotations",
+    "DatabaseError",
+    "Limits",
+    "ModelAgent",
+    "ModelError",
+    "Plan",
+    "PlanError",
+    "PlanFileAgent",
+    "PlanningError",
+    "PolicyError",
+    "ReviewError",
+    "RunError",
+    "ScriptedAgent",
+    "UnresolvedReferenceError",
+    "WorkflowError",
+    "WorkflowState",
+    "WorkflowStep",
+    "WorkspaceError",
+    "action",
+    "approve",
+    "build_graph",
+    "builtin_actions",
+    "edit",
+    "load_plan",
+    "reject",
+    "respond",
+]
 
 
 def __getattr__(name: str) -> Any:

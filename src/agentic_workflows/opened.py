@@ -17,7 +17,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
-from agentic_workflows.graph.state import Input, Limits, State, WorkflowState, limits_from_json
+from agentic_workflows.graph.state import NO_STATE, Input, Limits, State, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
@@ -40,7 +40,7 @@ class OpenRun:
     catalogue: Catalogue
     lease: Held | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
-    values: State = field(default_factory=State)
+    values: State = field(default_factory=lambda: NO_STATE)
     kept: JsonObject = field(default_factory=dict)
     """What was kept with the run when it began."""
 
@@ -177,7 +177,9 @@ def _listed(answers: object) -> list[Answer]:
     for one in given:
         if not isinstance(one, Approve | Edit | Reject | Respond):
             raise ReviewError(f"{one!r} is no answer. Use approve(), edit(inputs), reject(feedback), respond(message).")
-    return [replace(one, id=key) for key, one in answers.items()] if isinstance(answers, Mapping) else given
+    if isinstance(answers, Mapping):
+        return [replace(one, id=str(key)) for key, one in answers.items()]
+    return [one for one in given if isinstance(one, Approve | Edit | Reject | Respond)]
 
 
 def _reviewer() -> str:

@@ -20,7 +20,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
-from agentic_workflows.graph.state import Input, Limits, Request, State, WorkflowState
+from agentic_workflows.graph.state import NO_STATE, Input, Limits, Request, State, WorkflowState
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
@@ -71,8 +71,8 @@ class AgenticWorkflow:
         self.database = database if isinstance(database, Database) else Database(database)
         self._metadata = dict(metadata or {})
         self._thread = ""
-        self._values = State()
-        self._result: dict[str, Any] = as_result("", State(), Past())
+        self._values = NO_STATE
+        self._result: dict[str, Any] = as_result("", NO_STATE, Past())
         self._walking: OpenRun | None = None
 
     # What the article's reader knows.

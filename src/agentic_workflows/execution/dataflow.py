@@ -98,8 +98,9 @@ class Dataflow:
     async def run_all(self, seconds: float) -> bool:
         """Run until nothing can start any more; False where the time ran out and what ran was cancelled."""
         limit = 1 if self._choose else self._run.limits.max_parallel
+        clock = asyncio.timeout(max(seconds, 0))
         try:
-            async with asyncio.timeout(max(seconds, 0)) as clock:
+            async with clock:
                 await run_ready(self._take, self._step, self._settle, limit=limit)
         except TimeoutError:
             if not clock.expired():
