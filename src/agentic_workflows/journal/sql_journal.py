@@ -75,9 +75,12 @@ class SqlJournal:
 
         def work(to: Transaction) -> Request | None:
             row = _lease_row(to, lease)
-            for review_id in used:
-                if to.change("use", by_review_id=review_id) != 1:
+            unused = {str(one[0]) for one in to.run("answers", by_run_id=run_id) if not one[5]} if used else set()
+            for review_id in used:  # all are looked at before one is used up: what is refused wrote nothing
+                if review_id not in unused:
                     raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
+            for review_id in used:
+                to.change("use", by_review_id=review_id)
             for recorded in outcomes:
                 to.change("record", **_columns(run_id, recorded), outcome=canonical(recorded.outcome.to_json()))
             for intent in intents:

@@ -132,7 +132,8 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "use": update(ANSWERS)
         .where(*_by(ANSWERS, "review_id"), ANSWERS.c.used == literal_column("0"))
         .values(used=literal_column("1")),
-        "lease": select(LEASES).where(*_by(LEASES, "thread_id")),
+        # Locked until the transaction ends: nobody takes the lease between the look at it and what is written under it.
+        "lease": select(LEASES).where(*_by(LEASES, "thread_id")).with_for_update(),
         "first_lease": _insert(LEASES, dialect),
         "take_lease": update(LEASES)
         .where(*_by(LEASES, "thread_id", "token"))

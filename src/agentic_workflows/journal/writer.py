@@ -114,6 +114,7 @@ class Writer:
                 self._backend.connect()
             transaction = self._backend.begin()
             for order in orders:
+                order.error = None
                 try:
                     order.result = order.work(transaction)
                 except RefusedError as error:
@@ -123,7 +124,10 @@ class Writer:
             with suppress(Exception):
                 self._backend.close()
             if len(orders) > 1:  # one bad order must not fail the others
-                return [self._transact([order], is_open=False) for order in orders][-1]
+                is_open = False
+                for order in orders:
+                    is_open = self._transact([order], is_open=is_open)
+                return is_open
             for order in orders:
                 order.error = as_database_error(self._name, error)
             return False
