@@ -43,6 +43,8 @@ class OpenRun:
     values: State = field(default_factory=lambda: NO_STATE)
     kept: JsonObject = field(default_factory=dict)
     """What was kept with the run when it began."""
+    touched: str = ""
+    """When the state was written last, in ISO 8601."""
 
     @property
     def state(self) -> WorkflowState:
@@ -59,6 +61,7 @@ class OpenRun:
         snapshot = await self.graph.aget_state(self._config())
         self.values = cast("State", snapshot.values)
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
+        self.touched = snapshot.created_at or ""
 
     async def past(self) -> Past:
         """Return what the journal knows of the run's calls."""

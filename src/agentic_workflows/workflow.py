@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -256,6 +257,31 @@ class AgenticWorkflow:
                 if run.exists:
                     found.append(as_result(thread_id, run.values, await run.past()))
         return found
+
+    async def timeline(self, thread_id: str) -> list[JsonObject]:
+        """Return everything that is written down about a run, oldest first: plans, intents, outcomes, answers.
+
+        Raises:
+            RunError: there is no such run.
+
+        """
+        async with self._looked_at(thread_id):
+            return await self.database.journal.timeline(thread_id)
+
+    async def prune(self, older_than: timedelta) -> list[str]:
+        """Remove finished runs that nobody has touched for this long, with their checkpoints; returns their threads."""
+        last = (datetime.now(UTC) - older_than).isoformat()
+        gone = []
+        async with self.database.checkpointer() as saver:
+            graph = self._assemble(saver)
+            for thread_id in await self.database.journal.threads():
+                run = self._run(thread_id, graph)
+                await run.load()
+                if run.exists and run.state in FINISHED and run.touched < last:
+                    await saver.adelete_thread(thread_id)
+                    await self.database.journal.forget(thread_id)
+                    gone.append(thread_id)
+        return gone
 
     async def metadata_of(self, thread_id: str) -> JsonObject:
         """Return what was kept with a run when it began.

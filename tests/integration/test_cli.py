@@ -411,3 +411,27 @@ def test_help_needs_no_heavy_import() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     heavy = {"rich", "langgraph", "langchain_core", "pydantic", "cedarpy", "sqlalchemy", "yaml"}
     assert not heavy.intersection(done.stdout.split())
+
+
+def test_export_prints_what_happened_a_json_object_a_line(folder: Path) -> None:
+    agentic("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "t")
+    done = agentic("export", "t")
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == COMPLETE
+    assert [entry["what"] for entry in entries[:2]] == ["run begun", "plan"]
+    assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
+    written = [entry["what"] for entry in entries if entry.get("action") == "write_file"]
+    assert written == ["intent", "outcome"]
+    assert json.loads(agentic("export", "t", "--json").stdout) == entries
+    assert "is about to act" in agentic("show", "t").stdout
+
+
+def test_prune_removes_finished_runs_only(folder: Path) -> None:
+    agentic("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "done")
+    agentic("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "waits")
+    assert agentic("runs", "prune", "--older-than", "1d").stdout == "0 finished runs removed.\n"
+    pruned = agentic("runs", "prune", "--older-than", "0m", "--json")
+    assert json.loads(pruned.stdout) == {"removed": ["done"]}
+    assert [run["thread_id"] for run in json.loads(agentic("runs", "--json").stdout)] == ["waits"]
+    assert agentic("show", "done").returncode == BAD_INPUT
+    assert agentic("runs", "prune", "--older-than", "soon").returncode == BAD_INPUT

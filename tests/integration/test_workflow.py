@@ -131,7 +131,7 @@ async def test_a_pause_asked_for_elsewhere_stops_at_the_next_step_and_goes_on_el
 
 async def called(action: RecordingAction, times: int) -> None:
     """Wait until an action was called so often."""
-    while len(action.calls) < times:  # noqa: ASYNC110 - the fake that is shipped notes calls and tells nobody
+    while len(action.calls) < times:
         await asyncio.sleep(0.01)
 
 

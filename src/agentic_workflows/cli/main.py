@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from agentic_workflows.cli import catalogue, policy, review, run, runs
+from agentic_workflows.cli import catalogue, history, policy, review, run, runs
 from agentic_workflows.cli.output import BAD_INPUT, FAILED, INTERRUPTED, Output
 from agentic_workflows.errors import WorkflowError
 
@@ -63,9 +63,10 @@ def _app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (run.plan, run.run, run.resume, review.review, runs.pause, runs.cancel, runs.runs, runs.show):
+    for command in (run.plan, run.run, run.resume, review.review, runs.pause, runs.cancel, runs.show, history.export):
         app.command()(command)
     app.command()(catalogue.actions)
+    app.add_typer(runs.make_runs(), name="runs")
     app.add_typer(policy.make_policy(), name="policy")
     app.command()(catalogue.schema)
     return app

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentic_workflows.cli import history
 from agentic_workflows.cli.options import Database, Json, Thread
 from agentic_workflows.cli.output import COMPLETE, EXIT_CODES, Output
 from agentic_workflows.errors import RunError
@@ -20,8 +21,18 @@ _WAIT_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 
 
+def make_runs() -> typer.Typer:
+    """Return the group of commands; without one of them, it lists the runs."""
+    group = typer.Typer()
+    group.callback(invoke_without_command=True)(runs)
+    group.command()(history.prune)
+    return group
+
+
 def runs(ctx: typer.Context, *, database: Database = None, _json: Json = False) -> int:
-    """List every run, the one touched last first."""
+    """List every run, the one touched last first; `runs prune` removes old ones."""
+    if ctx.invoked_subcommand is not None:
+        return COMPLETE
     from agentic_workflows.cli.tables import runs_table  # noqa: PLC0415 - heavy
 
     found = all_runs(database)
@@ -45,6 +56,8 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
     if not ctx.obj.is_json:
         setup = setup_from(Flags(), asyncio.run(reader.metadata_of(thread)))
         _show_steps(result, ctx.obj)
+        history.show_timeline(asyncio.run(reader.timeline(thread)), ctx.obj)
+        ctx.obj.say()
         show_summary(result, ctx.obj, workspace=setup.workspace, database=reader.database.url)
     return COMPLETE
 
@@ -138,5 +151,3 @@ def _show_steps(result: dict[str, Any], output: Output) -> None:
     if result["plan"] and result["report"]:
         output.show(plan_table(result["plan"], result["report"]))
         output.say()
-    for name, step in result["steps"].items():
-        output.say(f"  {name} {step['status']} {step['seconds']:.1f} s  {step['reason']}".rstrip())

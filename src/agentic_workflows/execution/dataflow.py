@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Registry
@@ -207,6 +208,7 @@ class Dataflow:
         return outcome
 
     def _settle(self, name: str, outcome: Outcome) -> None:
+        outcome = outcome if outcome.started else replace(outcome, started=datetime.now(UTC).isoformat())
         if outcome.status == OutcomeStatus.ASKED:
             self.started -= 1
             self._asked[name] = outcome

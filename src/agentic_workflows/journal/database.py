@@ -89,11 +89,15 @@ class Database:
 
 @asynccontextmanager
 async def _postgres_saver(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    import psycopg  # noqa: PLC0415 - an extra
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
 
-    async with AsyncPostgresSaver.from_conn_string(url, serde=_plain()) as saver:
-        await saver.setup()
-        yield saver
+    try:
+        async with AsyncPostgresSaver.from_conn_string(url, serde=_plain()) as saver:
+            await saver.setup()
+            yield saver
+    except psycopg.Error as error:
+        raise as_database_error(url, error) from error
 
 
 @contextmanager

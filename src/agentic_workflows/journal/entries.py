@@ -166,6 +166,14 @@ class Journal(Protocol):
         """Ask a run to stop, or with None forget that somebody did."""
         ...
 
+    async def timeline(self, thread_id: str) -> list[JsonObject]:
+        """Return everything that is written down about a thread, oldest first, each entry with `at` and `what`."""
+        ...
+
+    async def forget(self, thread_id: str) -> None:
+        """Remove everything that is written down about a thread."""
+        ...
+
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""
         ...

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 
 from agentic_workflows.errors import LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Recorded
 from agentic_workflows.journal.owner import is_dead
+from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 
 
 class MemoryJournal:
@@ -21,8 +23,8 @@ class MemoryJournal:
         answers: Iterable[Answered] = (),
     ) -> None:
         self._clock = clock
-        self._threads: dict[str, str] = {}
-        self._plans: dict[tuple[str, int], JsonObject] = {}
+        self._runs: dict[str, tuple[str, str, str]] = {}
+        self._plans: dict[tuple[str, int], tuple[JsonObject, str]] = {}
         self._intents: dict[str, list[Intent]] = {}
         self._outcomes: dict[str, list[Recorded]] = {}
         self._answers = {one.review_id: one for one in answers}
@@ -30,23 +32,24 @@ class MemoryJournal:
         self._leases = {lease.thread_id: lease for lease in leases}
         self._requests: dict[str, Request] = {}
 
-    async def begin(self, lease: Lease, run_id: str, goal: str) -> None:  # noqa: ARG002 - a process knows its goals
+    async def begin(self, lease: Lease, run_id: str, goal: str) -> None:
         """Write down that a run began; again is no change."""
         self._check(lease)
-        self._threads.setdefault(run_id, lease.thread_id)
+        self._runs.setdefault(run_id, (lease.thread_id, goal, _now()))
 
     async def thread_of(self, run_id: str) -> str | None:
         """Return the thread that a run belongs to, where the run is known."""
-        return self._threads.get(run_id)
+        return self._runs[run_id][0] if run_id in self._runs else None
 
     async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
         """Write down the plan of a planner call, and return the one that is written there."""
         self._check(lease)
-        return self._plans.setdefault((run_id, number), plan)
+        return self._plans.setdefault((run_id, number), (plan, _now()))[0]
 
     async def proposed(self, run_id: str, number: int) -> JsonObject | None:
         """Return the plan of a planner call, where it is written down."""
-        return self._plans.get((run_id, number))
+        kept = self._plans.get((run_id, number))
+        return kept[0] if kept else None
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
@@ -115,6 +118,29 @@ class MemoryJournal:
         else:
             self._requests[thread_id] = request
 
+    async def timeline(self, thread_id: str) -> list[JsonObject]:
+        """Return everything that is written down about a thread, oldest first."""
+        found: list[JsonObject] = []
+        for run_id, (thread, goal, at) in self._runs.items():
+            if thread == thread_id:
+                found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
+                plans = {number: kept for (one, number), kept in self._plans.items() if one == run_id}
+                found += told_plans((run_id, number, plan, at) for number, (plan, at) in plans.items())
+                found += map(told_intent, self._intents.get(run_id, ()))
+                found += map(told_outcome, self._outcomes.get(run_id, ()))
+                found += (told_answer(one) for one in self._answers.values() if one.run_id == run_id)
+        return in_order(found)
+
+    async def forget(self, thread_id: str) -> None:
+        """Remove everything that is written down about a thread."""
+        gone = {run_id for run_id, run in self._runs.items() if run[0] == thread_id}
+        for kept in (self._runs, self._intents, self._outcomes):
+            for run_id in gone & kept.keys():
+                del kept[run_id]
+        self._plans = {key: plan for key, plan in self._plans.items() if key[0] not in gone}
+        self._answers = {one: row for one, row in self._answers.items() if row.run_id not in gone}
+        self._leases.pop(thread_id, None)
+
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""
         return list(reversed(self._leases))
@@ -123,3 +149,7 @@ class MemoryJournal:
         held = self._leases.get(lease.thread_id)
         if held is None or held.token != lease.token:
             raise LeaseLostError(lease.thread_id, held.owner if held else "")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -1,5 +1,6 @@
 """The journal in a SQL database."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -7,14 +8,18 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from agentic_workflows.errors import LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
 from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.owner import is_dead
+from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
 
 Result = TypeVar("Result")
+LARGE = 65_536
+"""Characters of a result beyond which it is stored by itself, once."""
 
 
 class SqlJournal:
@@ -82,7 +87,7 @@ class SqlJournal:
             for review_id in used:
                 to.change("use", by_review_id=review_id)
             for recorded in outcomes:
-                to.change("record", **_columns(run_id, recorded), outcome=canonical(recorded.outcome.to_json()))
+                to.change("record", **_columns(run_id, recorded), **_outcome(to, recorded.outcome))
             for intent in intents:
                 to.change("intend", **_columns(run_id, intent), at=intent.at)
             return cast("Request | None", row[5])
@@ -151,6 +156,34 @@ class SqlJournal:
         """Ask a run to stop, or with None forget that somebody did."""
         await self._writer.do(lambda to: to.change("set_request", by_thread_id=thread_id, request=request))
 
+    async def timeline(self, thread_id: str) -> list[JsonObject]:
+        """Return everything that is written down about a thread, oldest first."""
+
+        def work(to: Transaction) -> list[JsonObject]:
+            found: list[JsonObject] = []
+            for run_id, _, goal, at in to.run("runs", by_thread_id=thread_id):
+                found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
+                rows = {name: to.run(name, by_run_id=run_id) for name in ("plans", "intents", "outcomes", "answers")}
+                found += told_plans(rows["plans"])
+                found += [told_intent(_intent(row)) for row in rows["intents"]]
+                found += [told_outcome(_recorded(row)) for row in rows["outcomes"]]
+                found += [told_answer(_answered(row)) for row in rows["answers"]]
+            return in_order(found)
+
+        return await self._writer.do(work)
+
+    async def forget(self, thread_id: str) -> None:
+        """Remove everything that is written down about a thread."""
+
+        def work(to: Transaction) -> None:
+            for run_id, *_ in to.run("runs", by_thread_id=thread_id):
+                for table in ("answers", "outcomes", "intents", "plans", "runs"):
+                    to.change(f"forget_agentic_{table}", by_run_id=run_id)
+            to.change("forget_lease", by_thread_id=thread_id)
+            to.change("forget_bodies")
+
+        await self._writer.do(work)
+
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""
         rows = await self._writer.do(lambda to: to.run("threads"))
@@ -192,6 +225,17 @@ def _columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
     }
 
 
+def _outcome(to: Transaction, outcome: Outcome) -> dict[str, object]:
+    """Return the columns of an outcome; a large result is stored once, under its digest."""
+    told = outcome.to_json()
+    result = canonical(told["result"])
+    if len(result) <= LARGE:
+        return {"outcome": canonical(told), "body": None}
+    name = hashlib.sha256(result.encode()).hexdigest()
+    to.change("store", digest=name, body=result)
+    return {"outcome": canonical({**told, "result": None}), "body": name}
+
+
 def _intent(row: tuple[Any, ...]) -> Intent:
     _, plan, step, item, attempt, action, key, occurrence, at = row
     place = Place(plan, step, item)
@@ -199,15 +243,21 @@ def _intent(row: tuple[Any, ...]) -> Intent:
 
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
-    _, plan, step, item, attempt, outcome, action, key, occurrence = row
+    _, plan, step, item, attempt, outcome, _, action, key, occurrence, body = row
+    told = json.loads(outcome)
     return Recorded(
         place=Place(plan, step, item),
         attempt=attempt,
-        outcome=outcome_from_json(json.loads(outcome)),
+        outcome=outcome_from_json(told if body is None else {**told, "result": json.loads(body)}),
         action=action,
         key=key,
         occurrence=occurrence,
     )
+
+
+def _answered(row: tuple[Any, ...]) -> Answered:
+    review_id, run_id, answer, reviewer, at, _ = row
+    return Answered(review_id=review_id, run_id=run_id, answer=json.loads(answer), reviewer=reviewer, at=at)
 
 
 def _now() -> str:

@@ -60,6 +60,7 @@ OUTCOMES = Table(
     _key("item", Integer),
     _key("attempt", Integer),
     _text("outcome"),
+    _text("body", nullable=True),
     _text("action"),
     _text("key"),
     Column("occurrence", Integer, nullable=False),
@@ -85,6 +86,7 @@ LEASES = Table(
     _text("request", nullable=True),
 )
 BODIES = Table("agentic_bodies", _metadata, _key("digest"), _text("body"))
+OF_A_RUN = (RUNS, PLANS, INTENTS, OUTCOMES, ANSWERS)
 INDEXES = (Index("agentic_runs_thread", RUNS.c.thread_id), Index("agentic_answers_run", ANSWERS.c.run_id))
 
 Statement = Insert | Update | Delete | Select[Any]
@@ -126,7 +128,9 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "intend": insert(INTENTS),
         "intents": select(INTENTS).where(*_by(INTENTS, "run_id")),
         "record": insert(OUTCOMES),
-        "outcomes": select(OUTCOMES).where(*_by(OUTCOMES, "run_id")),
+        "outcomes": select(OUTCOMES, BODIES.c.body)
+        .join(BODIES, BODIES.c.digest == OUTCOMES.c.body, isouter=True)
+        .where(*_by(OUTCOMES, "run_id")),
         "answer": _insert(ANSWERS, dialect),
         "answers": select(ANSWERS).where(*_by(ANSWERS, "run_id")).order_by(ANSWERS.c.at),
         "use": update(ANSWERS)
@@ -141,7 +145,10 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "threads": select(LEASES.c.thread_id).order_by(LEASES.c.touched.desc()),
         "set_request": update(LEASES).where(*_by(LEASES, "thread_id")).values(request=bindparam("request")),
         "store": _insert(BODIES, dialect),
-        "fetch": select(BODIES.c.body).where(*_by(BODIES, "digest")),
-        "forget_answers": delete(ANSWERS).where(*_by(ANSWERS, "run_id")),
+        "forget_bodies": delete(BODIES).where(
+            ~select(OUTCOMES.c.body).where(OUTCOMES.c.body == BODIES.c.digest).exists()
+        ),
+        "forget_lease": delete(LEASES).where(*_by(LEASES, "thread_id")),
+        **{f"forget_{table.name}": delete(table).where(*_by(table, "run_id")) for table in OF_A_RUN},
     }
     return {name: str(statement.compile(dialect=dialect)) for name, statement in named.items()}

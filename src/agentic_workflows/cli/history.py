@@ -1,0 +1,78 @@
+"""`export`, `runs prune`: what is written down about runs, and how to be rid of it."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from agentic_workflows.cli.options import Database, Json, Thread
+from agentic_workflows.cli.output import COMPLETE, Output
+from agentic_workflows.errors import RunError
+
+_AGE = re.compile(r"(\d+)([dhm])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def export(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
+    """Print everything that is written down about a run, oldest first, one JSON object a line."""
+    from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
+
+    entries = asyncio.run(build_reader(database_of(database)).timeline(thread))
+    ctx.obj.document(entries)
+    if not ctx.obj.is_json:
+        for entry in entries:
+            ctx.obj.say(json.dumps(entry, ensure_ascii=False))
+    return COMPLETE
+
+
+def prune(
+    ctx: typer.Context,
+    *,
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Untouched for this long: 30d, 12h, 5m.")],
+    database: Database = None,
+    _json: Json = False,
+) -> int:
+    """Remove finished runs with all that is kept of them; a run that waits for somebody stays."""
+    from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
+
+    age = _AGE.fullmatch(older_than)
+    if age is None:
+        raise RunError(f"--older-than {older_than!r} is no age; write it as 30d, 12h or 5m.")
+    limit = timedelta(**{_UNITS[age[2]]: int(age[1])})
+    gone = asyncio.run(build_reader(database_of(database)).prune(limit))
+    ctx.obj.document({"removed": gone})
+    if not ctx.obj.is_json:
+        ctx.obj.say(f"{len(gone)} finished runs removed.")
+    return COMPLETE
+
+
+def show_timeline(entries: Sequence[Mapping[str, object]], output: Output) -> None:
+    """Show what happened, a line each: attempts, how long they took, who answered what."""
+    for entry in entries:
+        output.say(f"  {str(entry['at'])[11:19] or '        '}  {_line(entry)}")
+
+
+def _line(entry: Mapping[str, object]) -> str:
+    match entry["what"]:
+        case "run begun":
+            return "run begun"
+        case "plan":
+            return f"plan {entry['number']}"
+        case "intent":
+            return f"{_where(entry)} ({entry['action']}) is about to act"
+        case "outcome":
+            reason = f"  {entry['reason']}" if entry["reason"] else ""
+            return f"{_where(entry)} {entry['status']} {entry['seconds']:.1f} s{reason}"
+        case _:
+            kind = entry["answer"]["type"] if isinstance(entry["answer"], dict) else ""
+            return f"{entry['reviewer'] or 'somebody'} answered {entry['review_id']}: {kind}"
+
+
+def _where(entry: Mapping[str, object]) -> str:
+    item = entry["item"]
+    attempt = f", attempt {int(str(entry['attempt'])) + 1}" if entry["attempt"] else ""
+    return f"{entry['step']}{f'[{item}]' if item is not None else ''}{attempt}"
