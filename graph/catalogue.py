@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
 
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 ArgumentClass: TypeAlias = Literal["target", "value", "secret", "param", "content"]
 Resources: TypeAlias = Callable[[Mapping[str, JsonValue]], Collection[str]]
@@ -53,6 +54,16 @@ class ActionSpec:
     undeclared: bool = False
     """Named by a plan only, by an agent without declared actions."""
 
+    @cached_property
+    def input_validator(self) -> Any:
+        """The input schema, compiled."""
+        return _compiled(self.input_schema)
+
+    @cached_property
+    def output_validator(self) -> Any:
+        """The output schema, compiled; None where there is none."""
+        return None if self.output_schema is None else _compiled(self.output_schema)
+
     @property
     def has_effect(self) -> bool:
         """Tell whether the action changes anything."""
@@ -70,6 +81,12 @@ class ActionSpec:
             "undeclared": self.undeclared,
         }
         return tuple(group for group in GROUPS if member[group])
+
+
+def _compiled(schema: JsonObject) -> Any:
+    from agentic_workflows.graph.json_schema import compiled  # noqa: PLC0415 - slow to import, for what only runs need
+
+    return compiled(canonical(schema))
 
 
 Catalogue: TypeAlias = Mapping[str, ActionSpec]

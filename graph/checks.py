@@ -1,16 +1,13 @@
 """Static checks: everything that can be known wrong with a plan before anything runs, all at once."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-import jsonschema_rs
-
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep, unparsable_references
 from agentic_workflows.graph.references import Reference, is_literal, parse
 from agentic_workflows.graph.values import JsonValue, canonical
@@ -36,19 +33,8 @@ def static_findings(plan: Plan, catalogue: Catalogue) -> list[Finding]:
 
 def input_findings(step: str, inputs: Mapping[str, JsonValue], action: ActionSpec) -> Iterator[Finding]:
     """Yield what resolved inputs break of an action's input schema."""
-    for error in compiled(canonical(action.input_schema)).iter_errors(dict(inputs)):
+    for error in action.input_validator.iter_errors(dict(inputs)):
         yield _schema_finding(step, error)
-
-
-@lru_cache(maxsize=2048)
-def compiled(schema: str) -> Any:
-    """Return the validator of a schema given as its canonical text."""
-    return jsonschema_rs.validator_for(json.loads(schema), retriever=_fetch_nothing)
-
-
-def _fetch_nothing(uri: str) -> Any:
-    """Refuse to read what a schema refers to: a planner chooses it, and this machine may reach secrets."""
-    raise ValueError(f"{uri} is outside the schema, and nothing is fetched")
 
 
 def _cycles(plan: Plan) -> Iterator[Finding]:
@@ -108,7 +94,7 @@ _ABOUT_NAMES = frozenset({"required", "additionalProperties", "propertyNames", "
 def _inputs(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
     """Check what is literal; a value that does not exist yet is checked when it does."""
     open_names = [name for name, value in step.inputs.items() if not is_literal(value)]
-    for error in compiled(canonical(action.input_schema)).iter_errors(dict(step.inputs)):
+    for error in action.input_validator.iter_errors(dict(step.inputs)):
         path, rule = list(error.instance_path), list(error.schema_path)
         is_known = path[0] not in open_names if path else not open_names or rule[0] in _ABOUT_NAMES
         if is_known:

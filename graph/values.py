@@ -18,26 +18,25 @@ MAX_DEPTH = 100
 """Nesting beyond this is refused: every later reader of the value recurses."""
 
 
-def as_json(value: object, *, where: str = "value", depth: int = 0) -> JsonValue:
+class _NotJsonError(Exception):
+    """A part of a value is not JSON; `path` grows from the part outwards."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem, self.path = problem, ""
+        super().__init__(problem)
+
+
+def as_json(value: object, *, where: str = "value") -> JsonValue:
     """Return value as plain JSON, tuples as lists.
 
     Raises:
         ActionError: a part of the value is not JSON; the message says which.
 
     """
-    if depth > MAX_DEPTH:
-        raise ActionError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int | float):
-        return _plain_number(value, where)
-    if isinstance(value, str):
-        return _plain_text(value, where)
-    if isinstance(value, Mapping):
-        return {_key(k, where): as_json(v, where=f"{where}.{k}", depth=depth + 1) for k, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return [as_json(v, where=f"{where}[{i}]", depth=depth + 1) for i, v in enumerate(value)]
-    raise ActionError(f"{where} is a {type(value).__name__}, which is not JSON.")
+    try:
+        return _plain(value, 0)
+    except _NotJsonError as error:
+        raise ActionError(f"{where}{error.path} {error.problem}") from None
 
 
 def canonical(value: object) -> str:
@@ -50,28 +49,52 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _plain_number(number: float, where: str) -> float:
+def _plain(value: object, depth: int) -> JsonValue:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _plain_text(value)
+    if isinstance(value, int | float):
+        return _plain_number(value)
+    if depth >= MAX_DEPTH:
+        raise _NotJsonError(f"is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, Mapping):
+        return {_key(key): _inside(inner, f".{key}", depth) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [_inside(inner, f"[{at}]", depth) for at, inner in enumerate(value)]
+    raise _NotJsonError(f"is a {type(value).__name__}, which is not JSON.")
+
+
+def _inside(value: object, step: str, depth: int) -> JsonValue:
+    try:
+        return _plain(value, depth + 1)
+    except _NotJsonError as error:
+        error.path = step + error.path
+        raise
+
+
+def _plain_number(number: float) -> float:
     """Return a number as a plain `int` or `float`, whatever class of its own it has."""
     if isinstance(number, int):
         if not -(2**63) <= number < 2**64:
-            raise ActionError(f"{where} is a whole number of more than 64 bits, which cannot be stored.")
+            raise _NotJsonError("is a whole number of more than 64 bits, which cannot be stored.")
         return int(number)
     if not math.isfinite(number):
-        raise ActionError(f"{where} is {number}, which JSON does not have.")
+        raise _NotJsonError(f"is {number}, which JSON does not have.")
     return float(number)
 
 
-def _key(key: object, where: str) -> str:
+def _key(key: object) -> str:
     if not isinstance(key, str):
-        raise ActionError(f"{where} has the key {key!r}, and a JSON key is a string.")
-    return _plain_text(key, f"A key of {where}")
+        raise _NotJsonError(f"has the key {key!r}, and a JSON key is a string.")
+    return _plain_text(key)
 
 
-def _plain_text(text: str, where: str) -> str:
+def _plain_text(text: str) -> str:
     """Return a text as a plain `str`, whatever class of its own it has."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ActionError(f"{where} is text that is no Unicode: it cannot be written as UTF-8.") from None
+            raise _NotJsonError("is text that is no Unicode: it cannot be written as UTF-8.") from None
     return text[:]

@@ -75,6 +75,13 @@ class OpenRun:
         finally:
             await self.load()
 
+    async def finish(self, entry: Input | Command[Any] | None) -> None:
+        """Invoke the graph until it stops."""
+        try:
+            await self.graph.ainvoke(entry, self._config(), durability="sync")
+        finally:
+            await self.load()
+
     async def advance_to(
         self, node: str, entry: Input | Command[Any] | None, *, at_most: int | None = None, before: bool = False
     ) -> None:

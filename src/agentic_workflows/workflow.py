@@ -392,8 +392,7 @@ class AgenticWorkflow:
         if any(self._overrides(method) for method in ("plan", "execute_next_step", "review_progress")):
             await self._walk(run, entry)
         else:
-            async for _ in run.advance(entry):
-                pass
+            await run.finish(entry)
         result = await self._told(run)
         return self.get_results() if self._overrides("get_results") else result
 

@@ -413,7 +413,8 @@ def test_help_needs_no_heavy_import() -> None:
     assert not heavy.intersection(done.stdout.split())
 
 
-def test_export_prints_what_happened_a_json_object_a_line(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_export_prints_what_happened_a_json_object_a_line() -> None:
     agentic("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "t")
     done = agentic("export", "t")
     entries = [json.loads(line) for line in done.stdout.splitlines()]
@@ -426,7 +427,8 @@ def test_export_prints_what_happened_a_json_object_a_line(folder: Path) -> None:
     assert "is about to act" in agentic("show", "t").stdout
 
 
-def test_prune_removes_finished_runs_only(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_prune_removes_finished_runs_only() -> None:
     agentic("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "done")
     agentic("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "waits")
     assert agentic("runs", "prune", "--older-than", "1d").stdout == "0 finished runs removed.\n"

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations, ArgumentClass, Resources
-from agentic_workflows.graph.checks import compiled
+from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
 
 Function: TypeAlias = Callable[..., object]

@@ -12,7 +12,7 @@ from agentic_workflows.actions.text import MAX_CHARACTERS, text_actions
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import GROUPS, ArgumentClass
-from agentic_workflows.graph.checks import compiled
+from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 if TYPE_CHECKING:

@@ -1,15 +1,15 @@
 """One attempt at a call, and what its result must satisfy."""
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.contained import ContainedError, contained
-from agentic_workflows.graph.checks import compiled
 from agentic_workflows.graph.events import AttemptFailed
 from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.outcome import named_outputs
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.state import Limits
@@ -67,14 +67,10 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
 
 def result_findings(step: WorkflowStep, action: Action, result: JsonValue) -> Iterator[Finding]:
     """Yield everything that a result breaks of what is asked of it."""
-    schemas: dict[str, Mapping[str, JsonValue] | None] = {
-        "output schema": action.output_schema,
-        "validation": step.validation,
-    }
-    for name, schema in schemas.items():
-        if schema is not None:
-            for error in compiled(canonical(schema)).iter_errors(result):
-                yield Finding(step=step.name, field=name, problem=f"The result does not pass: {error.message[:300]}.")
+    validation = None if step.validation is None else compiled(canonical(step.validation))
+    for name, validator in (("output schema", action.output_validator), ("validation", validation)):
+        for error in validator.iter_errors(result) if validator else ():
+            yield Finding(step=step.name, field=name, problem=f"The result does not pass: {error.message[:300]}.")
     if named_outputs(step, result) is None:
         names, shape = ", ".join(step.outputs), type(result).__name__
         problem = f"The result is a {shape} that does not have the outputs {names} by name."

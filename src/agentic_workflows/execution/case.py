@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution.tracing import Span, current_span
@@ -51,23 +52,43 @@ class RunPass:
 class Case:
     """One call on its way through the execution point."""
 
-    call: ActionCall
+    planned: ActionCall
+    """The call with its own inputs; `call` has those that a person put in their place."""
     action: Action
     run: RunPass
     place: Place
-    review_id: str
-    """Of the question that policy would have asked about the call as planned."""
-    key: str
-    """Digest of the call's content; empty for one without effect."""
     intent: Intent | None = None
     """Written down for this call; without an outcome it is in doubt."""
     done: Recorded | None = None
     """An equal effect of an earlier plan, which counts as this call."""
 
-    @property
+    @cached_property
+    def review_id(self) -> str:
+        """The id of the question that policy would ask about the call as planned."""
+        return review_id(self.run.run_id, self.run.policy, self.place, dict(self.planned.inputs))
+
+    @cached_property
     def answer(self) -> Answer | None:
-        """Return what a person said of the call."""
-        return self.run.answers.get(self.review_id)
+        """What a person said of the call."""
+        return self.run.answers.get(self.review_id) if self.run.answers else None
+
+    @cached_property
+    def call(self) -> ActionCall:
+        """The call as it would be executed."""
+        return replace(self.planned, inputs=self.answer.inputs) if isinstance(self.answer, Edit) else self.planned
+
+    @cached_property
+    def key(self) -> str:
+        """The digest of the call's content; empty for one without effect."""
+        if not self.action.has_effect:
+            return ""
+        # What has no declaration is done by its step, so its name is part of what is done.
+        return digest([self.call.action, self.call.inputs, self.call.step.name if self.action.undeclared else None])
+
+    def use_answer(self) -> None:
+        """Use up the answer, where there is one."""
+        if self.answer is not None:
+            self.run.use(self.review_id)
 
     def question(self, reason: str, rules: tuple[Rule, ...] = (), *, id: str = "", in_doubt: bool = False) -> Question:  # noqa: A002 - a question's id
         """Return a question about the call."""
@@ -84,16 +105,9 @@ class Case:
 
 
 def make_case(call: ActionCall, action: Action, run: RunPass) -> Case:
-    """Return the case of a call, with the inputs that a person put in place of its own."""
+    """Return the case of a call."""
     place = Place(run.plan, call.step.name, WHOLE if call.item is None else call.item)
-    asked = review_id(run.run_id, run.policy, place, dict(call.inputs))
-    answer = run.answers.get(asked)
-    if isinstance(answer, Edit):
-        call = replace(call, inputs=answer.inputs)
-    # What has no declaration is done by its step, so its name is part of what is done.
-    content = [call.action, call.inputs, call.step.name if action.undeclared else None]
-    key = digest(content) if action.has_effect else ""
-    return Case(call=call, action=action, run=run, place=place, review_id=asked, key=key)
+    return Case(planned=call, action=action, run=run, place=place)
 
 
 def footprint_of(call: ActionCall, action: Action, run: RunPass) -> Footprint:

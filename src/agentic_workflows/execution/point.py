@@ -22,7 +22,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Question, Respond
-from agentic_workflows.graph.values import JsonValue, digest
+from agentic_workflows.graph.values import JsonValue
 from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine, Rule
 
 ResultCheck: TypeAlias = Callable[[WorkflowStep, JsonValue], Sequence[Finding]]
@@ -99,17 +99,17 @@ class ExecutionPoint:
     async def _decide(self, case: Case) -> Outcome:
         answer, run = case.answer, case.run
         if isinstance(answer, Respond):
-            run.use(case.review_id)
+            case.use_answer()
             return self._checked(case, answer.message, attempts=0)
         if findings := list(input_findings(case.call.step.name, case.call.inputs, case.action)):
-            run.use(case.review_id)
+            case.use_answer()
             return Outcome(status=OutcomeStatus.FAILED, reason=_joined(findings))
         # An effect that was begun was decided on then, and its answer used up.
         decision = self.engine.decide(_request(case), approved=answer is not None or case.intent is not None)
         if isinstance(decision, Ask):
             question = case.question(decision.reason, decision.rules)
             return Outcome(status=OutcomeStatus.ASKED, ask=question.to_json())
-        run.use(case.review_id)
+        case.use_answer()
         if isinstance(decision, Deny):
             return Outcome(status=OutcomeStatus.DENIED, reason=_because(decision))
         # No await between the decision and the count it was made on.
@@ -120,8 +120,7 @@ class ExecutionPoint:
         call, run, is_retryable = case.call, case.run, case.action.annotations.is_retryable
         if case.key:
             case.intent = await run.log.intend(case.place, call.action, case.key, again=case.intent)
-            same = digest([run.run_id, case.key, case.intent.occurrence])
-            call = replace(call, idempotency_key=same)
+            call = replace(call, idempotency_key=f"{run.run_id}:{case.key}:{case.intent.occurrence}")
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
         most = 1 + (call.step.retries if is_retryable else 0)
         attempts = 0
