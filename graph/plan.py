@@ -89,7 +89,11 @@ class Plan:
         object.__setattr__(self, "steps", tuple(self.steps))
 
     def to_json(self) -> JsonObject:
-        """Return the plan as versioned plain JSON."""
+        """Return the plan as versioned plain JSON; the same object each time, not to be changed."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> JsonObject:
         return {"version": VERSION, "goal": self.goal, "steps": [step.to_json() for step in self.steps]}
 
     @cached_property
