@@ -29,8 +29,8 @@ class Question:
     reason: str
     rules: tuple[str, ...] = ()
     item: int | None = None
-    in_doubt: bool = False
-    """The call was begun before and may have had its effect."""
+    in_doubt: list[JsonValue] | None = None
+    """Of a call that was begun before and may have had its effect: plan, step, item and attempt of its intent."""
 
     def to_json(self) -> JsonObject:
         """Return the question as an action request with our own keys beside LangChain's."""

@@ -38,6 +38,9 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
         """Start whatever may start until nothing can, and return what became of it."""
         limits = limits_from_json(state["limits"], default=Limits())
         plan = restore(state["plan"] or {})
+        if missing := {step.action for step in plan.steps if step.action not in registry}:
+            reason = f"These actions of the plan are not there any more: {', '.join(sorted(missing))}."
+            return {"status": WorkflowState.FAILED.value, "left": "EXECUTING", "reason": reason}
         async with held(leases, state, config) as lease:
             run = RunPass(
                 run_id=state["run_id"],
@@ -67,6 +70,8 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 in_time = await flow.run_all(limits.max_seconds - state["seconds"])
             finally:
                 await run.log.flush()
+            if lease.lost:
+                raise lease.lost
             update = _update(state, flow, seconds=perf_counter() - began)
             if lease.request and not flow.is_finished:
                 request = lease.request
@@ -89,6 +94,7 @@ async def _before(run_id: str, journal: Journal, lease: Held) -> dict[str, Any]:
         "log": RunLog(journal, lease, run_id, past),
         "counts": Counter(past.counts),
         "answers": {one: answer_from_json(raw, id=one) for one, raw in answers.items()},
+        "edits": past.edits,
     }
 
 

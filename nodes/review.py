@@ -18,7 +18,7 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.review import Answer, Edit, read_answers, request, response_schema, to_json
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Recorded
+from agentic_workflows.journal.entries import Answered, Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held
 
@@ -59,7 +59,10 @@ def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Cat
     for one, answer in answers.items():
         if isinstance(answer, Edit):
             question = by_id[one]
-            findings = list(input_findings(str(question["step"]), answer.inputs, catalogue[str(question["name"])]))
+            action = catalogue.get(str(question["name"]))
+            if action is None:
+                raise ReviewError(f"The action {question['name']} of {one} is not there any more; reject it.")
+            findings = list(input_findings(str(question["step"]), answer.inputs, action))
             if findings:
                 raise ReviewError(f"The edit of {one} does not fit: {' '.join(map(str, findings))}")
             if question.get("in_doubt"):
@@ -124,18 +127,11 @@ async def _update(state: State, questions: list[JsonObject], known: dict[str, Js
 async def _give_up(run_id: str, rejected: list[JsonObject], pen: _Pen) -> None:
     """Use up the rejections, and settle the effects in doubt that they give up."""
     past = await pen.journal.past(run_id)
-    given_up = {(str(one["step"]), one["item"]) for one in rejected if one.get("in_doubt")}
+    given_up = [one["in_doubt"] for one in rejected if one.get("in_doubt")]
     outcome = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and a reviewer gave it up.", attempts=1)
-    outcomes = [
-        Recorded(outcome=outcome, **{key: getattr(one, key) for key in _SAME})
-        for one in past.in_doubt
-        if (one.place.step, None if one.place.item == WHOLE else one.place.item) in given_up
-    ]
+    outcomes = [one.ended(outcome) for one in past.in_doubt if [*one.place, one.attempt] in given_up]
     used = [str(one["id"]) for one in rejected]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
-
-
-_SAME = ("place", "attempt", "action", "key", "occurrence")
 
 
 def _feedback(question: JsonObject, answer: JsonObject) -> JsonObject:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agentic_workflows.actions.action import Action as Action
     from agentic_workflows.actions.action import ActionCall as ActionCall
+    from agentic_workflows.actions.action import Found as Found
     from agentic_workflows.actions.declare import action as action
     from agentic_workflows.actions.registry import builtin_actions as builtin_actions
     from agentic_workflows.agents.model_agent import ModelAgent as ModelAgent
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from agentic_workflows.agents.scripted_agent import ScriptedAgent as ScriptedAgent
     from agentic_workflows.errors import ActionError as ActionError
     from agentic_workflows.errors import DatabaseError as DatabaseError
+    from agentic_workflows.errors import LeaseLostError as LeaseLostError
     from agentic_workflows.errors import ModelError as ModelError
     from agentic_workflows.errors import PlanError as PlanError
     from agentic_workflows.errors import PlanningError as PlanningError
     from agentic_workflows.errors import PolicyError as PolicyError
     from agentic_workflows.errors import ReviewError as ReviewError
+    from agentic_workflows.errors import RunBusyError as RunBusyError
     from agentic_workflows.errors import RunError as RunError
     from agentic_workflows.errors import UnresolvedReferenceError as UnresolvedReferenceError
     from agentic_workflows.errors import WorkflowError as WorkflowError
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from agentic_workflows.workflow import AgenticWorkflow as AgenticWorkflow
 
 _HOMES = {
-    "actions.action": ("Action", "ActionCall"),
+    "actions.action": ("Action", "ActionCall", "Found"),
     "actions.declare": ("action",),
     "actions.registry": ("builtin_actions",),
     "agents.model_agent": ("ModelAgent",),
@@ -49,11 +52,13 @@ _HOMES = {
     "errors": (
         "ActionError",
         "DatabaseError",
+        "LeaseLostError",
         "ModelError",
         "PlanError",
         "PlanningError",
         "PolicyError",
         "ReviewError",
+        "RunBusyError",
         "RunError",
         "UnresolvedReferenceError",
         "WorkflowError",
@@ -75,6 +80,8 @@ __all__ = [
     "AgenticWorkflow",
     "Annotations",
     "DatabaseError",
+    "Found",
+    "LeaseLostError",
     "Limits",
     "ModelAgent",
     "ModelError",
@@ -84,6 +91,7 @@ __all__ = [
     "PlanningError",
     "PolicyError",
     "ReviewError",
+    "RunBusyError",
     "RunError",
     "ScriptedAgent",
     "UnresolvedReferenceError",

@@ -4,7 +4,7 @@
 
     WorkflowError
     ├── PlanError               a plan that is no plan: every finding at once
-    ├── ReferenceError_         a `${...}` that is malformed, or gives nothing
+    ├── UnresolvedReferenceError  a `${...}` that is malformed, or gives nothing
     ├── PlanningError           the agent cannot give another plan
     ├── ActionError             an action failed, or was declared wrongly
     │   └── WorkspaceError      a path leaves the workspace, or is no ordinary file

@@ -25,6 +25,7 @@ from agentic_workflows.graph.state import NO_STATE, Input, Limits, Request, Stat
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
+from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import Agent
 from agentic_workflows.opened import FINISHED, Answers, OpenRun, fenced
@@ -40,7 +41,7 @@ class AgenticWorkflow:
 
     Args:
         agent: plans; one without declared actions also executes, as in the article.
-        max_iterations: planner calls and step starts together.
+        max_iterations: planner calls and step starts together; in place of that of the limits.
         actions: what plans may call; by default the agent's own `actions`.
         policies: Cedar files, and the names `default` and `article`.
         database: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
@@ -66,7 +67,9 @@ class AgenticWorkflow:
         metadata: Mapping[str, JsonValue] | None = None,
     ) -> None:
         self.agent = agent
-        self.limits = replace(limits or Limits(), max_iterations=max_iterations)
+        given = limits or Limits()
+        is_usual = max_iterations == Limits().max_iterations
+        self.limits = given if is_usual else replace(given, max_iterations=max_iterations)
         self.registry = registry_of(agent, actions)
         self.engine = engine_of(self.registry, policies)
         self.database = database if isinstance(database, Database) else Database(database)
@@ -318,7 +321,7 @@ class AgenticWorkflow:
             run = self._run(thread_id, self._assemble(saver))
             await run.load()
             if not run.exists:
-                raise RunError(f"There is no run {thread_id!r} in the database {self.database.url}.")
+                raise RunError(f"There is no run {thread_id!r} in the database {without_password(self.database.url)}.")
             yield run
 
     @asynccontextmanager

@@ -6,10 +6,11 @@ import agentic_workflows
 from agentic_workflows.errors import WorkflowError
 
 PUBLIC = [
-    "Action", "ActionCall", "ActionError", "AgenticWorkflow", "Annotations", "DatabaseError", "Limits", "ModelAgent",
-    "ModelError", "Plan", "PlanError", "PlanFileAgent", "PlanningError", "PolicyError", "ReviewError", "RunError",
-    "ScriptedAgent", "UnresolvedReferenceError", "WorkflowError", "WorkflowState", "WorkflowStep", "WorkspaceError",
-    "action", "approve", "build_graph", "builtin_actions", "edit", "load_plan", "reject", "respond",
+    "Action", "ActionCall", "ActionError", "AgenticWorkflow", "Annotations", "DatabaseError", "Found",
+    "LeaseLostError", "Limits", "ModelAgent", "ModelError", "Plan", "PlanError", "PlanFileAgent", "PlanningError",
+    "PolicyError", "ReviewError", "RunBusyError", "RunError", "ScriptedAgent", "UnresolvedReferenceError",
+    "WorkflowError", "WorkflowState", "WorkflowStep", "WorkspaceError", "action", "approve", "build_graph",
+    "builtin_actions", "edit", "load_plan", "reject", "respond",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
-from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.action import Action, ActionCall, Reconcile
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations, ArgumentClass, Resources
 from agentic_workflows.graph.json_schema import compiled
@@ -43,6 +43,7 @@ def action(
     trusted: bool = False,
     trusted_fields: tuple[str, ...] = (),
     resources: Resources | None = None,
+    reconcile: Reconcile | None = None,
 ) -> Callable[[Function], Action]: ...
 def action(
     function: Function | None = None,
@@ -52,6 +53,7 @@ def action(
     description: str | None = None,
     arguments: Mapping[str, ArgumentClass] | None = None,
     resources: Resources | None = None,
+    reconcile: Reconcile | None = None,
     **notes: Any,
 ) -> Action | Callable[[Function], Action]:
     """Declare a typed function, plain or async, as an action; what is not said is taken as the worst.
@@ -73,6 +75,7 @@ def action(
             annotations=Annotations(arguments=dict(arguments or {}), **notes),
             resources=resources,
             run=_runner(function, signature),
+            reconcile=reconcile,
         )
 
     return declare if function is None else declare(function)

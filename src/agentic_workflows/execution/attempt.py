@@ -1,5 +1,6 @@
 """One attempt at a call, and what its result must satisfy."""
 
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TypeAlias
 
@@ -16,6 +17,9 @@ from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonValue, as_json, canonical
 
 Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
+
+
+_LOST = re.compile("Timeout|Connect|Disconnect|Network|Protocol|Transport")
 
 
 class LostError(ActionError):
@@ -41,9 +45,19 @@ async def attempt_once(call: ActionCall, action: Action, limits: Limits) -> Json
         kind = LostError if isinstance(error.__cause__, TimeoutError) else ActionError
         raise kind(f"{call.action} raised {error}") from error
     except Exception as error:
-        kind = LostError if isinstance(error, ConnectionError) else ActionError
+        kind = LostError if _is_lost(error) else ActionError
         raise kind(f"{call.action} raised {type(error).__name__}: {error}") from error
     return as_json(result, where=f"The result of {call.action}")
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Tell whether an error leaves open what the other side did; libraries have names of their own for it."""
+    while error is not None:
+        names = [kind.__name__ for kind in type(error).__mro__]
+        if isinstance(error, ConnectionError | TimeoutError) or any(_LOST.search(name) for name in names):
+            return True
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # None ends it
+    return False
 
 
 async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunPass) -> JsonValue:

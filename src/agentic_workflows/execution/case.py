@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import digest
+from agentic_workflows.graph.values import JsonObject, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
@@ -35,17 +35,14 @@ class RunPass:
     """Calls started, by action, over the whole run."""
     answers: dict[str, Answer] = field(default_factory=dict)
     """By review id; removed when used."""
+    edits: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Inputs that a person put in place of a call's own, by review id."""
     span: Span = field(default_factory=current_span)
     """Opens the span of a call, where somebody traces."""
     slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.limits.max_parallel)
-
-    def use(self, asked: str) -> None:
-        """Use up an answer: it counts for one call, once."""
-        if self.answers.pop(asked, None) is not None:
-            self.log.use(asked)
 
 
 @dataclass(kw_only=True)
@@ -61,6 +58,8 @@ class Case:
     """Written down for this call; without an outcome it is in doubt."""
     done: Recorded | None = None
     """An equal effect of an earlier plan, which counts as this call."""
+    used: list[str] = field(default_factory=list)
+    """Answers that this call uses up, in the transaction that writes it down."""
 
     @cached_property
     def review_id(self) -> str:
@@ -74,8 +73,11 @@ class Case:
 
     @cached_property
     def call(self) -> ActionCall:
-        """The call as it would be executed."""
-        return replace(self.planned, inputs=self.answer.inputs) if isinstance(self.answer, Edit) else self.planned
+        """The call as it would be executed: an edit holds also after its answer was used up."""
+        if isinstance(self.answer, Edit):
+            return replace(self.planned, inputs=self.answer.inputs)
+        edited = self.run.edits.get(self.review_id) if self.run.edits else None
+        return self.planned if edited is None else replace(self.planned, inputs=edited)
 
     @cached_property
     def key(self) -> str:
@@ -85,22 +87,38 @@ class Case:
         # What has no declaration is done by its step, so its name is part of what is done.
         return digest([self.call.action, self.call.inputs, self.call.step.name if self.action.undeclared else None])
 
-    def use_answer(self) -> None:
-        """Use up the answer, where there is one."""
-        if self.answer is not None:
-            self.run.use(self.review_id)
+    @property
+    def is_begun(self) -> bool:
+        """Tell whether exactly this effect was begun before, and so decided on then."""
+        return self.intent is not None and self.intent.key == self.key
 
-    def question(self, reason: str, rules: tuple[Rule, ...] = (), *, id: str = "", in_doubt: bool = False) -> Question:  # noqa: A002 - a question's id
+    def keyed(self, intent: Intent) -> ActionCall:
+        """Return the call with the key that is equal for every attempt at this effect."""
+        return replace(self.call, idempotency_key=f"{self.run.run_id}:{self.key}:{intent.occurrence}")
+
+    def use(self, asked: str) -> None:
+        """Use up an answer: it counts for one call, once."""
+        if self.run.answers.pop(asked, None) is not None:
+            self.used.append(asked)
+
+    def use_answer(self) -> None:
+        """Use up the answer to the policy's question, where there is one."""
+        if self.answer is not None:
+            self.use(self.review_id)
+
+    def question(
+        self, reason: str, rules: tuple[Rule, ...] = (), *, review_id: str = "", in_doubt: Intent | None = None
+    ) -> Question:
         """Return a question about the call."""
         return Question(
-            id=id or self.review_id,
+            id=review_id or self.review_id,
             step=self.call.step.name,
             item=self.call.item,
             action=self.call.action,
             inputs=dict(self.call.inputs),
             reason=reason,
             rules=tuple(rule.id for rule in rules),
-            in_doubt=in_doubt,
+            in_doubt=None if in_doubt is None else [*in_doubt.place, in_doubt.attempt],
         )
 
 
@@ -114,7 +132,7 @@ def footprint_of(call: ActionCall, action: Action, run: RunPass) -> Footprint:
     """Return what a call touches, with the inputs that a person may have put in place of its own."""
     if action.resources is None:
         return Footprint(has_effect=action.has_effect)
-    inputs = make_case(call, action, run).call.inputs if run.answers else call.inputs
+    inputs = make_case(call, action, run).call.inputs if run.answers or run.edits else call.inputs
     try:
         return Footprint(has_effect=action.has_effect, resources=frozenset(action.resources(inputs)))
     except Exception:  # noqa: BLE001 - an action's own code; what it cannot name is everything

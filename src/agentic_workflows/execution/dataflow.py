@@ -9,7 +9,7 @@ from typing import TypeAlias
 from agentic_workflows.actions.action import Action, ActionCall, Registry
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.case import RunPass, footprint_of
-from agentic_workflows.execution.dispatch import run_ready
+from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.foreach import items_of, run_items
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
@@ -100,9 +100,14 @@ class Dataflow:
         """Run until nothing can start any more; False where the time ran out and what ran was cancelled."""
         limit = 1 if self._choose else self._run.limits.max_parallel
         clock = asyncio.timeout(max(seconds, 0))
+
+        def settle(name: str, outcome: Outcome) -> None:
+            if outcome is not CUT or clock.expired():  # what was cut for another reason goes on when the run does
+                self._settle(name, outcome)
+
         try:
             async with clock:
-                await run_ready(self._take, self._step, self._settle, limit=limit)
+                await run_ready(self._take, self._step, settle, limit=limit)
         except TimeoutError:
             if not clock.expired():
                 raise

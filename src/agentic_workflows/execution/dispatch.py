@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 
 Key = TypeVar("Key", bound=Hashable)
 
-_CUT = "It was cut when the time of the run ran out; whether it took effect is not known."
+CUT: Final = Outcome(
+    status=OutcomeStatus.FAILED,
+    reason="It was cut when the time of the run ran out; whether it took effect is not known.",
+)
 
 
 async def run_ready(
@@ -37,4 +40,4 @@ async def run_ready(
             future.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         for key in running.values():
-            settle(key, Outcome(status=OutcomeStatus.FAILED, reason=_CUT))
+            settle(key, CUT)

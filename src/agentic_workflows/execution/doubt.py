@@ -7,16 +7,17 @@ idempotency key; otherwise a person says whether it happened, may be done again,
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from agentic_workflows.actions.action import Found
+from agentic_workflows.actions.action import Found, Reconcile
 from agentic_workflows.execution.case import Case
+from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.review import Approve, Question, Respond
-from agentic_workflows.graph.values import digest
+from agentic_workflows.graph.values import as_json, digest
 from agentic_workflows.journal.entries import Intent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Again:
-    """The effect is to be done, under the intent that is there."""
+    """The effect is to be done, under the key of the intent that is there."""
 
 
 Resolution: TypeAlias = Found | Again | Question
@@ -24,23 +25,33 @@ Resolution: TypeAlias = Found | Again | Question
 
 async def resolve(case: Case, doubt: Intent) -> Resolution:
     """Return what to do about an effect in doubt; a question where a person must say."""
-    if case.action.reconcile is not None:
-        try:
-            found = await case.action.reconcile(case.call)
-        except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say
-            return _asked(case, doubt, f" It could not be found out: {type(error).__name__}: {error}.")
-        return Again() if found is None else found
-    if case.action.annotations.idempotent:
-        return Again()
     asked = doubt_id(case, doubt)
     match case.run.answers.get(asked):
         case Respond(message=message):
-            case.run.use(asked)
+            case.use(asked)
             return Found(result=message)
         case Approve():
-            case.run.use(asked)
+            case.use(asked)
             return Again()
-    return _asked(case, doubt, "")
+    if not case.is_begun:
+        return _asked(case, doubt, " It was begun with other inputs.")
+    if case.action.reconcile is not None:
+        return await _reconciled(case, doubt, case.action.reconcile)
+    return Again() if case.action.annotations.idempotent else _asked(case, doubt, "")
+
+
+async def _reconciled(case: Case, doubt: Intent, reconcile: Reconcile) -> Resolution:
+    """Ask the action itself; where it cannot tell, a person must."""
+    limit = case.call.step.timeout or case.run.limits.default_timeout
+    try:
+        found = await contained(reconcile(case.keyed(doubt)), limit.total_seconds())
+        if found is None:
+            return Again()
+        if not isinstance(found, Found):
+            return _asked(case, doubt, f" Its reconcile gave {found!r}, which is neither Found nor None.")
+        return Found(result=as_json(found.result, where=f"What reconcile of {case.call.action} found"))
+    except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say
+        return _asked(case, doubt, f" It could not be found out: {type(error).__name__}: {error}.")
 
 
 def doubt_id(case: Case, doubt: Intent) -> str:
@@ -53,4 +64,4 @@ def _asked(case: Case, doubt: Intent, more: str) -> Question:
         f"It was begun at {doubt.at} and may have happened; nothing is known of its end.{more} Respond with its result "
         f"if it happened, approve to do it again, reject to give it up."
     )
-    return case.question(reason, id=doubt_id(case, doubt), in_doubt=True)
+    return case.question(reason, review_id=doubt_id(case, doubt), in_doubt=doubt)

@@ -21,7 +21,7 @@ from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.review import Question, Respond
+from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
 from agentic_workflows.graph.values import JsonValue
 from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine, Rule
 
@@ -69,7 +69,7 @@ class ExecutionPoint:
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=f"{type(error).__name__}: {error}")
         outcome = replace(outcome, started=started, seconds=perf_counter() - clock)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
-            run.log.record(case.place, outcome, case.intent or case.done, action=call.action)
+            run.log.record(case.place, outcome, case.intent or case.done, action=call.action, used=case.used)
         return outcome
 
     async def _traced(self, case: Case) -> Outcome:
@@ -104,8 +104,12 @@ class ExecutionPoint:
         if findings := list(input_findings(case.call.step.name, case.call.inputs, case.action)):
             case.use_answer()
             return Outcome(status=OutcomeStatus.FAILED, reason=_joined(findings))
+        if isinstance(answer, Reject):
+            case.use_answer()
+            return Outcome(status=OutcomeStatus.DENIED, reason=f"A reviewer rejected it: {answer.feedback}")
         # An effect that was begun was decided on then, and its answer used up.
-        decision = self.engine.decide(_request(case), approved=answer is not None or case.intent is not None)
+        approved = isinstance(answer, Approve | Edit) or case.is_begun
+        decision = self.engine.decide(_request(case), approved=approved)
         if isinstance(decision, Ask):
             question = case.question(decision.reason, decision.rules)
             return Outcome(status=OutcomeStatus.ASKED, ask=question.to_json())
@@ -119,8 +123,9 @@ class ExecutionPoint:
     async def _act(self, case: Case) -> Outcome:
         call, run, is_retryable = case.call, case.run, case.action.annotations.is_retryable
         if case.key:
-            case.intent = await run.log.intend(case.place, call.action, case.key, again=case.intent)
-            call = replace(call, idempotency_key=f"{run.run_id}:{case.key}:{case.intent.occurrence}")
+            used, case.used = case.used, []
+            case.intent = await run.log.intend(case.place, call.action, case.key, again=case.intent, used=used)
+            call = case.keyed(case.intent)
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
         most = 1 + (call.step.retries if is_retryable else 0)
         attempts = 0

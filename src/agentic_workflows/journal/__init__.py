@@ -1,1 +1,1 @@
-"""Where runs are kept: the database of checkpoints and of requests to running processes."""
+"""What happened: the journal, its databases, and the lease that says who may write."""

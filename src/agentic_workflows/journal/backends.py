@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from agentic_workflows.errors import DatabaseError
@@ -23,7 +24,7 @@ class SqliteBackend:
         from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - slow to import, and only this thread waits
 
         self._connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
         _prepare(self, sqlite.dialect(paramstyle="named"), self._path)
@@ -115,6 +116,20 @@ class PostgresBackend:
     def execute(self, text: str) -> None:
         """Run a statement given as text."""
         self._connection.execute(text)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; SQLite itself does not wait for another process that opens or closes the file at the moment."""
+    until = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or monotonic() > until:
+                raise
+            sleep(0.01)
+        else:
+            return
 
 
 def _prepare(backend: SqliteBackend | PostgresBackend, dialect: Any, name: object) -> None:

@@ -1,5 +1,6 @@
 """The database of runs: their journal, and LangGraph's checkpoints beside it."""
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -38,8 +39,9 @@ class Database:
     """
 
     def __init__(self, url: str | Path = MEMORY, *, lease_seconds: float = LEASE_SECONDS) -> None:
-        self.url = url
-        self._memory = InMemorySaver(serde=_plain()) if url in (MEMORY, ":memory:") else None
+        in_memory = url in (MEMORY, ":memory:")
+        self.url = url if in_memory or "://" in str(url) else Path(url).absolute()  # however a process moves
+        self._memory = InMemorySaver(serde=_plain()) if in_memory else None
         self.leases = Leases(self._journal(), seconds=lease_seconds)
 
     @property
@@ -94,10 +96,22 @@ async def _postgres_saver(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
 
     try:
         async with AsyncPostgresSaver.from_conn_string(url, serde=_plain()) as saver:
-            await saver.setup()
+            await _set_up(saver)
             yield saver
     except psycopg.Error as error:
         raise as_database_error(url, error) from error
+
+
+async def _set_up(saver: Any) -> None:
+    """Create the saver's tables, one process at a time: LangGraph's own statements fail beside each other."""
+    lock = "(hashtext('agentic_checkpoints')) AS done"
+    # Asked again and again: one that waits inside the database would keep `CREATE INDEX CONCURRENTLY` waiting.
+    while not (await (await saver.conn.execute(f"SELECT pg_try_advisory_lock{lock}")).fetchone())["done"]:  # noqa: ASYNC110 - others are other processes
+        await asyncio.sleep(0.02)
+    try:
+        await saver.setup()
+    finally:
+        await saver.conn.execute(f"SELECT pg_advisory_unlock{lock}")
 
 
 @contextmanager

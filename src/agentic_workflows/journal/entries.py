@@ -6,9 +6,9 @@ equal calls of a run, so that an equal effect in a new plan is recognised.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, cast
 
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.state import Request
@@ -22,7 +22,7 @@ class Place(NamedTuple):
     """Where a call stands in a run."""
 
     plan: str
-    """The plan's digest."""
+    """Names the plan among those of the run: its number and digest."""
     step: str
     item: int = WHOLE
 
@@ -38,6 +38,17 @@ class Intent:
     occurrence: int
     at: str
     """ISO 8601, UTC."""
+
+    def ended(self, outcome: Outcome) -> "Recorded":
+        """Return what became of it, at its own place and attempt."""
+        return Recorded(
+            place=self.place,
+            attempt=self.attempt,
+            outcome=outcome,
+            action=self.action,
+            key=self.key,
+            occurrence=self.occurrence,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +73,8 @@ class Past:
     """Intents without outcome: the effect may have happened."""
     answered: frozenset[str] = frozenset()
     """Review ids that have an answer, used or not."""
+    edits: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Inputs that a person put in place of a call's own, by review id; they hold for that call for ever."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -89,7 +102,13 @@ class Lease:
     owner: str
     token: int
     expires: float
-    """Seconds since the epoch, by the database's clock where it has one."""
+    """Seconds since the epoch."""
+
+
+def edits_in(answers: Iterable[tuple[str, JsonObject]]) -> dict[str, JsonObject]:
+    """Return the inputs that answers put in place of a call's own, by review id."""
+    edited = ((one, answer.get("edited_action")) for one, answer in answers if answer.get("type") == "edit")
+    return {one: cast("JsonObject", action["args"]) for one, action in edited if isinstance(action, dict)}
 
 
 class Journal(Protocol):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from agentic_workflows.errors import LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Recorded
+from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Recorded, edits_in
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 
@@ -60,6 +60,7 @@ class MemoryJournal:
             outcomes=outcomes,
             in_doubt=tuple(one for one in intents if (one.place, one.attempt) not in ended),
             answered=frozenset(one.review_id for one in self._answers.values() if one.run_id == run_id),
+            edits=edits_in((one.review_id, one.answer) for one in self._answers.values() if one.run_id == run_id),
         )
 
     async def write(
@@ -147,7 +148,7 @@ class MemoryJournal:
 
     def _check(self, lease: Lease) -> None:
         held = self._leases.get(lease.thread_id)
-        if held is None or held.token != lease.token:
+        if held is None or (held.owner, held.token) != (lease.owner, lease.token):
             raise LeaseLostError(lease.thread_id, held.owner if held else "")
 
 

@@ -36,6 +36,7 @@ def is_dead(owner: str) -> bool:
 def _start_of(pid: int) -> str:
     """Return when a process started, in the kernel's ticks; empty where that is not told."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "ended" if fields[0] in "ZX" else fields[19]  # killed, and its parent has not looked yet
     except (OSError, IndexError):
         return ""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
@@ -10,7 +11,6 @@ from agentic_workflows.journal.lease import Held
 
 FLUSH_SECONDS = 0.005
 """An outcome waits this long for a commit that it can share."""
-MOST_WAITING = 256
 
 
 class RunLog:
@@ -36,6 +36,7 @@ class RunLog:
         for one in past.outcomes:
             if one.outcome.status == OutcomeStatus.SUCCEEDED and one.key:
                 self._done.setdefault(one.key, []).append(one)
+        self._refused = [_intent_of(one) for one in past.outcomes if one.key and _is_refused(one.outcome)]
         self._occurrences = Counter(key for key, _ in {claim[1:] for claim in self._claimed})
         self._attempts = Counter(one.place for one in calls)
         self._waiting: list[Recorded] = []
@@ -56,63 +57,86 @@ class RunLog:
         return None
 
     def doubt(self, place: Place, key: str) -> Intent | None:
-        """Return the intent whose effect may have happened, of this call or of an equal one of an earlier plan."""
+        """Return the intent whose effect may have happened, of this call or of an equal one of an earlier plan.
+
+        An effect that took place and whose result was refused is one of these: doing it again is for a person to say.
+        """
         if place in self._in_doubt:
             return self._in_doubt[place]
-        return next((one for one in self._in_doubt.values() if one.key == key and one.place.plan != place.plan), None)
+        others = (one for one in self._in_doubt.values() if one.place.plan != place.plan)
+        refused = (one for one in self._refused if one.place.plan != place.plan)
+        return next((one for one in (*others, *refused) if one.key == key), None)
 
-    async def intend(self, place: Place, action: str, key: str, *, again: Intent | None = None) -> Intent:
+    async def intend(
+        self, place: Place, action: str, key: str, *, again: Intent | None = None, used: Sequence[str] = ()
+    ) -> Intent:
         """Write down that an effect is about to happen, with every outcome it may derive from; then it is durable.
 
         An effect that is begun again keeps its occurrence: it is the same act, under the same idempotency key.
         """
         if again is not None:
             self._supersede(again)
-        occurrence, attempt = again.occurrence if again else self._occurrences[key], self._attempts[place]
-        self._occurrences[key] += again is None
+        is_same = again is not None and again.key == key
+        occurrence = again.occurrence if again is not None and is_same else self._occurrences[key]
+        attempt = self._attempts[place]
+        self._occurrences[key] += not is_same
         self._attempts[place] += 1
         at = datetime.now(UTC).isoformat()
         intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
         self._claimed.add((place.plan, key, occurrence))
-        await self._write([intent])
+        await self._write([intent], used)
         return intent
 
     def _supersede(self, intent: Intent) -> None:
         """Settle an intent in doubt, in the transaction of the one that takes its place."""
-        outcome = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and is done again.", attempts=1)
-        same = {name: getattr(intent, name) for name in ("place", "attempt", "action", "key", "occurrence")}
-        self._waiting.append(Recorded(outcome=outcome, **same))
-        self._in_doubt.pop(intent.place, None)
+        if self._in_doubt.pop(intent.place, None) is not None:
+            reason = "It was in doubt, and is done again."
+            self._waiting.append(intent.ended(Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1)))
 
-    def record(self, place: Place, outcome: Outcome, of: Intent | Recorded | None = None, *, action: str = "") -> None:
+    def record(
+        self,
+        place: Place,
+        outcome: Outcome,
+        of: Intent | Recorded | None = None,
+        *,
+        action: str = "",
+        used: Sequence[str] = (),
+    ) -> None:
         """Write down what became of a call, soon: with the next intent, or by itself after a moment."""
         if place in self._by_place and not isinstance(of, Intent):
             return
-        at, attempt = (of.place, of.attempt) if isinstance(of, Intent) else (place, self._attempts[place])
+        if isinstance(of, Intent) and self._in_doubt.pop(of.place, None) is not None and of.place != place:
+            self._waiting.append(of.ended(outcome))  # the act of an earlier plan, settled where it stands
+        mine = of if isinstance(of, Intent) and of.place == place else None
+        attempt = self._attempts[place] if mine is None else mine.attempt
         key, occurrence = (of.key, of.occurrence) if of else ("", 0)
-        recorded = Recorded(place=at, attempt=attempt, outcome=outcome, action=action, key=key, occurrence=occurrence)
+        recorded = Recorded(
+            place=place, attempt=attempt, outcome=outcome, action=action, key=key, occurrence=occurrence
+        )
         self._by_place[place] = recorded
-        self._in_doubt.pop(at, None)
         self._waiting.append(recorded)
+        self._used += used
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_soon)
-
-    def use(self, review_id: str) -> None:
-        """Use up an answer, in the transaction of the next intent."""
-        self._used.append(review_id)
 
     async def flush(self) -> None:
         """Write what still waits, and wait for what is on its way."""
         while self._waiting or self._used or self._flushing is not None:
-            await self._write([])
+            await self._write(())
 
     def _flush_soon(self) -> None:
-        self._flushing = asyncio.ensure_future(self._write_waiting([]))
+        self._flushing = asyncio.ensure_future(self._write_after(self._flushing))
 
-    async def _write(self, intents: list[Intent]) -> None:
+    async def _write_after(self, earlier: "asyncio.Task[None] | None") -> None:
+        """Write what waits after what is on its way, so that a failure of that is heard of."""
+        if earlier is not None:
+            await earlier
+        await self._write_waiting(())
+
+    async def _write(self, intents: Sequence[Intent], used: Sequence[str] = ()) -> None:
         """Write intents after all that came before them, what is on its way included."""
         await self._landed()
-        await self._write_waiting(intents)
+        await self._write_waiting(intents, used)
         await self._landed()
 
     async def _landed(self) -> None:
@@ -120,12 +144,30 @@ class RunLog:
             flushing, self._flushing = self._flushing, None
             await flushing
 
-    async def _write_waiting(self, intents: list[Intent]) -> None:
+    async def _write_waiting(self, intents: Sequence[Intent], used: Sequence[str] = ()) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         outcomes, self._waiting = self._waiting, []
-        used, self._used = self._used, []
-        if intents or outcomes or used:
-            write = self._journal.write(self._held.lease, self._run_id, intents=intents, outcomes=outcomes, used=used)
+        waiting, self._used = self._used, []
+        everything = [*waiting, *used]
+        if not (intents or outcomes or everything):
+            return
+        write = self._journal.write(self._held.lease, self._run_id, intents=intents, outcomes=outcomes, used=everything)
+        try:
             self._held.hear(await write)
+        except Exception:
+            self._waiting, self._used = [*outcomes, *self._waiting], [*waiting, *self._used]
+            raise
+
+
+def _is_refused(outcome: Outcome) -> bool:
+    """Tell whether an effect took place and gave a result that did not pass."""
+    return outcome.status == OutcomeStatus.FAILED and outcome.result is not None
+
+
+def _intent_of(one: Recorded) -> Intent:
+    at = one.outcome.started
+    return Intent(
+        place=one.place, attempt=one.attempt, action=one.action, key=one.key, occurrence=one.occurrence, at=at
+    )

@@ -12,7 +12,7 @@ from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
-from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded
+from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded, edits_in
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
@@ -65,6 +65,7 @@ class SqlJournal:
             outcomes=known,
             in_doubt=tuple(one for one in open_ones if (one.place, one.attempt) not in ended),
             answered=frozenset(str(row[0]) for row in answers),
+            edits=edits_in((str(row[0]), json.loads(row[2])) for row in answers),
         )
 
     async def write(
@@ -205,7 +206,7 @@ def _lease_row(to: Transaction, lease: Lease) -> tuple[Any, ...]:
 
     """
     row = to.run("lease", by_thread_id=lease.thread_id)
-    if not row or row[0][2] != lease.token:
+    if not row or (row[0][1], row[0][2]) != (lease.owner, lease.token):
         raise RefusedError(LeaseLostError(lease.thread_id, row[0][1] if row else ""))
     return row[0]
 

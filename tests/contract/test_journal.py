@@ -1,0 +1,466 @@
+"""What every journal keeps to: in memory, in SQLite, in Postgres."""
+
+import asyncio
+import os
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
+from agentic_workflows.journal.entries import Answered, Intent, Journal, Lease, Past, Place, Recorded
+from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.owner import new_owner
+from agentic_workflows.journal.sql_journal import SqlJournal
+from agentic_workflows.journal.tables import VERSION
+from agentic_workflows.journal.writer import Backend, Writer
+
+RUN = "run"
+ODD = "\u0000 \n \x7f 'quoted\" %s %(x)s :name $1 \\ ä 中 🙂 \u202e \ufffe"
+ODD_NAME = ODD.replace("\u0000", "")
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Counting:
+    """A backend that counts what is committed."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.commits = 0
+
+    def commit(self) -> None:
+        self.commits += 1
+        self._backend.commit()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+class House:
+    """One database, and as many journals over it as there are processes."""
+
+    def __init__(self, make_backend: Callable[[], Backend] | None) -> None:
+        self.clock = Clock()
+        self.backends: list[Counting] = []
+        self._make_backend = make_backend
+        self._memory = MemoryJournal(clock=self.clock)
+
+    def open(self, clock: Clock | None = None) -> Journal:
+        """Open the journal as another process would: on a writer of its own."""
+        if self._make_backend is None:
+            return self._memory
+        self.backends.append(Counting(self._make_backend()))
+        writer = Writer("the database", self.backends[-1])
+        return SqlJournal(writer, clock=clock or self.clock)
+
+
+def sqlite_backend(path: Path) -> Callable[[], Backend]:
+    return lambda: SqliteBackend(path)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def house(request: pytest.FixtureRequest, tmp_path: Path, new_postgres: Callable[[], str]) -> House:
+    if request.param == "memory":
+        return House(None)
+    if request.param == "sqlite":
+        return House(sqlite_backend(tmp_path / "j.db"))
+    url = new_postgres()
+    return House(lambda: PostgresBackend(url))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path, new_postgres: Callable[[], str]) -> House:
+    """A database that two processes can share."""
+    if request.param == "sqlite":
+        return House(sqlite_backend(tmp_path / "j.db"))
+    url = new_postgres()
+    return House(lambda: PostgresBackend(url))
+
+
+@pytest.fixture
+def journal(house: House) -> Journal:
+    return house.open()
+
+
+@pytest.fixture
+async def lease(journal: Journal) -> Lease:
+    return await journal.acquire("t", new_owner(), 30)
+
+
+def intent(step: str = "s", attempt: int = 0, *, item: int = -1, key: str = "k", occurrence: int = 0) -> Intent:
+    place = Place("1:plan", step, item)
+    return Intent(place=place, attempt=attempt, action="act", key=key, occurrence=occurrence, at="2026-01-01T00:00:00Z")
+
+
+def outcome_of(one: Intent, result: Any = "done", status: OutcomeStatus = OutcomeStatus.SUCCEEDED) -> Recorded:
+    outcome = Outcome(status=status, result=result, attempts=1)
+    same = {name: getattr(one, name) for name in ("place", "attempt", "action", "key", "occurrence")}
+    return Recorded(outcome=outcome, **same)
+
+
+def answer_row(review_id: str, kind: str = "approve", run_id: str = RUN) -> Answered:
+    return Answered(review_id=review_id, run_id=run_id, answer={"type": kind}, reviewer=ODD_NAME, at="2026")
+
+
+def dead_owner() -> str:
+    """A process of this host that ended: its number is that of one which began at another time."""
+    return f"{socket.gethostname()}:{os.getpid()}:1:abcd"
+
+
+# Runs and plans.
+
+
+async def test_a_run_belongs_to_the_thread_that_began_it_first(journal: Journal, lease: Lease) -> None:
+    assert await journal.thread_of(RUN) is None
+    await journal.begin(lease, RUN, ODD_NAME)
+    await journal.begin(await journal.acquire("other", new_owner(), 30), RUN, "again")
+    assert await journal.thread_of(RUN) == "t"
+
+
+async def test_the_first_plan_of_a_number_counts(journal: Journal, lease: Lease) -> None:
+    first = {"goal": ODD, "steps": []}
+    assert await journal.proposed(RUN, 1) is None
+    assert await journal.propose(lease, RUN, 1, first) == first
+    assert await journal.propose(lease, RUN, 1, {"goal": "other"}) == first
+    assert await journal.propose(lease, RUN, 2, {"goal": "second"}) == {"goal": "second"}
+    assert (await journal.proposed(RUN, 1), await journal.proposed("another run", 1)) == (first, None)
+
+
+# Calls.
+
+
+async def test_the_past_has_outcomes_intents_without_one_and_answered_questions(journal: Journal, lease: Lease) -> None:
+    done, again, open_one, item = intent("a"), intent("a", 1), intent("b"), intent("c", item=3)
+    failed = outcome_of(done, status=OutcomeStatus.FAILED)
+    await journal.write(lease, RUN, intents=[done, again, open_one, item])
+    await journal.write(lease, RUN, outcomes=[failed, outcome_of(again)])
+    await journal.answer(answer_row("q"))
+    past = await journal.past(RUN)
+    assert sorted(past.outcomes, key=lambda one: one.attempt) == [failed, outcome_of(again)]
+    assert (set(past.in_doubt), past.answered) == ({open_one, item}, frozenset({"q"}))
+    assert past.counts == {"act": 4}
+    assert await journal.past("another run") == Past()
+
+
+@pytest.mark.parametrize("value", [ODD, {ODD: [ODD, None, True, 1.5, -(2**63), 2**64 - 1]}, [], {}, None, ""])
+async def test_any_value_comes_back_as_it_was(journal: Journal, lease: Lease, value: Any) -> None:
+    one = outcome_of(intent(ODD_NAME, key=ODD_NAME), value)
+    await journal.write(lease, RUN, outcomes=[one])
+    assert (await journal.past(RUN)).outcomes == (one,)
+
+
+async def test_an_outcome_of_ten_megabytes_is_kept(journal: Journal, lease: Lease) -> None:
+    one = outcome_of(intent(), "ä" * 5_000_000)
+    await journal.write(lease, RUN, outcomes=[one])
+    assert (await journal.past(RUN)).outcomes == (one,)
+
+
+@pytest.mark.parametrize("name", [ODD_NAME, "a/b", "x" * 5000, "'; DROP TABLE agentic_runs; --"])
+async def test_a_thread_may_have_any_name(journal: Journal, name: str) -> None:
+    lease = await journal.acquire(name, new_owner(), 30)
+    await journal.begin(lease, RUN, "g")
+    assert (await journal.thread_of(RUN), await journal.threads()) == (name, [name])
+
+
+# Writing.
+
+
+async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, journal: Journal) -> None:
+    house.clock.now += 31
+    await journal.acquire("t", new_owner(), 30)
+    writes: list[Callable[[], Any]] = [
+        lambda: journal.begin(lease, RUN, "g"),
+        lambda: journal.propose(lease, RUN, 1, {}),
+        lambda: journal.write(lease, RUN, intents=[intent()]),
+        lambda: journal.write(lease, RUN),
+        lambda: journal.renew(lease, 30),
+    ]
+    for write in writes:
+        with pytest.raises(LeaseLostError):
+            await write()
+    assert (await journal.past(RUN), await journal.thread_of(RUN), await journal.proposed(RUN, 1)) == (
+        Past(), None, None,
+    )  # fmt: skip
+
+
+async def test_a_lease_that_was_never_given_writes_nothing(journal: Journal) -> None:
+    made_up = Lease(thread_id="unknown", owner="me", token=1, expires=1e12)
+    with pytest.raises(LeaseLostError):
+        await journal.write(made_up, RUN, intents=[intent()])
+    assert await journal.past(RUN) == Past()
+
+
+async def test_an_answer_is_used_once(journal: Journal, lease: Lease) -> None:
+    await journal.answer(answer_row("q"))
+    assert await journal.answers(RUN) == {"q": {"type": "approve"}}
+    await journal.write(lease, RUN, intents=[intent("a")], used=["q"])
+    assert await journal.answers(RUN) == {}
+    with pytest.raises(ReviewError):
+        await journal.write(lease, RUN, intents=[intent("b")], used=["q"])
+    past = await journal.past(RUN)
+    assert (past.in_doubt, past.answered) == ((intent("a"),), frozenset({"q"}))
+
+
+async def test_an_answer_that_does_not_exist_cannot_be_used(journal: Journal, lease: Lease) -> None:
+    with pytest.raises(ReviewError):
+        await journal.write(lease, RUN, intents=[intent()], used=["none"])
+    assert await journal.past(RUN) == Past()
+
+
+async def test_a_refused_write_uses_none_of_its_answers(journal: Journal, lease: Lease) -> None:
+    for one in ("good", "used"):
+        await journal.answer(answer_row(one))
+    await journal.write(lease, RUN, used=["used"])
+    with pytest.raises(ReviewError):
+        await journal.write(lease, RUN, intents=[intent()], outcomes=[outcome_of(intent("x"))], used=["good", "used"])
+    assert (await journal.answers(RUN), (await journal.past(RUN)).outcomes) == ({"good": {"type": "approve"}}, ())
+
+
+async def test_a_write_that_fails_leaves_nothing_of_it(shared: House) -> None:
+    journal = shared.open()
+    lease = await journal.acquire("t", new_owner(), 30)
+    await journal.write(lease, RUN, intents=[intent("a")])
+    await journal.answer(answer_row("q"))
+    with pytest.raises(DatabaseError):
+        await journal.write(lease, RUN, outcomes=[outcome_of(intent("b"))], intents=[intent("a")], used=["q"])
+    past = await journal.past(RUN)
+    assert (past.outcomes, past.in_doubt, await journal.answers(RUN)) == (
+        (),
+        (intent("a"),),
+        {"q": {"type": "approve"}},
+    )
+
+
+async def test_a_write_that_fails_fails_alone(shared: House) -> None:
+    journal = shared.open()
+    lease = await journal.acquire("t", new_owner(), 30)
+    await journal.write(lease, RUN, intents=[intent("a")])
+    writes = [journal.write(lease, RUN, intents=[intent(name)]) for name in ("b", "a", "c")]
+    errors = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(error) for error in errors] == [type(None), DatabaseError, type(None)]
+    assert {one.place.step for one in (await journal.past(RUN)).in_doubt} == {"a", "b", "c"}
+
+
+async def test_a_write_tells_what_was_asked_of_the_run(journal: Journal, lease: Lease) -> None:
+    assert await journal.write(lease, RUN) is None
+    await journal.request("t", "pause")
+    assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == ("pause", "pause")
+    await journal.request("t", None)
+    assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == (None, None)
+
+
+async def test_writes_at_once_share_commits_and_all_land(shared: House) -> None:
+    journal = shared.open()
+    leases = [await journal.acquire(f"t{at}", new_owner(), 30) for at in range(50)]
+    before = shared.backends[0].commits
+    await asyncio.gather(*(journal.write(each, each.thread_id, intents=[intent()]) for each in leases))
+    assert shared.backends[0].commits - before <= 5
+    for each in leases:
+        assert (await journal.past(each.thread_id)).in_doubt == (intent(),)
+
+
+async def test_processes_that_write_at_once_all_land(shared: House) -> None:
+    journals = [shared.open() for _ in range(4)]
+    leases = [await each.acquire(f"t{at}", new_owner(), 30) for at, each in enumerate(journals)]
+
+    async def write(at: int) -> None:
+        for number in range(25):
+            await journals[at].write(leases[at], f"r{at}", intents=[intent(str(number))])
+
+    await asyncio.gather(*map(write, range(4)))
+    for at, each in enumerate(journals):
+        assert len((await each.past(f"r{at}")).in_doubt) == 25
+
+
+# Answers.
+
+
+async def test_the_first_answer_counts(journal: Journal) -> None:
+    assert await journal.answer(answer_row("q", "approve")) is True
+    assert await journal.answer(answer_row("q", "reject")) is False
+    assert await journal.answer(answer_row("q", "approve")) is False
+    assert await journal.answers(RUN) == {"q": {"type": "approve"}}
+    assert await journal.answers("another run") == {}
+
+
+async def test_of_answers_at_once_one_counts(shared: House) -> None:
+    journals = [shared.open() for _ in range(4)]
+    for at in range(10):
+        took = await asyncio.gather(*(each.answer(answer_row(f"q{at}")) for each in journals))
+        assert sorted(took) == [False, False, False, True]
+
+
+# Leases.
+
+
+async def test_a_held_thread_is_busy_until_it_is_released(house: House) -> None:
+    mine, other = house.open(), house.open()
+    lease = await mine.acquire("t", new_owner(), 30)
+    with pytest.raises(RunBusyError) as busy:
+        await other.acquire("t", new_owner(), 30)
+    assert (busy.value.owner, busy.value.expires) == (lease.owner, lease.expires)
+    await mine.write(lease, RUN)
+    await mine.release(lease)
+    assert (await other.acquire("t", new_owner(), 30)).token == lease.token + 1
+
+
+async def test_another_thread_is_not_busy(journal: Journal, lease: Lease) -> None:
+    assert (await journal.acquire("other", new_owner(), 30)).thread_id == "other"
+    await journal.write(lease, RUN)
+
+
+async def test_a_lease_that_ran_out_is_taken_over_and_its_token_is_dead(house: House) -> None:
+    mine, other = house.open(), house.open()
+    lease = await mine.acquire("t", new_owner(), 30)
+    house.clock.now += 29
+    with pytest.raises(RunBusyError):
+        await other.acquire("t", new_owner(), 30)
+    house.clock.now += 2
+    taken = await other.acquire("t", new_owner(), 30)
+    with pytest.raises(LeaseLostError):
+        await mine.write(lease, RUN, intents=[intent()])
+    await mine.release(lease)
+    await other.write(taken, RUN)
+    with pytest.raises(RunBusyError):
+        await mine.acquire("t", new_owner(), 30)
+
+
+async def test_a_renewed_lease_does_not_run_out(house: House) -> None:
+    mine, other = house.open(), house.open()
+    lease = await mine.acquire("t", new_owner(), 30)
+    for _ in range(4):
+        house.clock.now += 20
+        await mine.renew(lease, 30)
+    with pytest.raises(RunBusyError):
+        await other.acquire("t", new_owner(), 30)
+    await mine.write(lease, RUN)
+
+
+async def test_the_lease_of_a_dead_process_is_taken_at_once(house: House) -> None:
+    mine, other = house.open(), house.open()
+    dead = await mine.acquire("t", dead_owner(), 30)
+    lease = await other.acquire("t", new_owner(), 30)
+    assert lease.token == dead.token + 1
+    with pytest.raises(LeaseLostError):
+        await mine.write(dead, RUN)
+
+
+async def test_the_lease_of_another_host_is_never_taken_early(house: House) -> None:
+    await house.open().acquire("t", "elsewhere:1:1:abcd", 30)
+    with pytest.raises(RunBusyError):
+        await house.open().acquire("t", new_owner(), 30)
+
+
+async def test_of_processes_that_take_a_lease_at_once_one_gets_it(shared: House) -> None:
+    journals = [shared.open() for _ in range(4)]
+    for at in range(10):  # first time and takeover
+        for _ in range(2):
+            taken = await asyncio.gather(
+                *(each.acquire(f"t{at}", new_owner(), 30) for each in journals), return_exceptions=True
+            )
+            kinds = sorted(type(one).__name__ for one in taken)
+            assert kinds == ["Lease", "RunBusyError", "RunBusyError", "RunBusyError"]
+            shared.clock.now += 31
+
+
+async def test_a_clock_that_jumps_lets_no_two_owners_write(shared: House) -> None:
+    ahead, mine = Clock(shared.clock.now + 3600), shared.open()
+    other = shared.open(ahead)
+    lease = await mine.acquire("t", new_owner(), 30)
+    taken = await other.acquire("t", new_owner(), 30)
+    for attempt in (lambda: mine.write(lease, RUN, intents=[intent()]), lambda: mine.renew(lease, 30)):
+        with pytest.raises(LeaseLostError):
+            await attempt()
+    ahead.now -= 7200
+    await other.renew(taken, 30)
+    await other.write(taken, RUN, intents=[intent("b")])
+    assert (await mine.past(RUN)).in_doubt == (intent("b"),)
+
+
+async def test_a_takeover_and_a_write_at_once_are_one_after_the_other(shared: House) -> None:
+    mine, other = shared.open(), shared.open(Clock(shared.clock.now + 60))
+    for at in range(40):
+        lease, run_id = await mine.acquire(f"t{at}", new_owner(), 30), f"r{at}"
+
+        async def take_and_look(thread: str = f"t{at}", run_id: str = run_id) -> Past:
+            await other.acquire(thread, new_owner(), 30)
+            return await other.past(run_id)
+
+        write = mine.write(lease, run_id, intents=[intent()])
+        written, seen = await asyncio.gather(write, take_and_look(), return_exceptions=True)
+        assert isinstance(seen, Past)
+        assert len(seen.in_doubt) == (0 if isinstance(written, LeaseLostError) else 1), f"race {at}"
+
+
+async def test_threads_are_listed_the_last_touched_first(house: House, journal: Journal) -> None:
+    for name in ("a", "b", "c"):
+        house.clock.now += 1
+        await journal.release(await journal.acquire(name, new_owner(), 30))
+    house.clock.now += 1
+    await journal.acquire("a", new_owner(), 30)
+    assert await journal.threads() == ["a", "c", "b"]
+
+
+async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> None:
+    await journal.request("t", "cancel")
+    await journal.request("unknown", "cancel")
+    await journal.release(lease)
+    taken = await journal.acquire("t", new_owner(), 30)
+    assert await journal.renew(taken, 30) == "cancel"
+    assert await journal.threads() == ["t"]
+
+
+# Versions.
+
+
+async def test_a_newer_sqlite_journal_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await House(sqlite_backend(path)).open().acquire("t", "old:1:1:a", 30)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE agentic_version SET version = ?", (VERSION + 1,))
+    connection.close()
+    before = dumped(path)
+    with pytest.raises(DatabaseError, match=rf"has version {VERSION + 1}, and this program knows {VERSION}"):
+        await House(sqlite_backend(path)).open().acquire("t", new_owner(), 30)
+    assert dumped(path) == before
+
+
+async def test_a_newer_postgres_journal_is_refused_and_stays_as_it_is(postgres: str) -> None:
+    import psycopg
+
+    await House(lambda: PostgresBackend(postgres)).open().acquire("t", "old:1:1:a", 30)
+    with psycopg.connect(postgres) as connection:
+        connection.execute("UPDATE agentic_version SET version = %s", (VERSION + 1,))
+    with pytest.raises(DatabaseError, match=rf"has version {VERSION + 1}, and this program knows {VERSION}"):
+        await House(lambda: PostgresBackend(postgres)).open().acquire("t", new_owner(), 30)
+    with psycopg.connect(postgres) as connection:
+        assert connection.execute("SELECT owner, token FROM agentic_leases").fetchall() == [("old:1:1:a", 1)]
+        assert connection.execute("SELECT version FROM agentic_version").fetchall() == [(VERSION + 1,)]
+
+
+async def test_processes_that_open_a_new_database_at_once_all_can(shared: House) -> None:
+    journals = [shared.open() for _ in range(4)]
+    leases = await asyncio.gather(*(each.acquire(f"t{at}", new_owner(), 30) for at, each in enumerate(journals)))
+    assert [each.token for each in leases] == [1, 1, 1, 1]
+
+
+def dumped(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        return list(connection.iterdump())
+    finally:
+        connection.close()

@@ -1,0 +1,86 @@
+"""Holding a lease."""
+
+import asyncio
+
+import pytest
+
+from agentic_workflows.errors import LeaseLostError, RunBusyError
+from agentic_workflows.journal.lease import Leases
+from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.owner import new_owner
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_held_thread_is_busy_and_free_afterwards() -> None:
+    leases = Leases(MemoryJournal())
+    async with leases.hold("t"):
+        with pytest.raises(RunBusyError):
+            async with leases.hold("t"):
+                pass
+        async with leases.hold("other"):
+            pass
+    async with leases.hold("t") as held:
+        assert held.lease.token == 2
+
+
+async def test_who_holds_it_already_gets_the_same_lease() -> None:
+    leases = Leases(MemoryJournal())
+    async with leases.hold("t") as outer:
+        async with leases.hold("t", owner=outer.lease.owner) as inner:
+            assert inner is outer
+        await leases.journal.write(outer.lease, "r")
+    with pytest.raises(RunBusyError):
+        async with leases.hold("t"), leases.hold("t", owner="somebody"):
+            pass
+
+
+async def test_a_node_on_a_server_waits_for_a_lease_that_runs_out() -> None:
+    leases = Leases(MemoryJournal(), seconds=0.2)
+    await leases.journal.acquire("t", "elsewhere:1:1:x", 0.2)
+    async with asyncio.timeout(5), leases.hold("t", wait=2) as held:
+        assert held.lease.token == 2
+
+
+async def test_a_lease_is_kept_while_it_is_held() -> None:
+    leases = Leases(MemoryJournal(), seconds=0.2)
+    async with leases.hold("t"):
+        await asyncio.sleep(0.5)
+        with pytest.raises(RunBusyError):
+            await leases.journal.acquire("t", new_owner(), 30)
+
+
+async def test_a_lease_that_was_taken_is_noticed() -> None:
+    clock = Clock()
+    leases = Leases(MemoryJournal(clock=clock), seconds=0.2)
+    async with leases.hold("t") as held:
+        clock.now += 10
+        await leases.journal.acquire("t", "elsewhere:1:1:x", 30)
+        await asyncio.sleep(0.2)
+        assert isinstance(held.lost, LeaseLostError)
+
+
+async def test_a_request_is_heard_from_this_process_at_once_and_from_another_soon() -> None:
+    leases = Leases(MemoryJournal(), seconds=0.2)
+    async with leases.hold("t") as held:
+        leases.ask("t", "pause")
+        assert held.request == "pause"
+        await held.clear()
+        assert held.request is None
+        await leases.journal.request("t", "cancel")
+        await asyncio.sleep(0.3)
+        assert held.request == "cancel"
+
+
+async def test_a_lease_is_given_back_when_its_holder_fails() -> None:
+    leases = Leases(MemoryJournal())
+    with pytest.raises(ValueError, match="x"):
+        async with leases.hold("t"):
+            raise ValueError("x")
+    async with leases.hold("t"):
+        pass

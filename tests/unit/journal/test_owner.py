@@ -1,0 +1,61 @@
+"""An owner is known to be dead only where that is certain."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from agentic_workflows.journal.owner import _start_of, is_dead, new_owner
+
+HOST = socket.gethostname()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait(10)
+
+
+def owner_of(process: "subprocess.Popen[bytes]") -> str:
+    return f"{HOST}:{process.pid}:{_start_of(process.pid)}:abcd"
+
+
+def test_owners_of_one_process_differ() -> None:
+    assert new_owner() != new_owner()
+
+
+def test_a_living_process_is_not_dead(sleeper: "subprocess.Popen[bytes]") -> None:
+    assert (is_dead(new_owner()), is_dead(owner_of(sleeper))) == (False, False)
+
+
+def test_an_ended_process_is_dead(sleeper: "subprocess.Popen[bytes]") -> None:
+    owner = owner_of(sleeper)
+    sleeper.kill()
+    sleeper.wait(10)
+    assert is_dead(owner)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_killed_process_whose_parent_has_not_looked_is_dead(sleeper: "subprocess.Popen[bytes]") -> None:
+    owner = owner_of(sleeper)
+    sleeper.kill()
+    until = time.monotonic() + 10
+    while not is_dead(owner) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert is_dead(owner)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_another_process_with_the_same_number_is_not_the_owner() -> None:
+    assert is_dead(f"{HOST}:{os.getpid()}:1:abcd")
+
+
+@pytest.mark.parametrize("owner", ["elsewhere:1:1:abcd", "a:b:c:1:1:abcd", f"{HOST}:x:1:abcd"])
+def test_of_another_host_nothing_is_known(owner: str) -> None:
+    assert not is_dead(owner)

@@ -1,0 +1,142 @@
+"""The log of a run: what was done before counts, and what is written down is on disk in order."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentic_workflows.errors import DatabaseError
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.journal.entries import Intent, Lease, Past, Place, Recorded
+from agentic_workflows.journal.lease import Held
+from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.run_log import RunLog
+
+DONE = Outcome(status=OutcomeStatus.SUCCEEDED, result="done", attempts=1)
+FAILED = Outcome(status=OutcomeStatus.FAILED, reason="no", attempts=1)
+HERE, THERE = Place("1:p", "a"), Place("2:q", "b")
+
+
+class Slow(MemoryJournal):
+    """Notes every write, takes its time, and fails on request."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__(leases=[lease])
+        self.writes: list[tuple[list[str], list[str], list[str]]] = []
+        self.fails: list[bool] = []
+        self.seconds = 0.0
+
+    async def write(self, lease: Lease, run_id: str, *, intents: Any = (), outcomes: Any = (), used: Any = ()) -> Any:
+        fails = bool(self.fails and self.fails.pop(0))
+        await asyncio.sleep(self.seconds)
+        if fails:
+            raise DatabaseError("The disk is full.")
+        written = ([one.place.step for one in intents], [one.place.step for one in outcomes], list(used))
+        self.writes.append(written)
+        return await super().write(lease, run_id, intents=intents, outcomes=outcomes)
+
+
+LEASE = Lease(thread_id="t", owner="me", token=1, expires=1e12)
+
+
+def log_after(*, outcomes: tuple[Recorded, ...] = (), in_doubt: tuple[Intent, ...] = ()) -> tuple[RunLog, Slow]:
+    journal = Slow(LEASE)
+    past = Past(outcomes=outcomes, in_doubt=in_doubt)
+    return RunLog(journal, Held(journal, LEASE), "r", past), journal
+
+
+def recorded(place: Place, outcome: Outcome = DONE, *, attempt: int = 0, occurrence: int = 0) -> Recorded:
+    return Recorded(place=place, attempt=attempt, outcome=outcome, action="act", key="k", occurrence=occurrence)
+
+
+def begun(place: Place, *, attempt: int = 0, occurrence: int = 0) -> Intent:
+    return Intent(place=place, attempt=attempt, action="act", key="k", occurrence=occurrence, at="then")
+
+
+async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_it_uses() -> None:
+    log, journal = log_after()
+    for name in ("x", "y"):
+        log.record(Place("1:p", name), DONE)
+    await log.intend(HERE, "act", "k", used=["q"])
+    assert journal.writes == [(["a"], ["x", "y"], ["q"])]
+
+
+async def test_outcomes_share_a_write_soon_after() -> None:
+    log, journal = log_after()
+    for name in ("x", "y", "z"):
+        log.record(Place("1:p", name), DONE)
+    await asyncio.sleep(0.05)
+    assert journal.writes == [([], ["x", "y", "z"], [])]
+    await log.flush()
+    assert len(journal.writes) == 1
+
+
+async def test_flush_writes_everything_that_waits() -> None:
+    log, journal = log_after()
+    log.record(HERE, DONE, used=["q"])
+    await log.flush()
+    assert journal.writes == [([], ["a"], ["q"])]
+
+
+async def test_a_write_that_fails_is_heard_of_although_a_later_one_went_well() -> None:
+    log, journal = log_after()
+    journal.seconds, journal.fails = 0.03, [True]
+    log.record(HERE, DONE)
+    await asyncio.sleep(0.01)  # the first is on its way
+    log.record(THERE, DONE)
+    await asyncio.sleep(0.01)  # and the second one's moment has come
+    with pytest.raises(DatabaseError):
+        await log.flush()
+
+
+async def test_equal_effects_of_a_run_are_told_apart_by_their_occurrence() -> None:
+    log, _ = log_after()
+    intents = [await log.intend(Place("1:p", name), "act", "k") for name in ("a", "b")]
+    assert [one.occurrence for one in intents] == [0, 1]
+    assert [one.attempt for one in intents] == [0, 0]
+
+
+async def test_a_done_effect_of_an_earlier_plan_is_claimed_once() -> None:
+    one = recorded(HERE)
+    log, _ = log_after(outcomes=(one,))
+    assert (log.claim(THERE, "k"), log.claim(Place("2:q", "c"), "k"), log.claim(THERE, "other")) == (one, None, None)
+
+
+async def test_a_done_effect_is_not_claimed_by_its_own_plan() -> None:
+    log, _ = log_after(outcomes=(recorded(HERE),))
+    assert log.claim(Place("1:p", "again"), "k") is None
+
+
+async def test_a_failed_effect_is_not_claimed() -> None:
+    log, _ = log_after(outcomes=(recorded(HERE, FAILED),))
+    assert log.claim(THERE, "k") is None
+
+
+async def test_the_last_attempt_of_a_call_is_what_became_of_it() -> None:
+    log, _ = log_after(outcomes=(recorded(HERE, DONE, attempt=1), recorded(HERE, FAILED)))
+    assert log.outcomes_of("1:p") == {HERE: DONE}
+
+
+async def test_an_attempt_in_doubt_outweighs_an_earlier_outcome() -> None:
+    one = begun(HERE, attempt=1)
+    log, _ = log_after(outcomes=(recorded(HERE, FAILED),), in_doubt=(one,))
+    assert (log.outcomes_of("1:p"), log.doubt(HERE, "k")) == ({}, one)
+
+
+async def test_a_doubt_is_recognised_in_a_new_plan_by_its_content() -> None:
+    one = begun(HERE)
+    log, _ = log_after(in_doubt=(one,))
+    found = [log.doubt(THERE, "k"), log.doubt(THERE, "other"), log.doubt(Place("1:p", "again"), "k")]
+    assert found == [one, None, None]
+
+
+async def test_an_effect_begun_again_keeps_its_occurrence_and_settles_the_doubt() -> None:
+    one = begun(HERE, occurrence=3)
+    log, journal = log_after(in_doubt=(one,))
+    again = await log.intend(HERE, "act", "k", again=one)
+    assert (again.occurrence, again.attempt) == (3, 1)
+    log.record(HERE, DONE, again)
+    await log.flush()
+    past = await journal.past("r")
+    assert [(one.attempt, one.outcome.status) for one in past.outcomes] == [(0, "failed"), (1, "succeeded")]
+    assert past.in_doubt == ()

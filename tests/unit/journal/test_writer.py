@@ -1,0 +1,133 @@
+"""The one thread that talks to a database."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from agentic_workflows.errors import DatabaseError, ReviewError
+from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
+
+
+class Backend:
+    """Notes what is asked of it; fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.threads: set[int] = set()
+        self.fails: dict[str, int] = {}
+        self.is_open = False
+
+    def connect(self) -> None:
+        assert not self.is_open, "the connection before this one was left open"
+        self._note("connect")
+        self.is_open = True
+
+    def begin(self) -> Any:
+        self._note("begin")
+        return self
+
+    def commit(self) -> None:
+        self._note("commit")
+
+    def close(self) -> None:
+        self.calls.append("close")
+        self.is_open = False
+
+    def _note(self, name: str) -> None:
+        self.calls.append(name)
+        self.threads.add(threading.get_ident())
+        if self.fails.get(name, 0) > 0:
+            self.fails[name] -= 1
+            raise OSError(f"{name} does not work")
+
+
+@pytest.fixture
+def backend() -> Backend:
+    return Backend()
+
+
+@pytest.fixture
+def writer(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    monkeypatch.setattr("agentic_workflows.journal.writer.IDLE_SECONDS", 0.1)
+    return Writer("postgresql://me:secret@host/db", backend)
+
+
+def giving(value: Any) -> Any:
+    return lambda _: value
+
+
+def failing(error: BaseException) -> Any:
+    def work(_: Transaction) -> None:
+        raise error
+
+    return work
+
+
+async def test_the_result_comes_after_the_commit(writer: Writer, backend: Backend) -> None:
+    assert await writer.do(giving(5)) == 5
+    assert backend.calls == ["connect", "begin", "commit"]
+    assert backend.threads.isdisjoint({threading.get_ident()})
+
+
+async def test_orders_at_once_share_few_commits(writer: Writer, backend: Backend) -> None:
+    assert await asyncio.gather(*(writer.do(giving(at)) for at in range(100))) == list(range(100))
+    assert backend.calls.count("commit") <= 5
+
+
+async def test_an_idle_writer_closes_and_opens_again(writer: Writer, backend: Backend) -> None:
+    await writer.do(giving(1))
+    await asyncio.sleep(0.4)
+    assert not backend.is_open
+    assert await writer.do(giving(2)) == 2
+    assert backend.calls == ["connect", "begin", "commit", "close", "connect", "begin", "commit"]
+
+
+async def test_a_refusal_is_its_caller_s_alone(writer: Writer) -> None:
+    orders = [giving(1), failing(RefusedError(ReviewError("no"))), giving(3)]
+    results = await asyncio.gather(*map(writer.do, orders), return_exceptions=True)
+    assert [results[0], type(results[1]), results[2]] == [1, ReviewError, 3]
+
+
+async def test_an_order_that_fails_fails_alone_and_leaves_no_connection_behind(writer: Writer) -> None:
+    orders = [giving(1), giving(2), failing(OSError("broken")), giving(4), giving(5)]
+    results = await asyncio.gather(*map(writer.do, orders), return_exceptions=True)
+    assert [results[0], results[1], type(results[2]), results[3], results[4]] == [1, 2, DatabaseError, 4, 5]
+    assert await writer.do(giving(6)) == 6
+
+
+@pytest.mark.parametrize("what", ["connect", "begin", "commit"])
+async def test_a_database_that_fails_is_one_clear_error_and_works_again_later(
+    writer: Writer, backend: Backend, what: str
+) -> None:
+    backend.fails[what] = 1
+    with pytest.raises(DatabaseError, match=f"{what} does not work") as error:
+        await writer.do(giving(1))
+    assert "secret" not in str(error.value)
+    assert "host/db" in str(error.value)
+    assert await writer.do(giving(2)) == 2
+
+
+async def test_a_refusal_that_is_tried_again_and_works_is_no_refusal(writer: Writer) -> None:
+    refuse = [True]
+
+    def once(_: Transaction) -> str:
+        if refuse.pop() if refuse else False:
+            raise RefusedError(ReviewError("no"))
+        return "yes"
+
+    results = await asyncio.gather(writer.do(once), writer.do(failing(OSError("broken"))), return_exceptions=True)
+    assert results[0] == "yes" or isinstance(results[0], ReviewError)  # whichever: not both refused and written
+    assert isinstance(results[1], DatabaseError)
+
+
+def test_a_writer_belongs_to_no_event_loop(writer: Writer) -> None:
+    assert [asyncio.run(writer.do(giving(at))) for at in range(3)] == [0, 1, 2]
+
+
+async def test_a_caller_that_does_not_wait_any_more_harms_nobody(writer: Writer) -> None:
+    waiting = asyncio.ensure_future(writer.do(giving(1)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    assert await writer.do(giving(2)) == 2

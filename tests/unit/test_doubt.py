@@ -1,0 +1,144 @@
+"""Effects that may have happened: whatever is not certain is a question, and nothing is done twice in silence."""
+
+
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from agentic_workflows.actions.action import Action, ActionCall, Found
+from agentic_workflows.agents.scripted_agent import ScriptedAgent
+from agentic_workflows.execution.case import RunPass, make_case
+from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.review import Answer, Reject
+from agentic_workflows.graph.state import Limits
+from agentic_workflows.journal.entries import Intent, Lease, Past
+from agentic_workflows.journal.lease import Held
+from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.run_log import RunLog
+from agentic_workflows.policies.engine import CedarEngine
+from agentic_workflows.workflow import AgenticWorkflow
+
+EFFECT = Annotations(destructive=False, open_world=False)
+
+
+class Mail:
+    """An action that notes what it did, and what its reconcile was asked."""
+
+    def __init__(self, found: object = None, *, reconciles: bool = True, error: Exception | None = None) -> None:
+        self.sent: list[Mapping[str, Any]] = []
+        self.asked: list[ActionCall] = []
+        self._found, self._error = found, error
+        reconcile: Any = self._reconcile if reconciles else None
+        self.action = Action(name="send", annotations=EFFECT, run=self._send, reconcile=reconcile)
+
+    async def _send(self, call: ActionCall) -> str:
+        self.sent.append(call.inputs)
+        if self._error is not None:
+            raise self._error
+        return "sent"
+
+    async def _reconcile(self, call: ActionCall) -> object:
+        self.asked.append(call)
+        return self._found
+
+
+def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[ExecutionPoint, RunPass]:
+    point = ExecutionPoint(CedarEngine({"send": mail.action}))
+    lease = Lease(thread_id="t", owner="o:1:1:x", token=1, expires=float("inf"))
+    journal = MemoryJournal(leases=[lease])
+    run = RunPass(
+        run_id="r",
+        plan="1:p",
+        policy=point.engine.digest,
+        limits=Limits(),
+        emit=lambda _: None,
+        log=RunLog(journal, Held(journal, lease), "r", past),
+        answers={str(one.id): one for one in answers},
+        edits=past.edits,
+    )
+    return point, run
+
+
+CALL = ActionCall(action="send", inputs={"to": "all"}, step=WorkflowStep("s", "send", {"to": "all"}), run_id="r")
+
+
+def begun(mail: Mail, inputs: Mapping[str, Any]) -> Intent:
+    """Return the intent of the call with these inputs, as a process wrote it that was killed then."""
+    _, run = a_pass(mail, Past())
+    case = make_case(ActionCall(action="send", inputs=inputs, step=CALL.step, run_id="r"), mail.action, run)
+    return Intent(place=case.place, attempt=0, action="send", key=case.key, occurrence=0, at="2026-01-01T00:00:00")
+
+
+async def recovered(mail: Mail, past: Past) -> Outcome:
+    point, run = a_pass(mail, past)
+    return await point.execute(CALL, mail.action, run)
+
+
+@pytest.mark.parametrize("found", [False, {}, {"result": 1}, "yes", object()])
+async def test_a_reconcile_that_gives_neither_found_nor_none_is_a_question(found: object) -> None:
+    mail = Mail(found)
+    outcome = await recovered(mail, Past(in_doubt=(begun(mail, CALL.inputs),)))
+    assert (outcome.status, mail.sent) == (OutcomeStatus.ASKED, [])
+
+
+async def test_a_reconcile_that_finds_no_json_is_a_question() -> None:
+    mail = Mail(Found(result=object()))  # type: ignore[arg-type]  # that is the point
+    outcome = await recovered(mail, Past(in_doubt=(begun(mail, CALL.inputs),)))
+    assert (outcome.status, mail.sent) == (OutcomeStatus.ASKED, [])
+
+
+async def test_a_reconcile_is_told_the_key_of_the_effect() -> None:
+    mail = Mail(Found(result="sent before"))
+    outcome = await recovered(mail, Past(in_doubt=(begun(mail, CALL.inputs),)))
+    assert (outcome.status, outcome.result, mail.sent) == (OutcomeStatus.SUCCEEDED, "sent before", [])
+    assert mail.asked[0].idempotency_key.startswith("r:")
+
+
+async def test_what_a_reviewer_edited_away_is_never_sent_after_a_crash() -> None:
+    mail = Mail(None)
+    _, run = a_pass(mail, Past())
+    asked = make_case(CALL, mail.action, run).review_id
+    past = Past(in_doubt=(begun(mail, {"to": "bob"}),), answered=frozenset({asked}), edits={asked: {"to": "bob"}})
+    outcome = await recovered(mail, past)
+    assert (outcome.status, mail.sent) == (OutcomeStatus.SUCCEEDED, [{"to": "bob"}])
+
+
+async def test_an_intent_with_other_inputs_approves_nothing() -> None:
+    mail = Mail(None)
+    outcome = await recovered(mail, Past(in_doubt=(begun(mail, {"to": "bob"}),)))
+    assert (outcome.status, mail.sent) == (OutcomeStatus.ASKED, [])
+
+
+async def test_a_rejected_call_never_runs() -> None:
+    mail = Mail()
+    _, run = a_pass(mail, Past())
+    asked = make_case(CALL, mail.action, run).review_id
+    point, run = a_pass(mail, Past(), [Reject(feedback="no", id=asked)])
+    outcome = await point.execute(CALL, mail.action, run)
+    assert (outcome.status, mail.sent) == (OutcomeStatus.DENIED, [])
+
+
+class ReadTimeout(Exception):  # noqa: N818 - as HTTP libraries call theirs
+    """Not a builtin TimeoutError."""
+
+
+@pytest.mark.parametrize("error", [ReadTimeout("slow"), ConnectionResetError("gone"), TimeoutError("mine")])
+async def test_a_lost_connection_of_an_effect_is_a_question(error: Exception) -> None:
+    mail = Mail(reconciles=False, error=error)
+    outcome = await recovered(mail, Past())
+    assert (outcome.status, len(mail.sent)) == (OutcomeStatus.ASKED, 1)
+
+
+async def test_an_effect_whose_result_was_refused_is_not_done_again_by_another_plan() -> None:
+    mail = Mail(reconciles=False)
+    step = {"name": "s", "action": "send", "inputs": {"to": "all"}, "validation": {"type": "integer"}}
+    again = {"name": "other", "action": "send", "inputs": {"to": "all"}}
+    agent = ScriptedAgent([{"steps": [step]}, {"steps": [again]}])
+    workflow = AgenticWorkflow(agent, actions=[mail.action], limits=Limits(max_replans=1))
+    result = await workflow.run("Send it")
+    assert (result["state"], len(mail.sent)) == ("REVIEWING", 1)
