@@ -158,7 +158,7 @@ def assemble(
     }
     builder = StateGraph(State, input_schema=schemas.input, context_schema=schemas.context)
     for name, node in nodes.items():
-        builder.add_node(name, _announced(node))
+        builder.add_node(name, _announced(node, serves=WorkflowState.PLANNING if name == "plan" else None))
     builder.add_edge(START, "plan")
     builder.add_edge("plan", "validate")
     builder.add_edge("execute", "validate")
@@ -168,13 +168,13 @@ def assemble(
     return builder.compile(checkpointer=checkpointer, name="agentic-workflow")
 
 
-def _announced(node: Node) -> Any:
-    """Return the node, telling whenever the run came into another state."""
+def _announced(node: Node, *, serves: WorkflowState | None) -> Any:
+    """Return the node, telling whenever the run came into another state than the one that the node serves."""
 
     async def announced(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         update = await node(state, config, runtime)
         entered = update.get("status")
-        if entered and entered != state.get("status"):
+        if entered and entered != (serves or state.get("status")):
             reason = update.get("reason")
             runtime.stream_writer(StateEntered(state=WorkflowState(entered), reason=reason).to_json())
         return update

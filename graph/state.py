@@ -24,6 +24,10 @@ class WorkflowState(StrEnum):
     PAUSED = "PAUSED"
 
 
+FINISHED: Final = (WorkflowState.COMPLETE, WorkflowState.FAILED)
+"""States that a run does not leave by itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """How much a run may use; each limit that is reached ends it as FAILED, with the reason."""

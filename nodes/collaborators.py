@@ -9,8 +9,9 @@ from langgraph.runtime import Runtime
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.plan import Plan
-from agentic_workflows.graph.state import State, Update
+from agentic_workflows.graph.state import FINISHED, State, Update
 from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
 
 OWNER: Final = "__agentic_owner"
@@ -46,15 +47,35 @@ async def held(leases: Leases, state: State, config: RunnableConfig) -> AsyncIte
         RunError: the thread is a copy of the one that the run belongs to.
 
     """
-    configurable = config.get("configurable", {})
-    owner = configurable.get(OWNER)
-    thread = str(configurable.get("thread_id") or state.get("run_id") or "")
+    owner, thread = config.get("configurable", {}).get(OWNER), thread_of(state, config)
     async with leases.hold(thread, owner=owner, wait=0 if owner else leases.seconds + 1) as lease:
-        run_id = state.get("run_id")
-        home = await leases.journal.thread_of(run_id) if run_id else None
-        if home not in (None, thread) and state.get("status") not in ("COMPLETE", "FAILED"):
-            raise RunError(
-                f"The thread {thread} is a copy: its run {run_id} belongs to the thread {home}, and its effects must "
-                f"not happen twice. Continue there, or begin a new run here with a goal."
-            )
+        await refuse_foreign(leases.journal, state, thread)
         yield lease
+
+
+def thread_of(state: State, config: RunnableConfig) -> str:
+    """Return the thread of a run; one without a thread stands for itself."""
+    return str(config.get("configurable", {}).get("thread_id") or state.get("run_id") or "")
+
+
+async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:
+    """Refuse a thread whose run the journal knows of another thread, or does not know at all.
+
+    Raises:
+        RunError: going on could do effects twice.
+
+    """
+    run_id = state.get("run_id")
+    if not run_id or state.get("status") in FINISHED or not state.get("iteration"):
+        return
+    home = await journal.thread_of(run_id)
+    if home is None:
+        raise RunError(
+            f"The journal does not know the run {run_id} of the thread {thread}, so nobody can tell what it has done. "
+            f"Give the database that the run was begun with."
+        )
+    if home != thread:
+        raise RunError(
+            f"The thread {thread} is a copy: its run {run_id} belongs to the thread {home}, and its effects must "
+            f"not happen twice. Continue there, or begin a new run here with a goal."
+        )

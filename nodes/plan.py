@@ -12,8 +12,9 @@ from langgraph.runtime import Runtime
 
 from agentic_workflows.errors import DatabaseError, ModelError, PlanError, PlanningError, RunError
 from agentic_workflows.execution.contained import contained
-from agentic_workflows.graph.events import PlanningFailed, PlanProposed, RunStarted
+from agentic_workflows.graph.events import PlanningFailed, PlanProposed, RunStarted, StateEntered
 from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject
@@ -38,6 +39,7 @@ def make_plan(agent: Agent, leases: Leases, limits: Limits, check_input: CheckIn
         now = cast("State", {**state, **update})
         if update:
             runtime.stream_writer(RunStarted(run_id=now["run_id"], goal=now["goal"]).to_json())
+            runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING).to_json())
             if problem := check_input(state) if check_input else "":
                 return {**update, "status": WorkflowState.FAILED.value, "reason": problem}
         reason = _exhausted(now)
@@ -151,8 +153,8 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
 
 def _exhausted(state: State) -> str:
     limits = limits_from_json(state["limits"], default=Limits())
-    findings = [str(entry.get("problem")) for entry in state.get("findings", []) if isinstance(entry, dict)]
-    last = f" Last: {findings[-1]}" if findings else ""
+    findings = [str(finding_from_json(one)) for one in state.get("findings", []) if isinstance(one, dict)]
+    last = f" Last: {' '.join(findings)[:1_000]}" if findings else ""
     if state["iteration"] >= limits.max_iterations:
         return f"max_iterations={limits.max_iterations} is exhausted.{last}"
     if state["tokens"] >= limits.max_tokens:

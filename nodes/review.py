@@ -20,7 +20,7 @@ from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Journal
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Node, held
+from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
 
 
 def make_review(leases: Leases, catalogue: Catalogue) -> Node:
@@ -29,6 +29,7 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
     async def review(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """Read the answers that are written down, and interrupt for the rest; a bad answer leaves them open."""
         questions = cast("list[JsonObject]", state.get("asks") or [])
+        await refuse_foreign(leases.journal, state, thread_of(state, config))
         known = await leases.journal.answers(state["run_id"])
         unanswered = [question for question in questions if question["id"] not in known]
         if unanswered:

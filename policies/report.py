@@ -21,7 +21,7 @@ class Report:
     order: tuple[str, ...] = ()
     """Names of the steps as they would run one by one; empty where the plan has no order."""
     decisions: Mapping[str, StaticDecision] = field(default_factory=dict)
-    """By step; empty where the plan has findings of its own."""
+    """By step; those with findings of their own are not decided on."""
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -60,8 +60,9 @@ def examine(
 
     """
     findings = static_findings(plan, catalogue)
-    steps = () if findings else plan.steps
-    decisions = {step.name: engine.decide_early(step, catalogue[step.action]) for step in steps}
+    unsound = {finding.step for finding in findings}
+    sound = [step for step in plan.steps if step.name not in unsound and catalogue.get(step.action)]
+    decisions = {step.name: engine.decide_early(step, catalogue[step.action]) for step in sound}
     findings += [_denied(step, decision) for step, decision in decisions.items() if isinstance(decision, Deny)]
     findings += _budget(plan, max_iterations, used)
     if plan.digest in refused:

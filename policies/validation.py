@@ -42,8 +42,8 @@ def _remedy(message: str, shapes: Mapping[str, Inputs]) -> str:
         return _did_you_mean(missing.group(1), [*shapes, *GROUPS], "Known actions and groups")
     argument = re.search(r"attribute `(?:(.*)\.)?(\w+)` in context", message)
     if argument and argument.group(1):
-        guard = f"context.{argument.group(1)} has {argument.group(2)} && ..."
-        return f"Ask for it first: {guard}, or name in the scope the actions that always have it."
+        asked = f"context.{argument.group(1)} has {argument.group(2)} && ..."
+        return f"Ask for it first: {asked}, or name in the scope the actions that always have it."
     if argument:
         return f"The context has: {', '.join(sorted(EVERYTHING))}."
     return "What a rule may read is said at the top of default.cedar."

@@ -17,17 +17,16 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
-from agentic_workflows.graph.state import NO_STATE, Input, Limits, State, WorkflowState, limits_from_json
+from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import OWNER
+from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.review import answered, checked_answers
 from agentic_workflows.results import open_questions
 
 Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
-FINISHED = (WorkflowState.COMPLETE, WorkflowState.FAILED)
 
 
 @dataclass(kw_only=True)
@@ -126,6 +125,7 @@ class OpenRun:
         raw = {"decisions": [answer_to_json(answer) for answer in chosen]}
         read = checked_answers(raw, questions, self.catalogue)
         run_id = self.values["run_id"]
+        await refuse_foreign(self.journal, self.values, self.thread_id)
         for one, answer in read.items():
             if not await self.journal.answer(answered(run_id, answer, reviewer=_reviewer())):
                 raise ReviewError(f"The question {one} was answered already, and that answer counts.")

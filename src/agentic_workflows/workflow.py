@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 from uuid import uuid4
 
 from langchain_core.tools import BaseTool
@@ -21,19 +21,20 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
-from agentic_workflows.graph.state import NO_STATE, Input, Limits, Request, State, WorkflowState
+from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Request, State, WorkflowState
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
 from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import Agent
-from agentic_workflows.opened import FINISHED, Answers, OpenRun, fenced
+from agentic_workflows.opened import Answers, OpenRun, fenced
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.results import as_result, without_plan
 
 Result = TypeVar("Result")
 Entry = Input | Command[Any] | None
+PlanLike: TypeAlias = Plan | Mapping[str, Any]
 
 
 class AgenticWorkflow:
@@ -96,9 +97,7 @@ class AgenticWorkflow:
         """The plan of the last run."""
         return self._values.get("plan")
 
-    async def run(
-        self, goal: str, *, plan: Plan | JsonObject | None = None, thread_id: str | None = None
-    ) -> dict[str, Any]:
+    async def run(self, goal: str, *, plan: PlanLike | None = None, thread_id: str | None = None) -> dict[str, Any]:
         """Run a goal until it is complete, has failed, or waits for a person.
 
         Args:
@@ -117,14 +116,12 @@ class AgenticWorkflow:
         async with self._begun(goal, plan, thread_id) as (run, entry):
             return await self._finish(run, entry)
 
-    def run_sync(
-        self, goal: str, *, plan: Plan | JsonObject | None = None, thread_id: str | None = None
-    ) -> dict[str, Any]:
+    def run_sync(self, goal: str, *, plan: PlanLike | None = None, thread_id: str | None = None) -> dict[str, Any]:
         """Do what `run` does, for callers without an event loop; works inside a notebook's, too."""
         return run_in_own_loop(self.run(goal, plan=plan, thread_id=thread_id))
 
     async def stream(
-        self, goal: str, *, plan: Plan | JsonObject | None = None, thread_id: str | None = None
+        self, goal: str, *, plan: PlanLike | None = None, thread_id: str | None = None
     ) -> AsyncIterator[Event]:
         """Run a goal as `run` does, and yield what happens as it happens."""
         async with self._begun(goal, plan, thread_id) as (run, entry):
@@ -169,7 +166,7 @@ class AgenticWorkflow:
         """Return the last run as a dict."""
         return self._result
 
-    def validate_plan(self, plan: Plan | JsonObject) -> bool:
+    def validate_plan(self, plan: PlanLike) -> bool:
         """Tell whether a plan would be accepted; `examine` says why not."""
         return not self.examine(plan).findings
 
@@ -225,7 +222,7 @@ class AgenticWorkflow:
 
     # What came since.
 
-    def examine(self, plan: Plan | JsonObject) -> Report:
+    def examine(self, plan: PlanLike) -> Report:
         """Check a plan and decide its steps as far as that is possible before a run; runs nothing.
 
         Raises:
@@ -347,7 +344,7 @@ class AgenticWorkflow:
 
     @asynccontextmanager
     async def _begun(
-        self, goal: str, plan: Plan | JsonObject | None, thread_id: str | None
+        self, goal: str, plan: PlanLike | None, thread_id: str | None
     ) -> AsyncIterator[tuple[OpenRun, Input]]:
         if not isinstance(goal, str) or (plan is None and not goal.strip()):
             raise RunError("There is no goal. Say in one sentence what is wanted.")
@@ -454,7 +451,7 @@ class AgenticWorkflow:
         return self.get_next_step()
 
 
-def _plain(plan: Plan | JsonObject | None) -> JsonValue:
+def _plain(plan: PlanLike | None) -> JsonValue:
     """Return a given plan as plain JSON; whether it is a plan is for the checks to say.
 
     Raises:

@@ -134,7 +134,6 @@ async def test_a_thread_that_does_not_exist_is_said_to_be_missing(house: House) 
 # What cannot be used.
 
 
-@pytest.mark.xfail(reason="found bug: a checkpoint whose run the journal does not know is run, and repeats its effects")
 async def test_a_checkpoint_whose_journal_is_another_one_s_repeats_no_effect(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     house = House(path)

@@ -6,7 +6,7 @@ import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -64,7 +64,7 @@ class House:
         if self._make_backend is None:
             return self._memory
         self.backends.append(Counting(self._make_backend()))
-        writer = Writer("the database", self.backends[-1])
+        writer = Writer("the database", cast("Backend", self.backends[-1]))
         return SqlJournal(writer, clock=clock or self.clock)
 
 

@@ -204,9 +204,10 @@ def test_a_postgres_that_crashes_in_the_middle_is_one_clear_error_and_the_run_go
     postgres_stage: Any, mortal_postgres: Any
 ) -> None:
     errors = Counter()
-    for at in range(5):
+    for _ in range(5):
         pid = postgres_stage.start("finish", seconds=0.02)
-        time.sleep(0.3 + at * 0.1)
+        done = postgres_stage.noted("lines").total() + 1
+        wait_for(lambda least=done: postgres_stage.noted("lines").total() >= least)
         mortal_postgres.crash()
         report = postgres_stage.ended(pid)
         mortal_postgres.start()

@@ -326,7 +326,7 @@ def test_plan_shows_everything_and_runs_nothing(call: Callable[..., Any], folder
     assert (code, report["order"], report["findings"]) == (COMPLETE, ["read", "save"], [])
     assert report["decisions"]["read"]["decision"] == "Allow"
     code, out, _ = call("plan", "--plan", "denied.yaml")
-    assert (code, "not a known action" in out) == (FAILED, True)
+    assert (code, "never runs, whoever approves it" in out) == (FAILED, True)
     assert sorted(path.name for path in (folder / "files").iterdir()) == ["a.md", "b.md"]
     assert not (folder / ".agentic").exists()
 

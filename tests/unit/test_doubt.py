@@ -1,7 +1,5 @@
 """Effects that may have happened: whatever is not certain is a question, and nothing is done twice in silence."""
 
-
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -124,9 +124,7 @@ class _Files:
     def sum_column(self, path: str, column: str) -> int | float:
         """Add up the numbers in one column of a CSV file; gives the sum."""
         total = Decimal(0)
-        for line, row in self._rows(path):
-            if column not in row:
-                raise ActionError(f"{path!r} has no column {column!r}. Its columns: {', '.join(row)}.")
+        for line, row in self._rows(path, column):
             cell = row[column].strip()
             if cell and not _NUMBER.fullmatch(cell):
                 raise ActionError(f"{path!r}, line {line}: {cell[:80]!r} in {column!r} is no plain number like 12.50.")
@@ -143,7 +141,7 @@ class _Files:
                 shown = line.strip()
                 yield Match(path=path, line=number, text=shown if len(shown) <= MAX_LINE else f"{shown[:MAX_LINE]}...")
 
-    def _rows(self, path: str) -> Iterator[tuple[int, dict[str, str]]]:
+    def _rows(self, path: str, wanted: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
         """Yield the rows of a CSV file with their line numbers; the header tells what separates: `,`, `;` or a tab."""
         text = self.workspace.read(path).removeprefix("\ufeff")
         header = text.partition("\n")[0]
@@ -152,6 +150,8 @@ class _Files:
             columns = [name.strip() for name in next(rows, [])]
             if not all(columns) or len(set(columns)) < len(columns) or not columns:
                 raise ActionError(f"{path!r} is no CSV file with a header: its first line must name each column once.")
+            if wanted is not None and wanted not in columns:
+                raise ActionError(f"{path!r} has no column {wanted!r}. Its columns: {', '.join(columns)}.")
             for row in rows:
                 if len(row) > len(columns):
                     raise ActionError(f"{path!r}, line {rows.line_num}: {len(row)} cells for {len(columns)} columns.")

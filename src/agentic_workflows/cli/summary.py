@@ -55,7 +55,7 @@ def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[st
         if state != "FAILED":
             yield "This run was kept in memory alone and ends here. Use a --database file to continue runs."
         return
-    where = "" if Path(database) == DEFAULT_DATABASE else f" --database {database}"
+    where = "" if Path(database) == DEFAULT_DATABASE.absolute() else f" --database {database}"
     if state == "REVIEWING":
         yield f"\nIt waits for a person. Answer at a terminal: {own_name()} review {thread}{where}"
         yield f"or with options, such as: {own_name()} review {thread}{where} --approve all"

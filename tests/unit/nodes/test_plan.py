@@ -49,7 +49,7 @@ async def test_a_goal_begins_a_run_and_gets_one_plan() -> None:
         "reason": None,
     }  # fmt: skip
     assert [step["name"] for step in state["plan"]["steps"]] == ["a"]
-    assert (agent.goals, bench.kinds) == (["g"], ["RunStarted", "PlanProposed"])
+    assert (agent.goals, bench.kinds) == (["g"], ["RunStarted", "StateEntered", "PlanProposed"])
 
 
 async def test_another_goal_on_the_thread_begins_another_run() -> None:
