@@ -54,15 +54,8 @@ class PlanProposed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanningFailed(Event):
-    """The agent gave no plan."""
-
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class PlanRefused(Event):
-    """A plan did not pass the checks; nothing of it ran."""
+    """The agent gave no plan, or one that did not pass the checks; nothing of it ran."""
 
     findings: list[JsonValue]
 

@@ -34,7 +34,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class StudioInput(BaseModel):
     """What begins a run: a goal, or a plan."""
 
-    model_config = ConfigDict(title="A goal, or a plan")
+    model_config = ConfigDict(title="A goal, or a plan", extra="forbid")
 
     goal: str = Field(
         default="", max_length=10_000, description="What is wanted, in one sentence; a plan may bring its own."
@@ -49,7 +49,7 @@ class StudioInput(BaseModel):
 class StudioContext(BaseModel):
     """What an assistant works with and how much it may use."""
 
-    model_config = ConfigDict(title="An assistant")
+    model_config = ConfigDict(title="An assistant", extra="forbid")
 
     workspace: str = Field(
         default="examples/workspace",

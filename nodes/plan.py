@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 
 from agentic_workflows.errors import DatabaseError, ModelError, PlanError, PlanningError, RunError
 from agentic_workflows.execution.contained import contained
-from agentic_workflows.graph.events import PlanningFailed, PlanProposed, RunStarted, StateEntered
+from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.plan import Plan, from_json
@@ -177,14 +177,15 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
             return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
     except PlanningError as error:
-        return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
+        # The last plan stays, so that one sees what it came to.
+        return {"iteration": number, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
     except PlanError as error:
         findings = [finding.to_json() for finding in error.findings]
     except (DatabaseError, RunError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever an agent does wrong is a finding, never a crash
-        findings = [Finding(problem=f"The agent gave no plan: {type(error).__name__}: {error}").to_json()]
-        runtime.stream_writer(PlanningFailed(reason=str(findings[0]["problem"])).to_json())
+        kind = "" if isinstance(error, ModelError) else f"The agent gave no plan: {type(error).__name__}: "
+        findings = [Finding(problem=f"{kind}{error}").to_json()]
         if isinstance(error, ModelError) and findings == state["findings"]:
             reason = f"The model failed twice in the same way. {error}"
             return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": reason}

@@ -113,7 +113,8 @@ async def _update(state: State, questions: list[JsonObject], known: dict[str, Js
             rejected.append(question)
     if rejected:
         await _give_up(state["run_id"], rejected, pen)
-        entries = [_feedback(question, known[str(question["id"])]) for question in rejected]
+        dropped = sorted({str(one["step"]) for one in questions if one not in rejected and one["id"] in known})
+        entries = [_feedback(question, known[str(question["id"])], dropped) for question in rejected]
         return {
             "status": WorkflowState.PLANNING.value,
             "asks": [],
@@ -135,7 +136,9 @@ async def _give_up(run_id: str, rejected: list[JsonObject], pen: _Pen) -> None:
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
 
 
-def _feedback(question: JsonObject, answer: JsonObject) -> JsonObject:
+def _feedback(question: JsonObject, answer: JsonObject, dropped: Sequence[str]) -> JsonObject:
     said = answer.get("message") or "no reason given"
     feedback = f"A reviewer rejected step {question['step']} ({question['name']}): {said}"
+    if dropped:
+        feedback += f" With it fell what was answered beside it: {', '.join(dropped)}."
     return {"step": None, "result": {"feedback": feedback, "rejected": question["step"]}}

@@ -15,7 +15,8 @@ from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
-from agentic_workflows.errors import ActionError, PlanError, RunError
+from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunError
+from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.findings import Finding
@@ -232,8 +233,18 @@ class AgenticWorkflow:
         return examine(plan_from_json(plan), catalogue=self.registry, engine=self.engine)
 
     async def create_plan(self, goal: str) -> Report:
-        """Ask the agent for a plan and examine it; runs nothing and keeps nothing."""
-        raw = await self.agent.create_plan(goal, [])
+        """Ask the agent for a plan and examine it; runs nothing and keeps nothing.
+
+        Raises:
+            PlanningError: the agent gives none, or not within `max_seconds`.
+            PlanError: what it gives is no plan.
+
+        """
+        seconds = self.limits.max_seconds
+        try:
+            raw = await contained(self.agent.create_plan(goal, []), seconds)
+        except TimeoutError:
+            raise PlanningError(f"max_seconds is exhausted: no plan within {seconds:g} s.") from None
         return self.examine(plan_from_json(raw, goal=goal, max_steps=self.limits.max_steps))
 
     async def result(self, thread_id: str) -> dict[str, Any]:

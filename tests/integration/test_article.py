@@ -273,6 +273,8 @@ async def test_one_rejection_among_answers_runs_none_of_them() -> None:
     first, second = (await workflow.run("g"))["reviews"]
     result = await workflow.resume({first["id"]: approve(), second["id"]: reject("no")})
     assert (result["state"], agent.did) == ("COMPLETE", ["other"])
+    feedback = str(result["history"][0]["result"]["feedback"])
+    assert feedback.endswith(f"With it fell what was answered beside it: {first['step']}.")
 
 
 # What goes wrong.

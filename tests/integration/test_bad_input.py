@@ -22,6 +22,7 @@ from agentic_workflows import (
     ModelError,
     PlanError,
     PlanFileAgent,
+    PlanningError,
     PolicyError,
     ReviewError,
     RunError,
@@ -101,6 +102,16 @@ async def test_a_given_plan_with_a_fault_runs_nothing_and_says_what(given: Any, 
     assert len(result["reason"]) < 2_000
 
 
+async def test_an_agent_that_never_answers_is_cut_also_where_nothing_runs() -> None:
+    class Silent(ScriptedAgent):
+        async def create_plan(self, goal: str, history: object) -> Any:  # type: ignore[override]
+            await asyncio.sleep(60)
+
+    workflow = AgenticWorkflow(Silent([]), actions=[], limits=Limits(max_seconds=0.05))
+    with pytest.raises(PlanningError, match=r"max_seconds is exhausted: no plan within 0\.05 s"):
+        await workflow.create_plan("g")
+
+
 @pytest.mark.parametrize("thread", ["nope", "", "../../etc/passwd", "\0"])
 async def test_an_unknown_thread_is_named(thread: str, tmp_path: Path) -> None:
     workflow, _ = start(database=tmp_path / "runs.db")
@@ -127,7 +138,7 @@ def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
     "text, problem",
     [
         ("steps: [", "It is not YAML"),
-        ("", "not a mapping"),
+        ("", "It is empty"),
         ("- a\n- b", "not a mapping"),
         ("just text", "not a mapping"),
         ("steps:\n- {name: a, action: act, oops: 1}", "oops"),

@@ -195,7 +195,8 @@ def test_each_kind_of_answer_has_its_options(call: Callable[..., Any], folder: P
     code, out, _ = call("review", "r", "--respond", ask("r"), "--message", "b.md", "--json")
     ask_id = ask("x")
     assert call("review", "x", "--reject", ask_id, "--feedback", "not that one")[0] == FAILED
-    assert "not that one" in call("show", "x")[1]
+    shown = call("show", "x")[1]
+    assert ("not that one" in shown, "write_file" in shown) == (True, True)
     assert (folder / "files" / "b.md").read_text() == "from b"
     assert (code, json.loads(out)["outputs"]["saved"]) == (COMPLETE, "b.md")
 
@@ -326,9 +327,18 @@ def test_plan_shows_everything_and_runs_nothing(call: Callable[..., Any], folder
     assert (code, report["order"], report["findings"]) == (COMPLETE, ["read", "save"], [])
     assert report["decisions"]["read"]["decision"] == "Allow"
     code, out, _ = call("plan", "--plan", "denied.yaml")
-    assert (code, "never runs, whoever approves it" in out) == (FAILED, True)
+    assert (code, "never runs, whoever approves it" in out) == (BAD_INPUT, True)
     assert sorted(path.name for path in (folder / "files").iterdir()) == ["a.md", "b.md"]
     assert not (folder / ".agentic").exists()
+
+
+def test_a_plan_file_that_is_refused_begins_no_run(call: Callable[..., Any], folder: Path) -> None:
+    code, _, err = call("run", "--plan", "denied.yaml", "--thread", "t")
+    assert (code, "never runs, whoever approves it" in err) == (BAD_INPUT, True)
+    assert (call("show", "t")[0], sorted(path.name for path in (folder / "files").iterdir())) == (
+        BAD_INPUT,
+        ["a.md", "b.md"],
+    )
 
 
 def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], folder: Path) -> None:

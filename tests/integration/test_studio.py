@@ -18,7 +18,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from agentic_workflows import Limits, ScriptedAgent, build_graph
-from agentic_workflows.graph.studio import StudioContext, _graph_of, _shape
+from agentic_workflows.graph.studio import StudioContext, StudioError, _checked, _graph_of, _shape
 from agentic_workflows.testing import RecordingAction
 
 CONFIGURATION = Path(__file__).parents[2] / "langgraph.json"
@@ -264,6 +264,11 @@ async def test_goal_inherits_neither_plan_nor_limits_of_the_one_before() -> None
     assert (list(first["steps"]), first["limits"]["max_iterations"]) == (["given"], 5)
     assert (list(second["steps"]), second["limits"]["max_iterations"]) == (["planned"], 9)
     assert agent.goals == ["Second."]
+
+
+def test_a_context_with_an_unknown_key_is_refused() -> None:
+    with pytest.raises(StudioError, match="max_iteration: Extra inputs are not permitted"):
+        _checked(StudioContext, {"max_iteration": 3}, "context")
 
 
 def test_graph_has_one_shape_whatever_the_context(tmp_path: Path) -> None:

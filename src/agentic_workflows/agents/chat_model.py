@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from agentic_workflows.agents.local_model import MODEL_NAME, REMEDY, local_chat_model
+from agentic_workflows.agents.local_model import MODEL_NAME, local_chat_model
 from agentic_workflows.errors import ModelError
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def chat_model(name: str | None = None) -> "BaseChatModel":
     try:
         return local_chat_model()
     except ModelError as error:
-        remedy = "" if REMEDY in str(error) else f" {REMEDY}"
-        raise ModelError(f"{error}{remedy} Or set OPENAI_API_KEY, or OPENAI_BASE_URL.") from error
+        raise ModelError(f"{error} Or set OPENAI_API_KEY, or OPENAI_BASE_URL.") from error
 
 
 def has_endpoint() -> bool:

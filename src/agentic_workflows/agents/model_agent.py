@@ -65,7 +65,8 @@ class ModelAgent:
         except ModelError:
             raise
         except Exception as error:
-            raise ModelError(f"The model gave no plan: {type(error).__name__}: {_short(str(error))}") from error
+            said = f"{type(error).__name__}: {_short(str(error))}"
+            raise ModelError(f"The model{_place(self._model)} gave no plan. {said}") from error
         plan = answer["parsed"]
         if not isinstance(plan, Mapping) or not isinstance(plan.get("steps"), list):
             raise ModelError(f"The model {_instead(answer['raw'])}. Try another goal, or another model.")
@@ -88,6 +89,12 @@ def _instead(raw: BaseMessage) -> str:
         return f"refuses to plan: {_short(str(refusal))}"
     text = raw.text.strip()
     return f"answered with no plan: {_short(text)!r}" if text else "gave an empty answer instead of a plan"
+
+
+def _place(model: ModelSource) -> str:
+    """Say where a model of an endpoint is: what is wrong is often its name or its address."""
+    client = getattr(model, "root_client", None)
+    return f" {getattr(model, 'model_name', '')} at {client.base_url}" if client else ""
 
 
 def _short(text: str) -> str:

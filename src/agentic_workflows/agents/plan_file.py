@@ -61,6 +61,8 @@ def load_plan(path: Path | str, *, max_steps: int = MAX_STEPS) -> Plan:
     try:
         text = _read(Path(path))
         data = _from_json(text) if Path(path).suffix.lower() == ".json" else _from_yaml(text)
+        if data is None:
+            raise _unreadable("It is empty.", "Write a mapping with the key steps.")
     except _UnreadableError as error:
         raise PlanError(error.findings, source=source) from error
     return plan_from_json(data, source=source, max_steps=max_steps)

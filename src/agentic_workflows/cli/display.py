@@ -17,7 +17,6 @@ from agentic_workflows.graph.events import (
     AttemptFailed,
     Event,
     PlanAccepted,
-    PlanningFailed,
     PlanRefused,
     ReviewAnswered,
     RunStarted,
@@ -168,11 +167,11 @@ def _told(event: Event) -> str:
     match event:
         case RunStarted():
             return f"Goal: {event.goal}"
-        case PlanningFailed() | AnswerRefused():
-            return str(getattr(event, "reason", "") or getattr(event, "problem", ""))
+        case AnswerRefused():
+            return event.problem
         case PlanRefused():
             found = "\n".join(f"  - {finding_line(one)}" for one in event.findings if isinstance(one, dict))
-            return f"The plan is refused, nothing of it runs:\n{found}"
+            return f"Refused, nothing of it runs:\n{found}"
         case AttemptFailed():
             return f"  {event.step}: attempt {event.attempt} failed, another one follows: {event.reason}"
         case ReviewAnswered():

@@ -11,7 +11,7 @@ from agentic_workflows.cli.output import BAD_INPUT, FAILED, INTERRUPTED, Output
 from agentic_workflows.errors import WorkflowError
 
 _HELP = "Run goals with an agent that people dare to let act: checked plans, policy on every step, review by people."
-_EPILOG = "Exit codes: 0 complete, 1 failed, 2 bad input, 3 waiting for a person."
+_EPILOG = "Exit codes: 0 complete, 1 failed, 2 bad input, 3 waiting for a person, 130 stopped."
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from agentic_workflows.cli.options import (
     Workspace,
     flags,
 )
-from agentic_workflows.cli.output import COMPLETE, FAILED, Output
+from agentic_workflows.cli.output import BAD_INPUT, COMPLETE, FAILED, Output
 from agentic_workflows.errors import PlanError, PlanningError, RunError
 
 if TYPE_CHECKING:
@@ -44,27 +44,29 @@ def plan(
     policy: Policies = None,
     model: Model = None,
     actions: Actions = None,
+    max_seconds: Annotated[float, typer.Option(help="How long the model may take.")] = 600,
     _json: Json = False,
 ) -> int:
     """Show a plan with its order, a decision on every step and all findings; run nothing."""
     from agentic_workflows.cli.build import build_workflow, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.graph.state import Limits  # noqa: PLC0415
     from agentic_workflows.journal.database import MEMORY  # noqa: PLC0415
 
     given = _loaded(plan_file)
     if given is None and not (goal or "").strip():
         raise RunError(_NO_GOAL)
     given_flags = flags(workspace=workspace, policies=policy, model=model, actions=actions)
-    workflow = build_workflow(setup_from(given_flags), MEMORY)
+    workflow = build_workflow(setup_from(given_flags), MEMORY, limits=Limits(max_seconds=max_seconds))
     try:
         report = workflow.examine(given) if given else asyncio.run(workflow.create_plan(goal or ""))
     except (PlanError, PlanningError) as error:
         ctx.obj.error(error)
         return FAILED
-    return show_report(report, ctx.obj)
+    return show_report(report, ctx.obj, refused=BAD_INPUT if given else FAILED)
 
 
-def show_report(report: "Report", output: Output) -> int:
-    """Show a plan, the decisions and the findings; return the exit code."""
+def show_report(report: "Report", output: Output, *, refused: int = BAD_INPUT) -> int:
+    """Show a plan, the decisions and the findings; return the exit code, `refused` where there are findings."""
     from agentic_workflows.cli.tables import plan_table  # noqa: PLC0415 - heavy
 
     shown = report.to_json()
@@ -74,7 +76,7 @@ def show_report(report: "Report", output: Output) -> int:
         output.show(plan_table(report.plan.to_json(), shown))
         for finding in report.findings:
             output.say(f"\nFinding: {finding}")
-    return FAILED if report.findings else COMPLETE
+    return refused if report.findings else COMPLETE
 
 
 def run(
@@ -171,6 +173,8 @@ def _run(
 
     setup = setup_from(chosen)
     workflow = build_workflow(setup, database_of(database), limits=limits)
+    if given and (findings := workflow.examine(given).findings):
+        raise PlanError(findings, source="The plan file")
     if given is None:
         output.say("Preparing the model ...")
         _check_model(setup.model)

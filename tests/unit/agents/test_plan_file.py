@@ -75,7 +75,7 @@ def test_what_is_not_yaml_is_shown_with_its_place(refused):
 
 
 @pytest.mark.parametrize("text,problem", [
-    ("", "NoneType"),
+    ("", "It is empty"),
     ("- a\n- b\n", "is a list, not a mapping"),
     ("just text", "is a str, not a mapping"),
     ("steps: []\n", "steps"),

@@ -78,7 +78,7 @@ async def test_replanning_goes_on_with_the_run_and_its_history() -> None:
         ("I cannot do that", "a str, not a mapping"),
         ({"steps": []}, "less than 1 item"),
         (ValueError("broken"), "ValueError: broken"),
-        (ModelError("HTTP 500"), "ModelError: HTTP 500"),
+        (ModelError("HTTP 500"), "HTTP 500"),
         (lambda *_: 1 / 0, "ZeroDivisionError"),
     ],
 )
