@@ -149,8 +149,13 @@ def from_json(data: object, *, id: str) -> Answer:  # noqa: A002
 
 def request(questions: Sequence[Mapping[str, JsonValue]]) -> JsonObject:
     """Return what the review interrupt shows: every open question at once."""
-    configs = [{"action_name": question["name"], "allowed_decisions": list(ALLOWED)} for question in questions]
+    configs = [{"action_name": question["name"], "allowed_decisions": _allowed(question)} for question in questions]
     return {"action_requests": [dict(question) for question in questions], "review_configs": cast("JsonValue", configs)}
+
+
+def _allowed(question: Mapping[str, JsonValue]) -> list[JsonValue]:
+    """Return what a question may be answered with: a call that was begun cannot be edited any more."""
+    return [one for one in ALLOWED if one != "edit" or not question.get("in_doubt")]
 
 
 def response_schema(questions: Sequence[Mapping[str, JsonValue]]) -> dict[str, Any]:

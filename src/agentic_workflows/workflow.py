@@ -305,9 +305,15 @@ class AgenticWorkflow:
             return run.kept
 
     def request(self, thread_id: str, request: Request) -> None:
-        """Ask a run that is under way, in whichever process, to stop at its next step boundary."""
+        """Ask a run that is under way, in whichever process, to stop at its next step boundary.
+
+        Raises:
+            RunError: there is no such run.
+
+        """
         self.database.leases.ask(thread_id, request)
-        run_in_own_loop(self.database.journal.request(thread_id, request))
+        if not run_in_own_loop(self.database.journal.request(thread_id, request)):
+            raise self._unknown(thread_id)
 
     async def cancel(self, thread_id: str) -> dict[str, Any]:
         """End a run that waits for a person, is paused, or was left behind by a process that died.
@@ -329,8 +335,11 @@ class AgenticWorkflow:
             run = self._run(thread_id, self._assemble(saver))
             await run.load()
             if not run.exists:
-                raise RunError(f"There is no run {thread_id!r} in the database {without_password(self.database.url)}.")
+                raise self._unknown(thread_id)
             yield run
+
+    def _unknown(self, thread_id: str) -> RunError:
+        return RunError(f"There is no run {thread_id!r} in the database {without_password(self.database.url)}.")
 
     @asynccontextmanager
     async def _held(self, thread_id: str) -> AsyncIterator[OpenRun]:

@@ -1,8 +1,6 @@
 """What every journal keeps to: in memory, in SQLite, in Postgres."""
 
 import asyncio
-import os
-import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +116,7 @@ def answer_row(review_id: str, kind: str = "approve", run_id: str = RUN) -> Answ
 
 def dead_owner() -> str:
     """A process of this host that ended: its number is that of one which began at another time."""
-    return f"{socket.gethostname()}:{os.getpid()}:1:abcd"
+    return new_owner().rsplit(".", 1)[0] + ".1:abcd"
 
 
 # Runs and plans.
@@ -416,8 +414,8 @@ async def test_threads_are_listed_the_last_touched_first(house: House, journal: 
 
 
 async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> None:
-    await journal.request("t", "cancel")
-    await journal.request("unknown", "cancel")
+    assert await journal.request("t", "cancel")
+    assert not await journal.request("unknown", "cancel")
     await journal.release(lease)
     taken = await journal.acquire("t", new_owner(), 30)
     assert await journal.renew(taken, 30) == "cancel"

@@ -374,6 +374,16 @@ def test_waiting_run_is_cancelled(call: Callable[..., Any]) -> None:
     assert json.loads(call("show", "t", "--json")[1])["reason"] == "Cancelled on request."
 
 
+def test_a_run_that_its_process_left_behind_is_cancelled(folder: Path) -> None:
+    with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t") as process:
+        wait_until((folder / "started").exists)
+        process.kill()
+    ended = agentic("cancel", "t")
+    assert (ended.returncode, ended.stdout) == (COMPLETE, "The run t is FAILED: Cancelled on request.\n"), ended
+    again = agentic("cancel", "t")
+    assert (again.returncode, "is FAILED already" in again.stderr) == (BAD_INPUT, True)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_signal_pauses_and_another_process_goes_on(folder: Path, sent: signal.Signals) -> None:
     with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t") as process:

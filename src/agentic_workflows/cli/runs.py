@@ -2,14 +2,14 @@
 
 import asyncio
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from agentic_workflows.cli import history
 from agentic_workflows.cli.options import Database, Json, Thread
 from agentic_workflows.cli.output import COMPLETE, EXIT_CODES, Output
-from agentic_workflows.errors import RunError
+from agentic_workflows.errors import RunBusyError, RunError
 
 if TYPE_CHECKING:
     from agentic_workflows.workflow import AgenticWorkflow
@@ -86,24 +86,21 @@ def cancel(
     ctx: typer.Context,
     *,
     thread: Thread,
-    force: Annotated[bool, typer.Option("--force", help="Also if a process may still be running it.")] = False,
     database: Database = None,
     _json: Json = False,
 ) -> int:
     """End a run: one that waits, or one under way in another process at its next step boundary."""
     reader, result = _read(thread, database)
-    if result["state"] in _UNDER_WAY and not force:
+    was_under_way = result["state"] in _UNDER_WAY
+    if was_under_way:
         reader.request(thread, "cancel")
         result = _awaited(reader, thread)
-        if result["state"] in _UNDER_WAY:
-            said = (
-                f"The run {thread} was asked to stop; steps that are under way are finished first. "
-                f"If no process runs it any more, end it with: agentic cancel {thread} --force"
-            )
-            _tell(result, ctx.obj, said)
+    if not (was_under_way and result["state"] == "FAILED"):
+        try:
+            result = asyncio.run(reader.cancel(thread))
+        except RunBusyError:
+            _tell(result, ctx.obj, f"The run {thread} was asked to stop; steps that are under way are finished first.")
             return COMPLETE
-    else:
-        result = asyncio.run(reader.cancel(thread))
     _tell(result, ctx.obj, f"The run {thread} is {result['state']}: {result['reason']}")
     return COMPLETE
 

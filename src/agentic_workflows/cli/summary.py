@@ -10,6 +10,7 @@ from agentic_workflows.cli.output import Output, own_name, shortened
 from agentic_workflows.cli.questions import show_question
 from agentic_workflows.cli.tables import STATE_COLOURS, progress_of
 from agentic_workflows.journal.database import DEFAULT_DATABASE, MEMORY
+from agentic_workflows.journal.faults import without_password
 
 _WRITERS = ("write_file", "append_file", "move_file")
 _OUTPUT = 300
@@ -55,7 +56,7 @@ def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[st
         if state != "FAILED":
             yield "This run was kept in memory alone and ends here. Use a --database file to continue runs."
         return
-    where = "" if Path(database) == DEFAULT_DATABASE.absolute() else f" --database {database}"
+    where = "" if Path(database) == DEFAULT_DATABASE.absolute() else f" --database {without_password(database)}"
     if state == "REVIEWING":
         yield f"\nIt waits for a person. Answer at a terminal: {own_name()} review {thread}{where}"
         yield f"or with options, such as: {own_name()} review {thread}{where} --approve all"

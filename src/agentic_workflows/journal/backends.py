@@ -82,6 +82,9 @@ class PostgresBackend:
         from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
 
         self._connection = psycopg.connect(self._url, connect_timeout=BUSY_SECONDS)
+        # Nobody waits for ever, and who freezes in the middle of a transaction does not keep the others from writing.
+        for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            self._connection.execute(f"SET {name} = '{BUSY_SECONDS}s'")
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentic_version'))")
         _prepare(self, PGDialect_psycopg(), self._url.rsplit("@", 1)[-1])  # type: ignore[no-untyped-call]  # SQLAlchemy's
         self._connection.commit()
@@ -144,8 +147,7 @@ def _prepare(backend: SqliteBackend | PostgresBackend, dialect: Any, name: objec
     backend.execute(definitions(dialect)["agentic_version"])
     compiled = statements(dialect)
     backend.learn(compiled)
-    found = backend.run("get_version")
-    version = int(found[0][0]) if found else 0
+    version = int(backend.run("get_version")[0][0] or 0)
     if version > VERSION:
         raise DatabaseError(
             f"The journal in {name} has version {version}, and this program knows {VERSION}. Upgrade agentic-workflows."

@@ -181,8 +181,8 @@ class Journal(Protocol):
         """Give the lease back."""
         ...
 
-    async def request(self, thread_id: str, request: Request | None) -> None:
-        """Ask a run to stop, or with None forget that somebody did."""
+    async def request(self, thread_id: str, request: Request | None) -> bool:
+        """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
         ...
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:

@@ -20,6 +20,11 @@ def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
 
 
 def without_password(url: str | Path) -> str:
-    """Return a URL as it may be shown."""
+    """Return a URL as it may be shown, and as it still works where the password is known from elsewhere."""
     scheme, found, rest = str(url).partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else scheme
+    if not found:
+        return scheme
+    user, at, place = rest.rpartition("@")
+    place, mark, query = place.partition("?")
+    kept = "&".join(one for one in query.split("&") if not one.startswith("password="))
+    return f"{scheme}://{user.partition(':')[0]}{at}{place}{mark if kept else ''}{kept}"

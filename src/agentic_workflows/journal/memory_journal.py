@@ -112,12 +112,15 @@ class MemoryJournal:
         if self._leases[lease.thread_id].token == lease.token:
             self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "owner": "", "expires": 0.0})
 
-    async def request(self, thread_id: str, request: Request | None) -> None:
-        """Ask a run to stop, or with None forget that somebody did."""
+    async def request(self, thread_id: str, request: Request | None) -> bool:
+        """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
+        if thread_id not in self._leases:
+            return False
         if request is None:
             self._requests.pop(thread_id, None)
         else:
             self._requests[thread_id] = request
+        return True
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:
         """Return everything that is written down about a thread, oldest first."""

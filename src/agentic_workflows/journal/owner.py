@@ -8,21 +8,31 @@ from uuid import uuid4
 
 
 def new_owner() -> str:
-    """Return a name for one holder in this process: host, process, its start, and a part of its own."""
+    """Return a name for one holder in this process: host, process, where and when it began, and a part of its own."""
     return f"{_process(os.getpid())}:{uuid4().hex[:8]}"
 
 
 @lru_cache(maxsize=2)
 def _process(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{_start_of(pid)}"
+    return f"{socket.gethostname()}:{pid}:{_space()}{_start_of(pid)}"
+
+
+@lru_cache(maxsize=1)
+def _space() -> str:
+    """Name where this process's numbers count: since one start of the machine, in one container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        return f"{boot}.{Path('/proc/self/ns/pid').readlink().name.strip('pid:[]')}."
+    except OSError:
+        return ""
 
 
 def is_dead(owner: str) -> bool:
-    """Tell whether the owner is known not to run any more; of another host that is never known."""
-    host, pid, start, _ = owner.rsplit(":", 3)
-    if host != socket.gethostname() or not pid.isdigit():
+    """Tell whether the owner is known not to run any more; of another host or container that is never known."""
+    host, pid, began, _ = owner.rsplit(":", 3)
+    if host != socket.gethostname() or not pid.isdigit() or not began.startswith(_space()):
         return False
-    if _start_of(int(pid)) not in (start, ""):
+    if _start_of(int(pid)) not in (began.removeprefix(_space()), ""):
         return True
     try:
         os.kill(int(pid), 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
-from agentic_workflows.errors import LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.state import Request
@@ -153,9 +153,9 @@ class SqlJournal:
 
         await self._writer.do(work)
 
-    async def request(self, thread_id: str, request: Request | None) -> None:
-        """Ask a run to stop, or with None forget that somebody did."""
-        await self._writer.do(lambda to: to.change("set_request", by_thread_id=thread_id, request=request))
+    async def request(self, thread_id: str, request: Request | None) -> bool:
+        """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
+        return bool(await self._writer.do(lambda to: to.change("set_request", by_thread_id=thread_id, request=request)))
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:
         """Return everything that is written down about a thread, oldest first."""
@@ -244,8 +244,10 @@ def _intent(row: tuple[Any, ...]) -> Intent:
 
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
-    _, plan, step, item, attempt, outcome, _, action, key, occurrence, body = row
+    _, plan, step, item, attempt, outcome, name, action, key, occurrence, body = row
     told = json.loads(outcome)
+    if name is not None and body is None:
+        raise DatabaseError(f"The journal lacks the result {name} of step {step}; it was damaged from outside.")
     return Recorded(
         place=Place(plan, step, item),
         attempt=attempt,

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     delete,
+    func,
     insert,
     literal_column,
     select,
@@ -117,7 +118,7 @@ def _insert(table: Table, dialect: Dialect) -> Insert:
 def statements(dialect: Dialect) -> dict[str, str]:
     """Return every statement of the journal by name, compiled for the database."""
     named: dict[str, Statement] = {
-        "get_version": select(VERSIONS.c.version),
+        "get_version": select(func.max(VERSIONS.c.version)),
         "set_version": insert(VERSIONS),
         "begin": _insert(RUNS, dialect),
         "run": select(RUNS).where(*_by(RUNS, "run_id")),

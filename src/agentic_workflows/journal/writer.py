@@ -109,9 +109,9 @@ class Writer:
 
     def _transact(self, orders: list[_Order[Any]], *, is_open: bool) -> bool:
         """Run the orders in one transaction; whether the connection is still good."""
+        if not is_open and not self._connect(orders):
+            return False
         try:
-            if not is_open:
-                self._backend.connect()
             transaction = self._backend.begin()
             for order in orders:
                 order.error = None
@@ -128,6 +128,18 @@ class Writer:
                 for order in orders:
                     is_open = self._transact([order], is_open=is_open)
                 return is_open
+            for order in orders:
+                order.error = as_database_error(self._name, error)
+            return False
+        return True
+
+    def _connect(self, orders: list[_Order[Any]]) -> bool:
+        """Open the connection once for all orders; they all hear of it where it fails."""
+        try:
+            self._backend.connect()
+        except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
+            with suppress(Exception):
+                self._backend.close()
             for order in orders:
                 order.error = as_database_error(self._name, error)
             return False

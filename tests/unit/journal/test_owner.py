@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentic_workflows.journal.owner import _start_of, is_dead, new_owner
+from agentic_workflows.journal.owner import _space, _start_of, is_dead, new_owner
 
 HOST = socket.gethostname()
 
@@ -23,7 +23,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def owner_of(process: "subprocess.Popen[bytes]") -> str:
-    return f"{HOST}:{process.pid}:{_start_of(process.pid)}:abcd"
+    return f"{HOST}:{process.pid}:{_space()}{_start_of(process.pid)}:abcd"
 
 
 def test_owners_of_one_process_differ() -> None:
@@ -53,9 +53,11 @@ def test_a_killed_process_whose_parent_has_not_looked_is_dead(sleeper: "subproce
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_another_process_with_the_same_number_is_not_the_owner() -> None:
-    assert is_dead(f"{HOST}:{os.getpid()}:1:abcd")
+    assert is_dead(f"{HOST}:{os.getpid()}:{_space()}1:abcd")
 
 
-@pytest.mark.parametrize("owner", ["elsewhere:1:1:abcd", "a:b:c:1:1:abcd", f"{HOST}:x:1:abcd"])
+@pytest.mark.parametrize(
+    "owner", ["elsewhere:1:1:abcd", "a:b:c:1:1:abcd", f"{HOST}:x:1:abcd", f"{HOST}:1:other.container.1:a"]
+)
 def test_of_another_host_nothing_is_known(owner: str) -> None:
     assert not is_dead(owner)

@@ -54,6 +54,15 @@ def writer(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Writer:
     return Writer("postgresql://me:secret@host/db", backend)
 
 
+async def test_a_connection_that_fails_is_tried_once_for_all_who_wait(backend: Backend, writer: Writer) -> None:
+    backend.fails["connect"] = 1
+    calls = [asyncio.ensure_future(writer.do(giving(at))) for at in range(5)]
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    failed = [one for one in found if isinstance(one, DatabaseError)]
+    assert (len(failed) + sum(backend.fails.values()), backend.calls.count("close")) == (len(failed), 1)
+    assert await writer.do(giving("again")) == "again"
+
+
 def giving(value: Any) -> Any:
     return lambda _: value
 
