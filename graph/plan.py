@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from agentic_workflows.errors import ActionError, PlanError, UnresolvedReferenceError
 from agentic_workflows.graph.findings import Finding
@@ -50,6 +50,8 @@ class WorkflowStep:
                 raise PlanError([Finding(field=name, problem=f"is {value!r}.", remedy="Give a text.")], source="A step")
         for name in ("outputs", "after"):
             value = getattr(self, name)
+            if value == ():
+                continue
             if isinstance(value, str) or not all(isinstance(item, str) for item in value):
                 finding = Finding(step=self.name, field=name, problem="is no list of names.", remedy="Write a list.")
                 raise PlanError([finding], source="A step")
@@ -144,22 +146,35 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
     findings = structural_findings(found, max_steps=max_steps)
     if findings:
         raise PlanError(findings, source=source)
-    plan = restore(cast("JsonObject", found))
+    if isinstance(data, Plan) and data.goal:
+        return data
+    plan = _parsed(cast("JsonObject", found))
     return plan if plan.goal else Plan(goal=goal, steps=plan.steps)
 
 
-def restore(data: Mapping[str, JsonValue]) -> Plan:
+def restore(data: JsonObject) -> Plan:
     """Return the plan that `Plan.to_json` wrote, without checking it again."""
+    plan = _parsed(data)
+    plan.__dict__["_json"] = data  # what it would write again
+    return plan
+
+
+def _parsed(data: Mapping[str, JsonValue]) -> Plan:
     steps = cast("list[JsonObject]", data["steps"])
     return Plan(goal=str(data.get("goal") or ""), steps=[step_from_json(step) for step in steps])
 
 
+def step_names(data: JsonObject) -> list[str]:
+    """Return the names of the steps of what `Plan.to_json` wrote."""
+    return [str(step["name"]) for step in cast("list[JsonObject]", data["steps"])]
+
+
 def step_from_json(data: Mapping[str, JsonValue]) -> WorkflowStep:
     """Return the step that a mapping describes, one that `structural_findings` passed."""
-    timeout = data.get("timeout")
-    rest = {key: value for key, value in data.items() if key != "timeout" and value is not None}
-    limit = None if timeout is None else timedelta(seconds=float(cast("float", timeout)))
-    return WorkflowStep(**rest, timeout=limit)  # type: ignore[arg-type]  # the schema has checked each field
+    fields: dict[str, Any] = {key: value for key, value in data.items() if value is not None}
+    if "timeout" in fields:
+        fields["timeout"] = timedelta(seconds=float(fields["timeout"]))
+    return WorkflowStep(**fields)
 
 
 def structural_findings(data: object, *, max_steps: int = MAX_STEPS) -> list[Finding]:

@@ -114,8 +114,8 @@ def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
 
 def _standing(outcome: Outcome) -> JsonObject:
     """Return how a step stands, without its result."""
-    told = outcome.to_json()
-    return {key: told[key] for key in ("status", "reason", "attempts", "started", "seconds")}
+    told: JsonObject = {"status": str(outcome.status), "reason": outcome.reason, "attempts": outcome.attempts}
+    return {**told, "started": outcome.started, "seconds": outcome.seconds}
 
 
 def _entry(plan: str, name: str, outcome: Outcome) -> JsonObject:

@@ -11,7 +11,7 @@ from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.outcome import OutcomeStatus
-from agentic_workflows.graph.plan import Plan, restore
+from agentic_workflows.graph.plan import Plan, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.nodes.collaborators import Node
@@ -47,8 +47,9 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
         is_budget_only = all(finding.field == "max_iterations" for finding in report.findings)
         refused = state["refused"] if is_budget_only else [*state["refused"], plan.digest]
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
-    runtime.stream_writer(PlanAccepted(report=report.to_json()).to_json())
-    shown = {key: value for key, value in report.to_json().items() if key in {"order", "decisions"}}
+    told = report.to_json()
+    runtime.stream_writer(PlanAccepted(report=told).to_json())
+    shown = {key: told[key] for key in ("order", "decisions")}
     return {"status": WorkflowState.EXECUTING.value, "report": shown, "findings": []}
 
 
@@ -71,7 +72,6 @@ def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) ->
 
 
 async def _gate_out(state: State, review_progress: ReviewProgress | None) -> Update:
-    plan = restore(state["plan"] or {})
     outcomes = state["steps"]
     bad = {OutcomeStatus.FAILED, OutcomeStatus.DENIED}
     failed = [(name, outcome) for name, outcome in outcomes.items() if outcome["status"] in bad]
@@ -79,7 +79,7 @@ async def _gate_out(state: State, review_progress: ReviewProgress | None) -> Upd
         return _after_failure(state, failed)
     if state["asks"]:
         return {"status": WorkflowState.REVIEWING.value}
-    if all(step.name in outcomes for step in plan.steps):
+    if all(name in outcomes for name in step_names(state["plan"] or {})):
         return await _complete(state, review_progress)
     return {"status": WorkflowState.EXECUTING.value}
 

@@ -8,7 +8,7 @@ the ones made from the schema.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,7 +44,7 @@ from agentic_workflows.policies.validation import check_policies
 MEMO = 4_096
 """Decisions kept."""
 MEMO_TEXT = 4_096
-"""A request of more characters is decided anew each time."""
+"""A request of which policies can read more characters is decided anew each time."""
 NO_RULE = "No rule allows it."
 KNOWN: frozenset[str] = frozenset()
 COUNT = frozenset({"count"})
@@ -58,6 +58,18 @@ class _Vocabulary:
 
     schema: cedarpy.Schema
     entities: cedarpy.Entities
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A question to Cedar; equal to another one where all that applicable policies can read of both is."""
+
+    action: str
+    readable: str
+    unknown: frozenset[str]
+    """What of the context has no value yet."""
+    context: JsonObject = field(compare=False)
+    """All of it but `approved`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +101,7 @@ class CedarEngine:
         self._digest = digest([schema, *(policy.cedar for policy in self._policies)])
         self._undeclared = lru_cache(maxsize=256)(_undeclared_vocabulary)
         self._policy_set = lru_cache(maxsize=8)(self._make_policy_set)
+        self._paths = lru_cache(maxsize=MEMO)(self._read_paths)
         self._memo = lru_cache(maxsize=MEMO)(self._evaluate)
 
     @property
@@ -124,10 +137,14 @@ class CedarEngine:
 
     def _decide(self, request: ActionRequest) -> Decision:
         spec = self._known(request.action)
-        count = request.count if self._reads_count(spec) else 0
-        context = self._context(spec, request.inputs, review=request.human_review_required, count=count)
-        evaluate = self._memo if len(context) <= MEMO_TEXT else self._evaluate
-        return evaluate(spec.name, context, KNOWN)
+        review, count = request.human_review_required, request.count
+        return self._decided(spec, self._context(spec, request.inputs, review=review, count=count), KNOWN)
+
+    def _decided(self, spec: ActionSpec, context: JsonObject, unknown: frozenset[str]) -> Decision:
+        """Decide, or know the decision from a question that no policy can tell from this one."""
+        readable = canonical([_part(context, path) for path in self._paths(spec.name, spec.groups)])
+        asked = _Asked(action=spec.name, readable=readable, unknown=unknown, context=context)
+        return self._memo(asked) if len(readable) <= MEMO_TEXT else self._evaluate(asked)
 
     def _decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
         spec, review = self._known(action), step.human_review_required
@@ -135,12 +152,12 @@ class CedarEngine:
             inputs = resolve_inputs(step.inputs, {})
             if not self._reads_count(spec):
                 return self.decide(ActionRequest(action=spec, inputs=inputs, human_review_required=review))
-            certain = self._evaluate(spec.name, self._context(spec, inputs, review=review), COUNT)
+            certain = self._decided(spec, self._context(spec, inputs, review=review), COUNT)
         else:
             is_told = is_literal(step.inputs.get("overwrite"))
             overwrites = is_told and is_overwriting(spec, step.inputs)
             context = self._context(spec, None, review=review, overwrites=overwrites)
-            certain = self._evaluate(spec.name, context, RUN_TIME - {"overwrites"} if is_told else RUN_TIME)
+            certain = self._decided(spec, context, RUN_TIME - {"overwrites"} if is_told else RUN_TIME)
         return certain if isinstance(certain, Deny) else AtRunTime(at_least=certain)
 
     def _known(self, action: ActionSpec) -> ActionSpec:
@@ -154,8 +171,12 @@ class CedarEngine:
         return ActionSpec(name=action.name, undeclared=True)
 
     def _reads_count(self, spec: ActionSpec) -> bool:
-        names = {spec.name, *spec.groups}
-        return any("count" in policy.reads and policy.covers(names) for policy in self._policies)
+        return any(path in {(), ("count",)} for path in self._paths(spec.name, spec.groups))
+
+    def _read_paths(self, name: str, groups: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Return the paths into the context that policies on an action read, to the depth of one argument."""
+        applicable = (policy for policy in self._policies if policy.covers({name, *groups}))
+        return tuple(sorted({path[:2] for policy in applicable for path in policy.paths}))
 
     def _context(
         self,
@@ -165,47 +186,46 @@ class CedarEngine:
         review: bool,
         count: int = 0,
         overwrites: bool = False,
-    ) -> str:
-        """Return the context without `approved` as JSON text; None stands for inputs that no policy will read."""
+    ) -> JsonObject:
+        """Return the context without `approved`; None stands for inputs that no policy will read."""
         shape = self._shapes.get(spec.name) or inputs_shape(spec)
-        context: JsonObject = {
+        return {
             "human_review_required": review,
             "count": count,
             "overwrites": overwrites if inputs is None else is_overwriting(spec, inputs),
             "inputs": {} if inputs is None else shape.cedar_value(dict(inputs), "inputs"),
         }
-        return canonical(context)
 
-    def _evaluate(self, action: str, context: str, unknown: frozenset[str]) -> Decision:
+    def _evaluate(self, asked: _Asked) -> Decision:
         """Decide; where a part of the context is unknown, as leniently as any value of it could make the decision."""
-        now = self._ask(action, context, unknown, approved=False)
+        now = self._ask(asked, approved=False)
         if now.allowed:
             return Allow(rules=now.rules)
-        later = self._ask(action, context, unknown, approved=True)
+        later = self._ask(asked, approved=True)
         if later.allowed:
             rules = now.rules or later.rules
             return Ask(rules=rules, reason=_reason(rules, "asks for a person's approval"))
         return Deny(rules=later.rules, reason=_reason(later.rules, "forbids it") or NO_RULE)
 
-    def _ask(self, action: str, context: str, unknown: frozenset[str], *, approved: bool) -> _Answer:
+    def _ask(self, asked: _Asked, *, approved: bool) -> _Answer:
         """Return Cedar's own answer.
 
         Raises:
             PolicyError: it gives none, or not a clean one.
 
         """
-        words = self._declared if action in self._specs else self._undeclared(action)
+        words = self._declared if asked.action in self._specs else self._undeclared(asked.action)
         answer = cedarpy.is_authorized(
             {
                 "principal": PRINCIPAL,
-                "action": {"type": "Action", "id": action},
+                "action": {"type": "Action", "id": asked.action},
                 "resource": RESOURCE,
-                "context": f'{{"approved":{json.dumps(approved)},{context[1:]}',
+                "context": canonical({**asked.context, "approved": approved}),
             },
-            self._policy_set(unknown),
+            self._policy_set(asked.unknown),
             words.entities,
             # Inputs that do not exist yet fit no schema, and then no policy in the set reads them.
-            None if unknown else words.schema,
+            None if asked.unknown else words.schema,
         )
         if answer.diagnostics.errors or answer.decision is cedarpy.Decision.NoDecision:
             raise PolicyError("; ".join(answer.diagnostics.errors) or "Cedar gives no decision.")
@@ -235,6 +255,14 @@ def _vocabulary(schema: JsonObject) -> _Vocabulary:
 
 def _undeclared_vocabulary(name: str) -> _Vocabulary:
     return _vocabulary(cedar_schema({name: ActionSpec(name=name, undeclared=True)}))
+
+
+def _part(context: JsonObject, path: tuple[str, ...]) -> JsonValue:
+    """Return what stands at a path; no value of a context is null, so that is what stands where nothing does."""
+    part: JsonValue = context
+    for name in path:
+        part = part.get(name) if isinstance(part, dict) else None
+    return part
 
 
 def _undecided(error: Exception) -> Deny:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
@@ -206,15 +207,15 @@ def _reviewer() -> str:
 async def fenced(
     saver: BaseCheckpointSaver[Any], leases: Leases, lease: Held
 ) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """Have a checkpointer that was opened for one run refuse to write once the lease is lost."""
+    """Give a run a checkpointer of its own, which refuses to write once the run's lease is lost."""
     if isinstance(saver, InMemorySaver):  # shared by all runs of a process, which cannot lose a lease to another one
         yield saver
         return
-    put = saver.aput
+    mine = copy(saver)
 
     async def aput(*args: Any, **kwargs: Any) -> Any:
         await leases.journal.renew(lease.lease, leases.seconds)
-        return await put(*args, **kwargs)
+        return await saver.aput(*args, **kwargs)
 
-    saver.aput = aput  # type: ignore[method-assign]  # a wrapper class would have to forward thirty methods
-    yield saver
+    mine.aput = aput  # type: ignore[method-assign]  # a wrapper class would have to forward thirty methods
+    yield mine

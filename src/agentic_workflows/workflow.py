@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 from uuid import uuid4
@@ -386,13 +387,18 @@ class AgenticWorkflow:
         )
 
     def _assemble(self, checkpointer: Any) -> Graph:
+        """Return the graph over a checkpointer; it is compiled once."""
+        return self._graph.copy({"checkpointer": checkpointer})
+
+    @cached_property
+    def _graph(self) -> Graph:
         return assemble(
             self.agent,
             self.registry,
             self.engine,
             limits=self.limits,
             leases=self.database.leases,
-            checkpointer=checkpointer,
+            checkpointer=None,
             overrides=Overrides(
                 check_plan=self._check_plan if self._overrides("validate_plan") else None,
                 check_result=self._check_result if self._overrides("validate_result") else None,

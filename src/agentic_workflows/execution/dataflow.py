@@ -220,7 +220,9 @@ class Dataflow:
         else:
             self.outcomes[name] = outcome
             self.news.append((name, outcome))
-            self._run.log.record(Place(self._run.plan, name), replace(outcome, items=(), result=_kept(outcome)))
+            # The items of a `foreach` have their own results.
+            kept = replace(outcome, items=(), result=None) if outcome.items else outcome
+            self._run.log.record(Place(self._run.plan, name), kept)
         if outcome.status.is_settled:
             self._publish(name, outcome)
             self._schedule.settle(name)
@@ -286,11 +288,6 @@ def ended_steps(plan: Plan, known: Mapping[Place, Outcome], named: str) -> dict[
         if whole is not None:
             ended[step.name] = whole
     return ended
-
-
-def _kept(outcome: Outcome) -> JsonValue:
-    """Return what is written down for a step as a whole; the items of a `foreach` have their own."""
-    return None if outcome.items else outcome.result
 
 
 def _asks(outcome: Outcome) -> list[JsonObject]:

@@ -51,7 +51,7 @@ class Database:
 
     @asynccontextmanager
     async def checkpointer(self) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-        """Open LangGraph's saver for the calls inside: opened anew each time, it belongs to no event loop.
+        """Open LangGraph's saver for the calls inside.
 
         Raises:
             DatabaseError: the database went away or cannot be used any more.
@@ -63,11 +63,10 @@ class Database:
             async with _postgres_saver(str(self.url)) as saver:
                 yield saver
         else:
-            from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - memory needs none of it
+            from agentic_workflows.journal.sqlite_saver import sqlite_saver  # noqa: PLC0415 - memory needs none of it
 
             with explained(self.url):
-                async with AsyncSqliteSaver.from_conn_string(str(self.url)) as saver:
-                    saver.serde = _plain()
+                async with sqlite_saver(Path(self.url), _plain()) as saver:
                     yield saver
 
     @property

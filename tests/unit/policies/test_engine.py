@@ -298,8 +298,25 @@ def test_equal_requests_are_decided_once() -> None:
     engine = engine_of(PERMIT)
     for count in range(3):
         engine.decide(ActionRequest(action=WRITE, inputs={"path": "a", "text": "b"}, count=count))
-    engine.decide(write(path="c" * MEMO_TEXT))
     assert engine._memo.cache_info().currsize == 1
+
+
+def test_requests_that_no_rule_can_tell_apart_are_decided_once() -> None:
+    engine = engine_of(
+        PERMIT,
+        "forbid(principal, action, resource) when { context.overwrites };",
+        'forbid(principal, action == Action::"write", resource) when { context.inputs.path like "etc/*" };',
+    )
+    names = [engine.decide(write(path=path, text=path)).name for path in ("a", "etc/b", "a", "etc/c" * MEMO_TEXT)]
+    names += [engine.decide(ActionRequest(action=READ, inputs={"path": path})).name for path in ("a", "etc/b")]
+    assert names == ["Allow", "Deny", "Allow", "Deny", "Allow", "Allow"]
+    assert engine._memo.cache_info().currsize == 3
+
+
+def test_a_request_that_does_not_fit_is_denied_also_where_no_rule_reads_the_difference() -> None:
+    engine = engine_of(PERMIT)
+    names = [engine.decide(write(**more)).name for more in ({}, {"stranger": 1}, {"path": 7})]
+    assert names == ["Allow", "Deny", "Deny"]
 
 
 def test_the_count_is_part_of_the_request_only_for_rules_that_may_read_it() -> None:
@@ -307,7 +324,7 @@ def test_the_count_is_part_of_the_request_only_for_rules_that_may_read_it() -> N
     for count in range(3):
         engine.decide(ActionRequest(action=WRITE, inputs={"path": "a"}, count=count))
         engine.decide(ActionRequest(action=READ, inputs={"path": "a"}, count=count))
-    assert engine._memo.cache_info().currsize == 4
+    assert engine._memo.cache_info().currsize == 4  # one of WRITE, three of READ
 
 
 # Before the run
