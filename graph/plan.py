@@ -5,7 +5,7 @@ A plan reads as a sequential program. `outputs` name values, `inputs` use them b
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import cast
@@ -84,6 +84,8 @@ class Plan:
 
     goal: str
     steps: Sequence[WorkflowStep]
+    saw_untrusted: bool = False
+    """Whether it was made after untrusted output was seen; then what it says is untrusted, too."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
@@ -94,7 +96,8 @@ class Plan:
 
     @cached_property
     def _json(self) -> JsonObject:
-        return {"version": VERSION, "goal": self.goal, "steps": [step.to_json() for step in self.steps]}
+        data: JsonObject = {"version": VERSION, "goal": self.goal, "steps": [step.to_json() for step in self.steps]}
+        return data | {"saw_untrusted": True} if self.saw_untrusted else data
 
     @cached_property
     def digest(self) -> str:
@@ -145,13 +148,14 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
     if findings:
         raise PlanError(findings, source=source)
     plan = restore(cast("JsonObject", found))
-    return plan if plan.goal else Plan(goal=goal, steps=plan.steps)
+    return plan if plan.goal else replace(plan, goal=goal)
 
 
 def restore(data: Mapping[str, JsonValue]) -> Plan:
     """Return the plan that `Plan.to_json` wrote, without checking it again."""
     steps = cast("list[JsonObject]", data["steps"])
-    return Plan(goal=str(data.get("goal") or ""), steps=[step_from_json(step) for step in steps])
+    goal, saw_untrusted = str(data.get("goal") or ""), bool(data.get("saw_untrusted"))
+    return Plan(goal=goal, steps=[step_from_json(step) for step in steps], saw_untrusted=saw_untrusted)
 
 
 def step_from_json(data: Mapping[str, JsonValue]) -> WorkflowStep:
