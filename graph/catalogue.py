@@ -13,6 +13,8 @@ Resources: TypeAlias = Callable[[Mapping[str, JsonValue]], Collection[str]]
 
 DANGEROUS = ("delete_all", "admin_action", "financial_transaction")
 """The three actions that no run ever executes; always part of the policy schema."""
+TRUST = "trust"
+"""The Cedar action of rules that vouch for data; no action may take this name."""
 GROUPS = ("read_only", "effect", "destructive", "open_world", "undeclared")
 """Cedar groups an action can be in; no action may take one of these names."""
 
@@ -31,8 +33,15 @@ class Annotations:
     arguments: Mapping[str, ArgumentClass] = field(default_factory=dict)
     """An argument that is not named is a `target`."""
     trusted: bool = False
-    """Whether the output as a whole may steer later steps."""
+    """Whether what it gives may steer later steps, as far as what it was given may."""
     trusted_fields: tuple[str, ...] = ()
+    """Fields of the output that the system itself assigns, such as ids: dotted names, `*` for any one name."""
+    directory_fields: tuple[str, ...] = ()
+    """Fields that name who was let in or who the system says it was: members, contacts, senders; `*` for all of it."""
+    secret_fields: tuple[str, ...] = ()
+    """Fields that hold credentials."""
+    verbatim: bool = False
+    """The output stands word for word in one of the arguments, so it is no source of its own."""
 
     @property
     def is_retryable(self) -> bool:

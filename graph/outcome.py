@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from agentic_workflows.graph.labels import Label
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
@@ -46,10 +47,16 @@ class Outcome:
     """Of a `foreach`, one an element."""
     ask: JsonObject | None = None
     """The question, where the status is ASKED."""
+    quotes_output: bool = True
+    """Of a failure: whether the reason may hold text from what the action read, not from its inputs alone."""
+    sources: Label | None = None
+    """All that determined the call; None where nobody wrote it down, and then nothing of the result is trusted."""
 
     def to_json(self) -> JsonObject:
-        """Return the outcome as plain JSON."""
-        return {**self.__dict__, "status": str(self.status), "items": [item.to_json() for item in self.items]}
+        """Return the outcome as plain JSON; its sources are kept beside it."""
+        told = {**self.__dict__, "status": str(self.status), "items": [item.to_json() for item in self.items]}
+        del told["sources"]
+        return told
 
 
 def from_json(data: Mapping[str, Any]) -> Outcome:

@@ -5,7 +5,7 @@ A plan reads as a sequential program. `outputs` name values, `inputs` use them b
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, cast
@@ -86,6 +86,8 @@ class Plan:
 
     goal: str
     steps: Sequence[WorkflowStep]
+    saw_untrusted: bool = False
+    """Whether it was made after untrusted output was seen; then what it says is untrusted, too."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
@@ -96,7 +98,8 @@ class Plan:
 
     @cached_property
     def _json(self) -> JsonObject:
-        return {"version": VERSION, "goal": self.goal, "steps": [step.to_json() for step in self.steps]}
+        data: JsonObject = {"version": VERSION, "goal": self.goal, "steps": [step.to_json() for step in self.steps]}
+        return data | {"saw_untrusted": True} if self.saw_untrusted else data
 
     @cached_property
     def digest(self) -> str:
@@ -149,7 +152,7 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
     if isinstance(data, Plan) and data.goal:
         return data
     plan = _parsed(cast("JsonObject", found))
-    return plan if plan.goal else Plan(goal=goal, steps=plan.steps)
+    return plan if plan.goal else replace(plan, goal=goal)
 
 
 def restore(data: JsonObject) -> Plan:
@@ -161,7 +164,8 @@ def restore(data: JsonObject) -> Plan:
 
 def _parsed(data: Mapping[str, JsonValue]) -> Plan:
     steps = cast("list[JsonObject]", data["steps"])
-    return Plan(goal=str(data.get("goal") or ""), steps=[step_from_json(step) for step in steps])
+    goal, saw_untrusted = str(data.get("goal") or ""), bool(data.get("saw_untrusted"))
+    return Plan(goal=goal, steps=[step_from_json(step) for step in steps], saw_untrusted=saw_untrusted)
 
 
 def step_names(data: JsonObject) -> list[str]:

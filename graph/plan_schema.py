@@ -65,6 +65,7 @@ PLAN_SCHEMA: JsonObject = {
         "version": {"const": VERSION},
         "goal": {"type": "string", "maxLength": 100_000},
         "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
+        "saw_untrusted": {"type": "boolean", "default": False, "description": "Made after untrusted output was seen."},
     },
     "$defs": {"step": STEP_SCHEMA},
 }

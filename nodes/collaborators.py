@@ -22,7 +22,9 @@ class Agent(Protocol):
     """Plans; any object with this coroutine is one.
 
     An agent that brings no declared actions also has `execute_step(step)`, as in the article. `review_progress(goal,
-    history)` is optional: asked when every step is done, it returns what is still missing, or nothing.
+    history)` is optional: asked when every step is done, it returns what is still missing, or nothing. An agent with
+    `sees_outputs = False` plans again without a word of what is untrusted; the later plans of any other agent are
+    untrusted themselves, once there was untrusted output in its history.
     """
 
     def create_plan(self, goal: str, history: Sequence[JsonObject]) -> Awaitable[Plan | Mapping[str, Any]]:

@@ -104,22 +104,29 @@ def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     news = [(name, outcome) for name, outcome in flow.outcomes.items() if name not in known]
     return {
         "status": WorkflowState.EXECUTING.value,
-        "steps": {name: _standing(outcome) for name, outcome in [*flow.outcomes.items(), *flow.asked.items()]},
+        "steps": {name: _standing(flow, name, one) for name, one in [*flow.outcomes.items(), *flow.asked.items()]},
         "asks": cast("list[JsonValue]", flow.questions()),
         "iteration": state["iteration"] + flow.started,
         "seconds": state["seconds"] + seconds,
-        "history": [*state["history"], *(_entry(flow.name, name, outcome) for name, outcome in news)],
+        "history": [*state["history"], *(_entry(flow, name, outcome) for name, outcome in news)],
     }
 
 
-def _standing(outcome: Outcome) -> JsonObject:
+def _standing(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:
     """Return how a step stands, without its result."""
     told: JsonObject = {"status": str(outcome.status), "reason": outcome.reason, "attempts": outcome.attempts}
-    return {**told, "started": outcome.started, "seconds": outcome.seconds}
+    told |= {"started": outcome.started, "seconds": outcome.seconds}
+    return {**told, "untrusted": flow.tells_untrusted(name, outcome)}
 
 
-def _entry(plan: str, name: str, outcome: Outcome) -> JsonObject:
-    entry: JsonObject = {"step": name, "result": _shown(outcome.result), "status": str(outcome.status), "plan": plan}
+def _entry(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:
+    entry: JsonObject = {
+        "step": name,
+        "result": _shown(outcome.result),
+        "status": str(outcome.status),
+        "plan": flow.name,
+        "untrusted": flow.tells_untrusted(name, outcome),
+    }
     if outcome.reason:
         entry["reason"] = outcome.reason
     if outcome.items:

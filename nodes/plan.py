@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, TypeAlias, cast
 from uuid import uuid4
@@ -15,6 +16,7 @@ from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
+from agentic_workflows.graph.history import is_untrusted, without_untrusted
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject
@@ -69,6 +71,8 @@ class _Call:
 
     def __init__(self, agent: Agent, journal: Journal, lease: Held) -> None:
         self._agent, self._lease = agent, lease
+        self.sees_outputs = bool(getattr(agent, "sees_outputs", True))
+        self.saw_untrusted = False
         self.journal = journal
         self.tokens = 0
         self.seconds = 0.0
@@ -87,7 +91,9 @@ class _Call:
         """
         with get_usage_metadata_callback() as usage:
             began = perf_counter()
-            planning = asyncio.ensure_future(contained(self._agent.create_plan(goal, history), seconds))
+            shown = history if self.sees_outputs else without_untrusted(history)
+            self.saw_untrusted = self.sees_outputs and any(is_untrusted(entry) for entry in history)
+            planning = asyncio.ensure_future(contained(self._agent.create_plan(goal, shown), seconds))
             try:
                 return await self._watched(planning)
             except TimeoutError:
@@ -176,6 +182,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
         if call.stopped:
             return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
+        plan = replace(plan, saw_untrusted=plan.saw_untrusted or call.saw_untrusted)
     except PlanningError as error:
         # The last plan stays, so that one sees what it came to.
         return {"iteration": number, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}

@@ -10,6 +10,7 @@ from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
+from agentic_workflows.graph.history import is_untrusted
 from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import Plan, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
@@ -93,7 +94,8 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]]) -> Update
     found: list[JsonValue] = [
         Finding(step=name, problem=f"{outcome['status']}: {outcome['reason']}").to_json() for name, outcome in failed
     ]
-    entry: JsonObject = {"step": None, "result": {"findings": found}}
+    tells = any(bool(outcome.get("untrusted", True)) for _, outcome in failed)
+    entry: JsonObject = {"step": None, "result": {"findings": found}, **({"untrusted": True} if tells else {})}
     return {
         "status": WorkflowState.PLANNING.value,
         "replans": state["replans"] + 1,
@@ -109,7 +111,10 @@ async def _complete(state: State, review_progress: ReviewProgress | None) -> Upd
         return {"status": WorkflowState.COMPLETE.value, "reason": None, "left": ""}
     if state["replans"] >= _limits(state).max_replans:
         return {"status": WorkflowState.FAILED.value, "reason": f"The goal is not reached: {missing}"}
-    entry: JsonObject = {"step": None, "result": {"feedback": f"The goal is not reached yet: {missing}"}}
+    # Who says so has seen the history.
+    saw = any(is_untrusted(one) for one in state["history"] if isinstance(one, dict))
+    feedback: JsonObject = {"feedback": f"The goal is not reached yet: {missing}"}
+    entry: JsonObject = {"step": None, "result": feedback, **({"untrusted": True} if saw else {})}
     replans = state["replans"] + 1
     return {"status": WorkflowState.PLANNING.value, "replans": replans, "history": [*state["history"], entry]}
 

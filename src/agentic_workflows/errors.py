@@ -50,9 +50,14 @@ class PlanningError(WorkflowError):
 class ActionError(WorkflowError):
     """An action failed, or is declared wrongly; the message is shown to planner and reviewer."""
 
+    quotes_output = True
+    """Whether the message may hold text from what the action read, and so be untrusted as that is."""
+
 
 class WorkspaceError(ActionError):
-    """A path leaves the workspace, or does not name an ordinary file in it."""
+    """A path leaves the workspace, or does not name an ordinary file in it; only the path is quoted."""
+
+    quotes_output = False
 
 
 class PolicyError(WorkflowError):

@@ -58,8 +58,9 @@ def _outputs(values: State, known: Mapping[Place, Outcome]) -> JsonObject:
 
 
 def without_plan(entry: JsonValue) -> JsonObject:
-    """Return an entry of the history as users see it: the name of its plan is ours."""
-    return {key: value for key, value in entry.items() if key != "plan"} if isinstance(entry, dict) else {}
+    """Return an entry of the history as users see it: the name of its plan and the mark on its text are ours."""
+    shown = entry.items() if isinstance(entry, dict) else ()
+    return {key: value for key, value in shown if key not in {"plan", "untrusted"}}
 
 
 def _whole(entry: JsonValue, known: Mapping[Place, Outcome]) -> JsonValue:

@@ -175,6 +175,21 @@ async def test_a_checkpoint_without_its_journal_is_refused_or_asks_again(tmp_pat
     assert (len(house.act.calls), house.send.calls) == (3, [])
 
 
+async def test_a_database_from_before_labels_is_upgraded_and_its_outcomes_are_untrusted(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    house = House(path)
+    asked = await house.open().run("g", thread_id="t")
+    await asyncio.sleep(0.6)
+    execute(path, "ALTER TABLE agentic_outcomes DROP COLUMN sources")
+    execute(path, "UPDATE agentic_version SET version = 1")
+    past = await Database(path).journal.past(asked["run_id"])
+    assert {one.outcome.sources for one in past.outcomes} == {None}
+    done = await house.open().resume(approve(), thread_id="t")
+    assert (done["state"], house.send.calls) == ("COMPLETE", [{"text": "done"}])
+    past = await Database(path).journal.past(asked["run_id"])
+    assert {one.place.step for one in past.outcomes if one.outcome.sources is not None} == {"send"}
+
+
 async def test_a_postgres_that_is_not_there_is_one_clear_error_without_the_password() -> None:
     url = "postgresql://me:secret@127.0.0.1:1/runs"
     pytest.importorskip("psycopg", reason="needs the extra postgres")

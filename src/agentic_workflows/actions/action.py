@@ -7,6 +7,7 @@ from typing import TypeAlias
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonValue
+from agentic_workflows.policies.provenance import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class ActionCall:
     """Which element of a `foreach`, from 0."""
     idempotency_key: str = ""
     """Equal for every attempt at the same effect, also after a crash or in a new plan; empty where there is none."""
+    provenance: Provenance | None = None
+    """Where the inputs come from; None is not known, and then none of them is trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,9 @@ def action(
     arguments: Mapping[str, ArgumentClass] | None = None,
     trusted: bool = False,
     trusted_fields: tuple[str, ...] = (),
+    directory_fields: tuple[str, ...] = (),
+    secret_fields: tuple[str, ...] = (),
+    verbatim: bool = False,
     resources: Resources | None = None,
     reconcile: Reconcile | None = None,
 ) -> Callable[[Function], Action]: ...

@@ -49,16 +49,22 @@ def file_actions(workspace: Workspace) -> list[Action]:
             idempotent=True,
             open_world=False,
             arguments={"text": "content", "overwrite": "param"},
+            # Like the others below, it gives back a path that it was given, or a number.
+            trusted=True,
             resources=file,
         )(files.write_file),
-        action(destructive=False, open_world=False, arguments={"text": "content"}, resources=file)(files.append_file),
+        action(destructive=False, open_world=False, arguments={"text": "content"}, trusted=True, resources=file)(
+            files.append_file
+        ),
         action(read_only=True, open_world=False, arguments={"pattern": "param"}, resources=folder)(files.list_files),
         action(read_only=True, open_world=False, arguments={"text": "param"}, resources=folder)(files.search_files),
-        action(open_world=False, resources=_touching("source", "target"))(files.move_file),
-        action(open_world=False, resources=file)(files.delete_file),
+        action(open_world=False, trusted=True, resources=_touching("source", "target"))(files.move_file),
+        action(open_world=False, trusted=True, resources=file)(files.delete_file),
         action(read_only=True, open_world=False, resources=file)(files.read_csv),
         action(read_only=True, open_world=False, arguments={"column": "param"}, resources=file)(files.sum_column),
-        action(read_only=True, open_world=False, arguments={"text": "content"}, resources=lambda _: ())(word_count),
+        action(read_only=True, open_world=False, arguments={"text": "content"}, trusted=True, resources=lambda _: ())(
+            word_count
+        ),
     ]
 
 

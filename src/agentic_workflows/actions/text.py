@@ -45,17 +45,20 @@ def text_actions(model: ModelFactory, *, max_characters: int = MAX_CHARACTERS) -
     texts = _Texts(model=model, max_characters=max_characters)
     return [
         _declare(texts.summarize, "sentences"),
-        _declare(texts.extract, "what"),
+        _declare(texts.extract, "what", verbatim=True),
         _declare(texts.classify, "labels"),
         _declare(texts.write_text, "instruction"),
     ]
 
 
-def _declare(function: Callable[..., Awaitable[str]], parameter: str) -> Action:
+def _declare(function: Callable[..., Awaitable[str]], parameter: str, *, verbatim: bool = False) -> Action:
+    # Trusted as far as its text is: the label of what goes in is on what comes out.
     return action(
         read_only=True,
         open_world=False,
         arguments={"text": "content", parameter: "param"},
+        trusted=True,
+        verbatim=verbatim,
         resources=lambda _: (),
     )(function)
 

@@ -245,7 +245,8 @@ def _ordinary(folder: int, name: str, path: str) -> os.stat_result | None:
 def _walk(folder: int, parts: Sequence[str]) -> Iterator[str]:
     """Yield the paths of ordinary files; what vanishes or turns into a link meanwhile is not there."""
     if len(parts) > MAX_DEPTH:
-        raise WorkspaceError(f"{'/'.join(parts)!r} is more than {MAX_DEPTH} folders deep.")
+        # Nothing is named: names that are read here are somebody else's text.
+        raise WorkspaceError(f"Something in the folder is more than {MAX_DEPTH} folders deep.")
     for name in os.listdir(folder):
         if name.startswith(".") or not _is_encodable(name):
             continue

@@ -32,6 +32,9 @@ class ModelAgent:
 
     """
 
+    sees_outputs = False
+    """It plans from the goal and typed errors alone, so no stranger's text reaches the model that plans."""
+
     def __init__(
         self,
         model: ModelSource,

@@ -13,12 +13,14 @@ from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.foreach import items_of, run_items
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
+from agentic_workflows.graph.labels import UNKNOWN, Origin, joined
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import resolve, resolve_inputs
 from agentic_workflows.graph.schedule import Footprint, Schedule, stable_order
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Place
+from agentic_workflows.policies.provenance import Provenance, given_origins, provenance_of
 
 Choose: TypeAlias = Callable[[], WorkflowStep | None]
 """Picks the next step in place of the schedule; one at a time."""
@@ -64,11 +66,14 @@ class Dataflow:
         self._plan, self._point, self._registry, self._run = plan, point, registry, run
         self._is_stopped, self._starts, self._choose = is_stopped, starts, choose
         self._values: dict[str, JsonValue] = {}
-        settled = {name: one for name, one in self.outcomes.items() if one.status.is_settled}
+        self._origins: dict[str, Origin] = {}
+        self._traced: dict[str, Provenance] = {}
+        order = stable_order(plan)
+        settled = {name: self.outcomes[name] for name in order if name in self._settled_names()}
         for name, outcome in settled.items():
             self._publish(name, outcome)
         self._schedule = Schedule(
-            stable_order(plan),
+            order,
             {step.name: plan.dependencies(step) for step in plan.steps},
             footprint=self._footprint,
             worst=lambda name: Footprint(has_effect=self._action(name).has_effect),
@@ -124,6 +129,15 @@ class Dataflow:
             if waits and self._plan.dependencies(step) <= self.outcomes.keys() and not self._skipped(step):
                 found += self._foreseen(step)
         return found
+
+    def tells_untrusted(self, name: str, outcome: Outcome) -> bool:
+        """Tell whether what a step came to may hold text from an untrusted source, its reason included."""
+        if outcome.status in {OutcomeStatus.SKIPPED, OutcomeStatus.DENIED, OutcomeStatus.ASKED}:
+            return False
+        label = UNKNOWN if outcome.sources is None else outcome.sources
+        if outcome.status == OutcomeStatus.SUCCEEDED or outcome.quotes_output:
+            label = Origin(self._action(name), label).label
+        return not all(source.is_trusted for source in label)
 
     def _take(self) -> str | None:
         if self._is_stopped():
@@ -218,6 +232,8 @@ class Dataflow:
             self.started -= 1
             self._asked[name] = outcome
         else:
+            if outcome.sources is None:
+                outcome = replace(outcome, sources=self._provenance(self._plan.by_name[name]).label)
             self.outcomes[name] = outcome
             self.news.append((name, outcome))
             # The items of a `foreach` have their own results.
@@ -231,6 +247,22 @@ class Dataflow:
     def _publish(self, name: str, outcome: Outcome) -> None:
         if outcome.status == OutcomeStatus.SUCCEEDED:
             self._values |= outputs_of(self._plan.by_name[name], outcome)
+            self._origins |= self._given(name, outcome)
+
+    def _given(self, name: str, outcome: Outcome) -> dict[str, Origin]:
+        """Return the origins of what a step gave; what is written down about it counts beside what the plan tells."""
+        step = self._plan.by_name[name]
+        label = self._provenance(step).label
+        if outcome.sources is None:
+            return dict.fromkeys(step.outputs, Origin(None, label | UNKNOWN))
+        results = (one.result for one in outcome.items) if step.foreach is not None else (outcome.result,)
+        return given_origins(step, self._action(name), joined([label, outcome.sources]), results)
+
+    def _provenance(self, step: WorkflowStep) -> Provenance:
+        """Return where the inputs of a step come from, once all that it waits for is settled."""
+        if step.name not in self._traced:
+            self._traced[step.name] = provenance_of(step, self._plan, self._origins)
+        return self._traced[step.name]
 
     def _action(self, name: str) -> Action:
         return self._registry[self._plan.by_name[name].action]
@@ -250,8 +282,14 @@ class Dataflow:
         return [self._call(step, {**self._values, ITEM: element}, at) for at, element in enumerate(elements)]
 
     def _call(self, step: WorkflowStep, scope: Mapping[str, JsonValue], item: int | None) -> ActionCall:
-        inputs = resolve_inputs(step.inputs, scope)
-        return ActionCall(action=step.action, inputs=inputs, step=step, run_id=self._run.run_id, item=item)
+        return ActionCall(
+            action=step.action,
+            inputs=resolve_inputs(step.inputs, scope),
+            step=step,
+            run_id=self._run.run_id,
+            item=item,
+            provenance=self._provenance(step),
+        )
 
     def _footprint(self, name: str) -> Footprint:
         """Return what a step touches, now that its inputs exist."""

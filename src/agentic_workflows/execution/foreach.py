@@ -62,7 +62,10 @@ def together(items: Sequence[Outcome]) -> Outcome:
     else:
         status, reason = OutcomeStatus.SUCCEEDED, ""
     attempts = sum(item.attempts for item in items)
-    return Outcome(status=status, result=result, reason=reason, attempts=attempts, items=tuple(items))
+    quotes = any(item.quotes_output for item in items if item.status.is_failure)
+    return Outcome(
+        status=status, result=result, reason=reason, attempts=attempts, items=tuple(items), quotes_output=quotes
+    )
 
 
 def _waiting(call: ActionCall, action: Action, point: ExecutionPoint, run: RunPass) -> Outcome:

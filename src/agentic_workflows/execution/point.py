@@ -67,7 +67,8 @@ class ExecutionPoint:
                 raise
             except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=f"{type(error).__name__}: {error}")
-        outcome = replace(outcome, started=started, seconds=perf_counter() - clock)
+        sources = call.provenance.label if call.provenance else None
+        outcome = replace(outcome, started=started, seconds=perf_counter() - clock, sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
             run.log.record(case.place, outcome, case.intent or case.done, action=call.action, used=case.used)
         return outcome
@@ -103,7 +104,7 @@ class ExecutionPoint:
             return self._checked(case, answer.message, attempts=0)
         if findings := list(input_findings(case.call.step.name, case.call.inputs, case.action)):
             case.use_answer()
-            return Outcome(status=OutcomeStatus.FAILED, reason=_joined(findings))
+            return Outcome(status=OutcomeStatus.FAILED, reason=_joined(findings), quotes_output=False)
         if isinstance(answer, Reject):
             case.use_answer()
             return Outcome(status=OutcomeStatus.DENIED, reason=f"A reviewer rejected it: {answer.feedback}")
@@ -140,7 +141,8 @@ class ExecutionPoint:
         except ActionError as error:
             if isinstance(error, LostError) and case.intent is not None and not is_retryable:
                 return await self._in_doubt(case, error)
-            return Outcome(status=OutcomeStatus.FAILED, reason=str(error), attempts=attempts)
+            quotes = error.quotes_output
+            return Outcome(status=OutcomeStatus.FAILED, reason=str(error), attempts=attempts, quotes_output=quotes)
         return self._checked(case, result, attempts=attempts)
 
     async def _in_doubt(self, case: Case, error: LostError) -> Outcome:

@@ -142,7 +142,12 @@ def _prepare(backend: SqliteBackend | PostgresBackend, dialect: Any, name: objec
         DatabaseError: a newer version of this package wrote the journal.
 
     """
-    from agentic_workflows.journal.tables import VERSION, definitions, statements  # noqa: PLC0415 - imports SQLAlchemy
+    from agentic_workflows.journal.tables import (  # noqa: PLC0415 - imports SQLAlchemy
+        MIGRATIONS,
+        VERSION,
+        definitions,
+        statements,
+    )
 
     backend.execute(definitions(dialect)["agentic_version"])
     compiled = statements(dialect)
@@ -153,6 +158,9 @@ def _prepare(backend: SqliteBackend | PostgresBackend, dialect: Any, name: objec
             f"The journal in {name} has version {version}, and this program knows {VERSION}. Upgrade agentic-workflows."
         )
     if version < VERSION:
+        for step in range(version + 1, VERSION + 1) if version else ():
+            for text in MIGRATIONS[step]:
+                backend.execute(text)
         for text in definitions(dialect).values():
             backend.execute(text)
         backend.change("set_version", version=VERSION)

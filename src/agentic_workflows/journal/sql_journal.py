@@ -4,10 +4,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.graph.labels import Label, label_from_json
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.state import Request
@@ -229,12 +232,17 @@ def _columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
 def _outcome(to: Transaction, outcome: Outcome) -> dict[str, object]:
     """Return the columns of an outcome; a large result is stored once, under its digest."""
     told = outcome.to_json()
-    result = canonical(told["result"])
+    result, sources = canonical(told["result"]), _sources(outcome.sources)
     if len(result) <= LARGE:
-        return {"outcome": canonical(told), "body": None}
+        return {"outcome": canonical(told), "body": None, "sources": sources}
     name = hashlib.sha256(result.encode()).hexdigest()
     to.change("store", digest=name, body=result)
-    return {"outcome": canonical({**told, "result": None}), "body": name}
+    return {"outcome": canonical({**told, "result": None}), "body": name, "sources": sources}
+
+
+@lru_cache(maxsize=1024)
+def _sources(label: Label | None) -> str | None:
+    return None if label is None else canonical(sorted((source.to_json() for source in label), key=canonical))
 
 
 def _intent(row: tuple[Any, ...]) -> Intent:
@@ -244,18 +252,25 @@ def _intent(row: tuple[Any, ...]) -> Intent:
 
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
-    _, plan, step, item, attempt, outcome, name, action, key, occurrence, body = row
+    _, plan, step, item, attempt, outcome, name, action, key, occurrence, sources, body = row
     told = json.loads(outcome)
     if name is not None and body is None:
         raise DatabaseError(f"The journal lacks the result {name} of step {step}; it was damaged from outside.")
+    if body is not None:
+        told["result"] = json.loads(body)
     return Recorded(
         place=Place(plan, step, item),
         attempt=attempt,
-        outcome=outcome_from_json(told if body is None else {**told, "result": json.loads(body)}),
+        outcome=replace(outcome_from_json(told), sources=_label(sources)),
         action=action,
         key=key,
         occurrence=occurrence,
     )
+
+
+@lru_cache(maxsize=1024)
+def _label(sources: str | None) -> Label | None:
+    return None if sources is None else label_from_json(json.loads(sources))
 
 
 def _answered(row: tuple[Any, ...]) -> Answered:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _metadata = MetaData()
 
@@ -65,6 +65,7 @@ OUTCOMES = Table(
     _text("action"),
     _text("key"),
     Column("occurrence", Integer, nullable=False),
+    _text("sources", nullable=True),
 )
 ANSWERS = Table(
     "agentic_answers",
@@ -89,6 +90,9 @@ LEASES = Table(
 BODIES = Table("agentic_bodies", _metadata, _key("digest"), _text("body"))
 OF_A_RUN = (RUNS, PLANS, INTENTS, OUTCOMES, ANSWERS)
 INDEXES = (Index("agentic_runs_thread", RUNS.c.thread_id), Index("agentic_answers_run", ANSWERS.c.run_id))
+
+MIGRATIONS: Final = {2: ("ALTER TABLE agentic_outcomes ADD COLUMN sources TEXT",)}
+"""What brings a database of the version before to this one; what was written before keeps no sources."""
 
 Statement = Insert | Update | Delete | Select[Any]
 
@@ -129,7 +133,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "intend": insert(INTENTS),
         "intents": select(INTENTS).where(*_by(INTENTS, "run_id")),
         "record": insert(OUTCOMES),
-        "outcomes": select(OUTCOMES, BODIES.c.body)
+        "outcomes": select(OUTCOMES, BODIES.c.body.label("whole"))
         .join(BODIES, BODIES.c.digest == OUTCOMES.c.body, isouter=True)
         .where(*_by(OUTCOMES, "run_id")),
         "answer": _insert(ANSWERS, dialect),

@@ -159,7 +159,8 @@ def test_text_actions_change_nothing_and_touch_nothing() -> None:
     for action in actions:
         assert action.annotations.read_only
         assert not action.annotations.open_world
-        assert not action.annotations.trusted
+        assert action.annotations.trusted  # as far as its text is
+        assert action.annotations.verbatim == (action.name == "extract")
         assert action.annotations.arguments["text"] == "content"
         assert action.resources is not None
         assert action.resources({}) == ()

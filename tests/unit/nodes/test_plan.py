@@ -71,6 +71,30 @@ async def test_replanning_goes_on_with_the_run_and_its_history() -> None:
     assert (state["iteration"], agent.histories[1], bench.kinds.count("RunStarted")) == (2, [entry], 1)
 
 
+SEEN = {"step": "read", "result": "Evil.", "status": "succeeded", "untrusted": True}
+
+
+async def test_what_is_planned_after_untrusted_output_says_so_for_good() -> None:
+    bench = Bench(ScriptedAgent([PLAN, PLAN]))
+    first = await bench.step({"goal": "g"})
+    assert "saw_untrusted" not in first["plan"]
+    assert "saw_untrusted" not in (await bench.step({**first, "history": [{**SEEN, "untrusted": False}]}))["plan"]
+    bench = Bench(ScriptedAgent([PLAN, {**PLAN, "saw_untrusted": False}]))
+    late = await bench.step({**await bench.step({"goal": "g"}), "history": [SEEN]})
+    assert late["plan"]["saw_untrusted"]
+    again = await bench.step({**late, "iteration": 1, "history": []})  # found in the journal, after a crash
+    assert again["plan"] == late["plan"]
+
+
+async def test_an_agent_that_sees_no_outputs_gets_none_and_its_plans_stay_trusted() -> None:
+    agent = ScriptedAgent([PLAN, PLAN])
+    agent.sees_outputs = False  # type: ignore[attr-defined]  # an agent of one's own has it
+    bench = Bench(agent)
+    state = await bench.step({**await bench.step({"goal": "g"}), "history": [SEEN]})
+    assert "saw_untrusted" not in state["plan"]
+    assert "Evil" not in str(agent.histories)
+
+
 @pytest.mark.parametrize(
     "answer, problem",
     [

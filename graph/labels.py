@@ -1,0 +1,122 @@
+"""Labels: which sources a value derives from, and how far each of them is trusted.
+
+A label is a frozen set of sources, shared wherever it does not change. It grows and never shrinks: what an action gives
+derives from all that determined the call.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from agentic_workflows.graph.catalogue import ActionSpec
+from agentic_workflows.graph.paths import fields_of, is_below
+from agentic_workflows.graph.values import JsonValue
+
+Kind: TypeAlias = Literal["goal", "plan", "output"]
+Trait: TypeAlias = Literal["trusted", "assigned", "directory", "created", "secret"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a part of a value comes from: the goal, the plan itself, or a field of what an action gives."""
+
+    kind: Kind
+    action: str = ""
+    field: str = ""
+    """Dotted names, without the indexes of lists; empty for the whole output."""
+    traits: frozenset[Trait] = frozenset()
+
+    @property
+    def is_trusted(self) -> bool:
+        """Tell whether it may steer an effect."""
+        return "trusted" in self.traits
+
+    @property
+    def shown(self) -> str:
+        """The source in words: `read_inbox.body`."""
+        if not self.action:
+            return "an unknown source" if self.kind == "output" else f"the {self.kind}"
+        return f"{self.action}.{self.field}" if self.field else self.action
+
+    def to_json(self) -> list[JsonValue]:
+        """Return the source as plain JSON."""
+        return [self.kind, self.action, self.field, cast("JsonValue", sorted(self.traits))]
+
+
+Label: TypeAlias = frozenset[Source]
+
+NOTHING: Final[Label] = frozenset()
+GOAL: Final[Label] = frozenset({Source("goal", traits=frozenset({"trusted"}))})
+PLAN: Final[Label] = frozenset({Source("plan", traits=frozenset({"trusted"}))})
+LATE_PLAN: Final[Label] = frozenset({Source("plan")})
+"""Of what a plan says that was made after untrusted output was seen."""
+UNKNOWN: Final[Label] = frozenset({Source("output")})
+"""Of what nobody has labelled."""
+
+
+def label_from_json(data: Iterable[object]) -> Label:
+    """Return the label that lists of `Source.to_json` describe."""
+    return frozenset(
+        Source(kind, action, name, frozenset(traits))
+        for kind, action, name, traits in cast("Iterable[list[Any]]", data)
+    )
+
+
+def untrusted(label: Label) -> list[Source]:
+    """Return the sources in a label that are not trusted, in a fixed order."""
+    return sorted((one for one in label if not one.is_trusted), key=lambda one: (one.action, one.field, one.kind))
+
+
+def joined(labels: Iterable[Label]) -> Label:
+    """Return the union of labels; the same object where one of them holds all."""
+    whole = NOTHING
+    for label in labels:
+        if not label <= whole:
+            whole = label if whole <= label else whole | label
+    return whole
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one named output comes from: the call that gave it, and which part of the result it is."""
+
+    action: ActionSpec | None
+    """None where nobody knows it, and then nothing of it is trusted."""
+    inherited: Label
+    """All that determined the call."""
+    parts: frozenset[str] = frozenset({""})
+    """Fields of the result that the value may be or derive from."""
+    has_all: bool = True
+    """Whether it derives from all of the parts; otherwise the run tells from which."""
+
+    def narrowed(self, path: str) -> "Origin":
+        """Return the origin of what a path leads to."""
+        return replace(self, parts=fields_of(path, self.parts)) if path else self
+
+    @property
+    def is_certain(self) -> bool:
+        """Tell whether the run can make no difference to how far the value is trusted."""
+        return self.has_all or len({source.traits for source in self.label - self.inherited}) <= 1
+
+    @property
+    def label(self) -> Label:
+        """The label of the value."""
+        if self.action is None:
+            return self.inherited | UNKNOWN
+        if self.action.annotations.verbatim:
+            return self.inherited
+        return joined([self.inherited, frozenset(output_source(self.action, part) for part in self.parts)])
+
+
+def output_source(action: ActionSpec, part: str) -> Source:
+    """Return the source that a field of an action's output is."""
+    notes = action.annotations
+    holds: dict[Trait, bool] = {
+        "trusted": notes.trusted,
+        "assigned": any(is_below(part, one) for one in notes.trusted_fields),
+        "directory": any(is_below(part, one) for one in notes.directory_fields),
+        "created": action.has_effect,
+        # What holds a secret somewhere inside is one, too.
+        "secret": any(is_below(part, one) or not part or is_below(one, part) for one in notes.secret_fields),
+    }
+    return Source("output", action.name, part, frozenset(trait for trait, held in holds.items() if held))

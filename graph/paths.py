@@ -1,0 +1,83 @@
+"""Which fields of a value a path can lead to, known from the path alone.
+
+The answer errs on one side only: a field that shows in what the path gives, or that decides which part it gives, is
+always among those returned.
+"""
+
+from functools import lru_cache
+from typing import Any, Final
+
+import jmespath
+
+_KEEPS_ELEMENTS: Final = frozenset({"sort_by", "sort", "reverse", "max_by", "min_by", "max", "min"})
+"""Functions whose result is one of the elements of their first argument, or some order of them."""
+_PASSES: Final = frozenset({"current", "identity", "index", "slice"})
+_CHAINS: Final = frozenset(
+    {"subexpression", "index_expression", "pipe", "projection", "flatten", "key_val_pair", "expref"}
+)
+_GATHERS: Final = frozenset({"multi_select_list", "multi_select_dict", "or_expression", "literal"})
+_CHOOSES: Final = frozenset({"value_projection", "filter_projection"})
+_COMPUTES: Final = frozenset({"function_expression", "comparator", "and_expression", "not_expression"})
+_COMPUTED: Final = "()"
+"""Stands in a field for what a function made of the rest."""
+
+
+@lru_cache(maxsize=4096)
+def fields_of(path: str, parts: frozenset[str]) -> frozenset[str]:
+    """Return the fields that a JMESPath on these parts of a value may read, as dotted names without indexes."""
+    read: set[str] = set()
+    tree: Any = jmespath.compile("@" + path).parsed
+    return _walk(tree, parts, read) | read
+
+
+def is_below(field: str, declared: str) -> bool:
+    """Tell whether a field is a declared one or a part of it; `*` in a declared one is any name, or all by itself."""
+    if declared == "*":
+        return True
+    names, wanted = _names(field), _names(declared)
+    return len(names) >= len(wanted) > 0 and all(want in ("*", name) for name, want in zip(names, wanted, strict=False))
+
+
+def _names(field: str) -> list[str]:
+    return field.split(".") if field else []
+
+
+def _below(parts: frozenset[str], name: str) -> frozenset[str]:
+    # A dot inside a name must not look like a step down.
+    name = name.replace(".", "\\")
+    return frozenset(f"{part}.{name}" if part else name for part in parts)
+
+
+def _walk(node: dict[str, Any], parts: frozenset[str], read: set[str]) -> frozenset[str]:
+    """Return what a node gives on parts; what it only looks at is added to `read`."""
+    kind, inside = node["type"], node["children"]
+    if kind == "field":
+        return _below(parts, str(node["value"]))
+    if kind in _PASSES:
+        return parts
+    if kind in _CHAINS:
+        return _along(inside, parts, read)
+    if kind in _GATHERS:
+        return _each(inside, parts, read)
+    if kind in _CHOOSES or node.get("value") in _KEEPS_ELEMENTS:
+        return _chosen(kind, inside, parts, read)
+    return _below(_each(inside, parts, read) if kind in _COMPUTES else parts, _COMPUTED)
+
+
+def _chosen(kind: str, inside: list[dict[str, Any]], parts: frozenset[str], read: set[str]) -> frozenset[str]:
+    """Return what a node gives that chooses or orders elements by their fields."""
+    elements = _walk(inside[0], parts, read)
+    if kind == "value_projection":
+        return _walk(inside[1], _below(elements, "*"), read)
+    read |= _each(inside[2:] if kind == "filter_projection" else inside[1:], elements, read)
+    return _walk(inside[1], elements, read) if kind == "filter_projection" else elements
+
+
+def _along(nodes: list[dict[str, Any]], parts: frozenset[str], read: set[str]) -> frozenset[str]:
+    for node in nodes:
+        parts = _walk(node, parts, read)
+    return parts
+
+
+def _each(nodes: list[dict[str, Any]], parts: frozenset[str], read: set[str]) -> frozenset[str]:
+    return frozenset[str]().union(*(_walk(node, parts, read) for node in nodes))

@@ -1,0 +1,185 @@
+"""Provenance: where each argument of a call comes from, known from the plan's dataflow before and during a run.
+
+The goal and what the plan itself says are trusted, unless the plan was made after untrusted output was seen. What an
+action gives derives from all that determined the call, and from the field of its output that is used.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
+from agentic_workflows.graph.labels import GOAL, LATE_PLAN, NOTHING, PLAN, UNKNOWN, Label, Origin, joined, untrusted
+from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
+from agentic_workflows.graph.references import Reference, is_literal, parse
+from agentic_workflows.graph.schedule import stable_order
+from agentic_workflows.graph.values import JsonObject, JsonValue
+
+Scope = Mapping[str, Origin]
+"""The origin of every output that a reference may name."""
+
+_NOBODY = Origin(None, UNKNOWN)
+_SHORTEST = 5
+"""Characters of a text that can be said to stand in the goal; a shorter one stands there by chance."""
+_MOST_SHOWN = 3
+"""Sources of one argument that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What one value inside an argument derives from."""
+
+    argument: str
+    path: tuple[str | int, ...]
+    """Where the value stands in the inputs; the argument itself comes first."""
+    label: Label
+    is_whole: bool = False
+    """Whether the value is exactly one reference, with nothing added to it."""
+    is_certain: bool = True
+    """Whether the run can make the label no smaller."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the arguments of one call come from."""
+
+    flows: tuple[Flow, ...]
+    control: Label = NOTHING
+    """What `foreach` and `when` derive from: they decide whether the call is made, and how often."""
+    after_untrusted: bool = False
+    """Whether the plan was made after untrusted output was seen."""
+
+    @cached_property
+    def label(self) -> Label:
+        """All that determined the call."""
+        return joined([self.control, *(flow.label for flow in self.flows)])
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Tell whether nothing untrusted and no secret is in it."""
+        return all(one.is_trusted and "secret" not in one.traits for flow in self.flows for one in flow.label)
+
+    def to_json(self) -> JsonObject:
+        """Return the sources of each argument that derives from an output, as plain JSON for displays."""
+        shown: dict[str, Label] = {}
+        for flow in self.flows:
+            shown[flow.argument] = shown.get(flow.argument, NOTHING) | flow.label
+        return {argument: told for argument, label in shown.items() if (told := _told(label))}
+
+    def sentences(self, arguments: Iterable[str]) -> list[str]:
+        """Return a sentence for each of these arguments that says which untrusted sources it comes from."""
+        found: list[str] = []
+        for argument in arguments:
+            label = joined(flow.label for flow in self.flows if flow.argument == argument)
+            names = list(dict.fromkeys(f"`{one.shown}`" for one in untrusted(label)))
+            if names:
+                more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+                are = "is" if len(names) == 1 else "are"
+                found.append(
+                    f"This `{argument}` comes from {', '.join(names[:_MOST_SHOWN])}{more}, which {are} untrusted."
+                )
+        return found
+
+
+def trace(plan: Plan, catalogue: Catalogue) -> dict[str, Provenance]:
+    """Return the provenance of every step as far as the plan alone tells; a run can make no label larger.
+
+    The plan must have no cycle, and only references that can be read.
+    """
+    scope: dict[str, Origin] = {}
+    found: dict[str, Provenance] = {}
+    for name in stable_order(plan):
+        step = plan.by_name[name]
+        found[name] = provenance_of(step, plan, scope)
+        scope |= planned_origins(step, catalogue.get(step.action), found[name].label)
+    return found
+
+
+def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope) -> Provenance:
+    """Return the provenance of a step's calls, given the origins of the outputs that it refers to."""
+    control = [_label_of(text, plan, scope) for text in (step.foreach, step.when) if isinstance(text, str)]
+    if step.foreach is not None:
+        elements = parse(step.foreach)[0]
+        scope = {**scope, ITEM: _origin(elements, scope) if isinstance(elements, Reference) else _NOBODY}
+    flows = [flow for name, value in step.inputs.items() for flow in _flows(value, (name,), plan, scope)]
+    return Provenance(tuple(flows), joined(control), plan.saw_untrusted)
+
+
+def planned_origins(step: WorkflowStep, action: ActionSpec | None, inherited: Label) -> dict[str, Origin]:
+    """Return the origins of a step's outputs before it ran."""
+    if len(step.outputs) == 1 and not _gives_no_object(action):
+        parts = frozenset({"", *step.outputs})
+        return {step.outputs[0]: Origin(action, inherited, parts, has_all=False)}
+    is_bare = len(step.outputs) == 1
+    return {name: Origin(action, inherited, frozenset({"" if is_bare else name})) for name in step.outputs}
+
+
+def given_origins(
+    step: WorkflowStep, action: ActionSpec, inherited: Label, results: Iterable[JsonValue]
+) -> dict[str, Origin]:
+    """Return the origins of a step's outputs once its results are there: one, or one an item."""
+    is_by_name = {isinstance(result, Mapping) and all(name in result for name in step.outputs) for result in results}
+    parts = {
+        name: frozenset(name if by_name else "" for by_name in is_by_name or {len(step.outputs) > 1})
+        for name in step.outputs
+    }
+    return {name: Origin(action, inherited, parts[name]) for name in step.outputs}
+
+
+def _gives_no_object(action: ActionSpec | None) -> bool:
+    kind = action.output_schema.get("type") if action and action.output_schema else None
+    return isinstance(kind, str) and kind != "object"
+
+
+def _flows(value: JsonValue, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> Iterator[Flow]:
+    if isinstance(value, str):
+        yield _flow(value, path, plan, scope)
+    elif is_literal(value) or not isinstance(value, Mapping | list | tuple):
+        yield Flow(str(path[0]), path, LATE_PLAN if plan.saw_untrusted else PLAN)
+    else:
+        inside = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, inner in inside:
+            yield from _flows(inner, (*path, key), plan, scope)
+
+
+def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> Flow:
+    if "${" not in text:
+        return Flow(str(path[0]), path, _literal(text, plan))
+    parts = parse(text)
+    origins = [_origin(part, scope) for part in parts if isinstance(part, Reference)]
+    label = joined(
+        [*(_literal(part, plan) for part in parts if isinstance(part, str)), *(one.label for one in origins)]
+    )
+    is_whole = len(parts) == len(origins) == 1
+    return Flow(str(path[0]), path, label, is_whole, all(one.is_certain for one in origins))
+
+
+def _label_of(text: str, plan: Plan, scope: Scope) -> Label:
+    return _flow(text, ("",), plan, scope).label
+
+
+def _origin(reference: Reference, scope: Scope) -> Origin:
+    known = scope.get(reference.name)
+    return known.narrowed(reference.path) if known else _NOBODY
+
+
+def _literal(text: str, plan: Plan) -> Label:
+    if _is_in(text, plan.goal):
+        return GOAL
+    return LATE_PLAN if plan.saw_untrusted else PLAN
+
+
+@lru_cache(maxsize=4096)
+def _is_in(text: str, goal: str) -> bool:
+    """Tell whether a text stands in the goal, as words of their own."""
+    return (
+        len(text) >= _SHORTEST
+        and text in goal
+        and re.search(rf"(?<![\w-]){re.escape(text)}(?![\w-])", goal) is not None
+    )
+
+
+def _told(label: Label) -> list[JsonValue]:
+    outputs = sorted((one for one in label if one.kind == "output"), key=lambda one: one.shown)
+    return [{"source": one.shown, "trusted": one.is_trusted} for one in outputs]

@@ -1,0 +1,23 @@
+from agentic_workflows.graph.history import WITHHELD, is_untrusted, without_untrusted
+from agentic_workflows.graph.values import JsonObject
+
+READ: JsonObject = {"step": "read", "result": "Evil.", "status": "failed", "reason": "Evil.", "untrusted": True}
+CLOCK: JsonObject = {"step": "now", "result": "noon", "status": "succeeded", "untrusted": False}
+OLD: JsonObject = {"step": "old", "result": "x", "status": "succeeded"}
+REFUSED: JsonObject = {"step": None, "result": {"findings": [{"step": "a", "field": None, "problem": "is wrong."}]}}
+FAILED: JsonObject = {"step": None, "result": {"findings": [{"step": "read", "problem": "Evil."}]}, "untrusted": True}
+MISSING: JsonObject = {"step": None, "result": {"feedback": "Evil."}, "untrusted": True}
+
+
+def test_an_entry_of_a_step_is_untrusted_unless_it_says_otherwise() -> None:
+    assert [is_untrusted(one) for one in (READ, CLOCK, OLD, REFUSED, FAILED)] == [True, False, True, False, True]
+
+
+def test_nothing_untrusted_is_left_for_a_planner_to_read() -> None:
+    kept = without_untrusted([READ, CLOCK, OLD, REFUSED, FAILED, MISSING])
+    assert "Evil" not in str(kept)
+    assert (kept[1], kept[3]) == (CLOCK, REFUSED)
+    assert kept[0] == {"step": "read", "status": "failed", "untrusted": True, "result": {"$untrusted": WITHHELD}}
+    (finding,) = kept[4]["result"]["findings"]  # type: ignore[index, call-overload]
+    assert (finding["step"], finding["problem"]) == ("read", f"came to no valid result. {WITHHELD}")  # type: ignore[call-overload, index]
+    assert kept[5]["result"] == {"feedback": f"Not yet. {WITHHELD}"}

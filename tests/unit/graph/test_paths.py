@@ -1,0 +1,95 @@
+import json
+import re
+
+import jmespath
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jmespath.exceptions import JMESPathError
+
+from agentic_workflows.graph.paths import fields_of, is_below
+
+WHOLE = frozenset({""})
+
+
+@pytest.mark.parametrize(
+    "path, fields",
+    [
+        (".a.b[0].c", {"a.b.c"}),
+        ("[*].id", {"id"}),
+        ("[0:2].a", {"a"}),
+        ("[].b", {"b"}),
+        (".*", {"*"}),
+        (".[a, b]", {"a", "b"}),
+        (".{id: body}.id", {"body.id"}),
+        (" | a || b", {"a", "b"}),
+        ("[?subject == 'x'].id", {"subject.()", "id"}),
+        (" | sort_by(@, &date)[0].id", {"date", "id"}),
+        (" | keys(@)[0]", {"()"}),
+        (" | values(@)[0].id", {"().id"}),
+        (" | map(&body, @)[0]", {"()", "body.()"}),
+        (' | "id.x"', {"id\\x"}),
+        (" | @ < `1000`", {"()"}),
+        (" | !a", {"a.()"}),
+        (" | `[1]`", set()),
+    ],
+)
+def test_a_path_names_every_field_that_it_may_read(path: str, fields: set[str]) -> None:
+    assert fields_of(path, WHOLE) == fields
+
+
+@pytest.mark.parametrize(
+    "field, declared, expected",
+    [
+        ("id", "id", True),
+        ("id.x", "id", True),
+        ("id", "id.x", False),
+        ("", "id", False),
+        ("idx", "id", False),
+        ("id\\x", "id", False),
+        ("files.9.id", "files.*.id", True),
+        ("*.id", "a.id", False),
+        ("", "*", True),
+        ("a.b", "*", True),
+        ("a", "", False),
+    ],
+)
+def test_a_declared_field_takes_in_what_is_below_it(field: str, declared: str, *, expected: bool) -> None:
+    assert is_below(field, declared) is expected
+
+
+names = st.sampled_from(["a", "b", "id"])
+steps = st.one_of(
+    names.map(".{}".format),
+    st.sampled_from(["[0]", "[*]", "[]", ".*", "[0:1]", "[?a].b", " | sort_by(@, &id)", " | values(@)", " | [@, @.a]"]),
+    st.sampled_from([".{id: a, b: b}", " | to_string(@)", " | a || b", " | not_null(b, a)", " | merge(@, {id: a})"]),
+)
+paths = st.lists(steps, max_size=5).map("".join)
+
+
+def marked(value: object, field: str = "") -> object:
+    """A value whose every text says in which field it stands."""
+    if isinstance(value, dict):
+        return {key: marked(inner, f"{field}.{key}".lstrip(".")) for key, inner in value.items()}
+    return [marked(inner, field) for inner in value] if isinstance(value, list) else f"<{field}>"
+
+
+documents = st.recursive(
+    st.just(""), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=3), max_leaves=12
+).map(marked)
+
+
+def fields_in(value: object) -> set[str]:
+    """The fields that the texts in a value came from."""
+    return set(re.findall(r"<([^<>]*)>", json.dumps(value)))
+
+
+@given(documents, paths, st.sampled_from(["a", "b", "id", "a.b", "a.id", "*.id"]))
+@settings(max_examples=300, deadline=None)
+def test_a_path_below_a_declared_field_gives_nothing_but_that_field(document: object, path: str, declared: str) -> None:
+    try:
+        found = jmespath.search("@" + path, document)
+    except JMESPathError:
+        return
+    if all(is_below(field, declared) for field in fields_of(path, WHOLE)):
+        assert all(is_below(field, declared) for field in fields_in(found)), (path, found)

@@ -1,0 +1,294 @@
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.execution.case import RunPass
+from agentic_workflows.execution.dataflow import Dataflow
+from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.graph.catalogue import ActionSpec, Annotations
+from agentic_workflows.graph.labels import GOAL, LATE_PLAN, PLAN, UNKNOWN, Label, Origin, output_source
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.paths import is_below
+from agentic_workflows.graph.plan import Plan, WorkflowStep
+from agentic_workflows.graph.state import Limits
+from agentic_workflows.graph.values import JsonValue
+from agentic_workflows.journal.entries import Place, Recorded
+from agentic_workflows.policies.decision import ActionRequest, Allow, Decision, StaticDecision
+from agentic_workflows.policies.provenance import Provenance, provenance_of, trace
+from agentic_workflows.testing import memory_log
+
+
+def spec(name: str, **notes: Any) -> ActionSpec:
+    return ActionSpec(name=name, annotations=Annotations(**{"read_only": True, "open_world": False, **notes}))
+
+
+INBOX = spec("inbox", trusted_fields=("id",), directory_fields=("sender",))
+TEXT = spec("text", trusted=True)
+COPY = spec("copy", trusted=True, verbatim=True)
+CLOCK = spec("clock", trusted=True)
+VAULT = spec("vault", trusted=True, secret_fields=("login.password",))
+SEND = spec("send", read_only=False)
+CATALOGUE = {one.name: one for one in (INBOX, TEXT, COPY, CLOCK, VAULT, SEND)}
+READ = WorkflowStep("read", "inbox", {}, ["mails"])
+
+
+def label_of(value: JsonValue, *steps: WorkflowStep, goal: str = "", late: bool = False) -> Label:
+    """The label of an argument of a last step."""
+    last = WorkflowStep("last", "send", {"to": value})
+    return trace(Plan(goal, [*steps, last], saw_untrusted=late), CATALOGUE)["last"].label
+
+
+def shown(label: Label) -> dict[str, list[str]]:
+    return {one.shown: sorted(one.traits) for one in label}
+
+
+# What a plan says
+
+
+def test_a_literal_comes_from_the_plan_or_from_the_goal() -> None:
+    assert label_of("ada@example.org") == PLAN
+    assert label_of({"a": [1, "x"]}) == PLAN
+    assert label_of("ada@example.org", goal="Write to ada@example.org.") == GOAL
+    assert label_of("x", goal="x") == PLAN  # too short to be found there by anything but chance
+    assert label_of("ample", goal="example") == PLAN
+
+
+def test_what_a_late_plan_says_is_untrusted_unless_the_goal_says_it() -> None:
+    assert label_of("eve@example.org", goal="Write to ada@example.org.", late=True) == LATE_PLAN
+    assert label_of("ada@example.org", goal="Write to ada@example.org.", late=True) == GOAL
+    assert label_of([7], goal="7", late=True) == LATE_PLAN
+
+
+# What actions give
+
+
+def test_a_field_is_a_source_of_its_own() -> None:
+    assert shown(label_of("${mails[0].body}", READ)) == {"inbox.mails.body": [], "inbox.body": []}
+    assert shown(label_of("${mails[0].id}", READ)) == {"inbox.mails.id": [], "inbox.id": ["assigned"]}
+    assert shown(label_of("${mails[*].sender}", READ))["inbox.sender"] == ["directory"]
+    assert shown(label_of("${mails}", READ))["inbox"] == []
+
+
+def test_a_field_that_only_chooses_counts_as_well() -> None:
+    assert "inbox.subject.()" in shown(label_of("${mails[?subject == 'x'] | [0].id}", READ))
+
+
+def test_text_around_a_reference_joins_its_label() -> None:
+    assert label_of("Dear ${mails[0].sender}", READ) > PLAN
+
+
+def test_the_output_of_a_model_over_untrusted_input_is_untrusted() -> None:
+    summarize = WorkflowStep("sum", "text", {"text": "${mails[0].body}"}, ["summary"])
+    label = label_of("${summary}", READ, summarize)
+    assert shown(label)["inbox.body"] == []
+    assert not all(one.is_trusted for one in label)
+    clock = WorkflowStep("now", "clock", {}, ["now"])
+    over_trusted = WorkflowStep("sum", "text", {"text": "${now}"}, ["summary"])
+    assert all(one.is_trusted for one in label_of("${summary}", clock, over_trusted))
+
+
+def test_a_verbatim_copy_is_no_source_of_its_own() -> None:
+    copied = WorkflowStep("cut", "copy", {"text": "${mails[0].body}"}, ["part"])
+    assert set(shown(label_of("${part}", READ, copied))) == {"inbox.body", "inbox.mails.body"}
+
+
+def test_what_an_effect_gives_was_created_by_the_run() -> None:
+    first = WorkflowStep("first", "send", {"to": "a"}, ["sent"])
+    assert shown(label_of("${sent.id}", first))["send.id"] == ["created"]
+
+
+@pytest.mark.parametrize("path", ["", ".login", ".login.password", ".login.password.x"])
+def test_what_holds_a_secret_is_one(path: str) -> None:
+    step = WorkflowStep("open", "vault", {}, ["login", "other"])
+    path = path.removeprefix(".login")
+    assert all("secret" in one.traits for one in label_of(f"${{login{path}}}", step) if one.kind == "output")
+    assert all("secret" not in one.traits for one in label_of("${other}", step))
+
+
+def test_conditions_and_lists_of_a_step_are_in_what_it_gives() -> None:
+    for control in ({"when": "${mails[0].urgent}"}, {"foreach": "${mails[*].urgent}"}):
+        step = WorkflowStep("now", "clock", {}, ["now"], **control)  # type: ignore[arg-type]
+        assert "inbox.urgent" in shown(label_of("${now}", READ, step))
+
+
+def test_an_item_comes_from_the_list_that_it_is_in() -> None:
+    step = WorkflowStep("each", "text", {"text": "${item.body}"}, ["texts"], foreach="${mails}")
+    (flow,) = trace(Plan("", [READ, step]), CATALOGUE)["each"].flows
+    assert set(shown(flow.label)) == {"inbox.body", "inbox.mails.body"}
+
+
+def test_what_nobody_knows_is_untrusted() -> None:
+    assert label_of("${other}") == UNKNOWN
+    stranger = WorkflowStep("ask", "stranger", {}, ["answer"])
+    assert label_of("${answer}", stranger) == UNKNOWN
+
+
+def test_a_schema_tells_that_an_output_is_no_part_of_the_result() -> None:
+    listing = replace(INBOX, output_schema={"type": "array"})
+    plan = Plan("", [READ, WorkflowStep("last", "send", {"to": "${mails[0].id}"})])
+    (flow,) = trace(plan, {**CATALOGUE, "inbox": listing})["last"].flows
+    assert (shown(flow.label), flow.is_certain) == ({"inbox.id": ["assigned"]}, True)
+    (flow,) = trace(plan, CATALOGUE)["last"].flows
+    assert not flow.is_certain
+
+
+def test_people_are_told_where_an_argument_comes_from() -> None:
+    step = WorkflowStep("last", "send", {"to": "${mails.a}, ${mails.b}", "text": "hi"})
+    scope = {"mails": Origin(INBOX, PLAN)}
+    found = provenance_of(step, Plan("", [step]), scope)
+    assert found.sentences(["text", "to"]) == [
+        "This `to` comes from `inbox.a`, `inbox.b`, which are untrusted.",
+    ]
+    assert found.to_json() == {
+        "to": [{"source": "inbox.a", "trusted": False}, {"source": "inbox.b", "trusted": False}],
+    }
+    assert (found.is_plain, Provenance(()).is_plain) == (False, True)
+
+
+# Laws, on plans of any shape that are really run
+
+
+class _Allowing:
+    digest = "policy"
+
+    def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:  # noqa: ARG002
+        return Allow()
+
+    def decide_early(
+        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
+    ) -> StaticDecision:
+        raise NotImplementedError
+
+
+FIELDS = ("id", "body", "o0")
+
+
+def _actions(seen: list[ActionCall]) -> dict[str, Action]:
+    """Actions whose every text says where it comes from, and that give back what they were given."""
+
+    def acting(name: str, **notes: Any) -> Action:
+        async def run(call: ActionCall) -> object:
+            seen.append(call)
+            fresh = {field: f"<{name}.{field}>" for field in FIELDS}
+            echo = "".join(re.findall(r"<[^<>]*>", json.dumps(call.inputs)))
+            return {**fresh, "list": [{**fresh, "echo": echo}], "yes": True, **dict.fromkeys(call.step.outputs, fresh)}
+
+        return Action(name=name, annotations=Annotations(**{"read_only": True, "open_world": False, **notes}), run=run)
+
+    known = (
+        acting("plain", trusted_fields=("id", "list.id")),
+        acting("sure", trusted=True),
+        acting("write", read_only=False),
+        acting("bare"),
+    )
+    return {one.name: one for one in known}
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    steps: list[WorkflowStep] = []
+    for at in range(draw(st.integers(1, 6))):
+        earlier = [name for step in steps for name in step.outputs]
+        path = st.sampled_from(["", ".id", ".body", ".o0", " | keys(@)", " | @.body || @.id"])
+        reference = st.builds("${{{}{}}}".format, st.sampled_from(earlier), path) if earlier else st.just("plain")
+        text = st.one_of(st.just("literal"), reference, st.builds("a {} b".format, reference))
+        inputs = draw(st.dictionaries(st.sampled_from(["x", "y"]), text | st.lists(text, max_size=2), max_size=2))
+        outputs = [f"o{at}"] if draw(st.booleans()) else [f"o{at}", f"p{at}"]
+        control: dict[str, Any] = {}
+        if earlier and draw(st.booleans()):
+            control = {"foreach": f"${{{draw(st.sampled_from(earlier))} | [@, @]}}"}
+            inputs["x"] = draw(st.sampled_from(["${item}", "${item.id}"]))
+        action = draw(st.sampled_from(["plain", "sure", "write", "bare"]))
+        steps.append(WorkflowStep(f"s{at}", action, inputs, outputs, **control))
+    return Plan("g", steps, saw_untrusted=draw(st.booleans()))
+
+
+async def run(plan: Plan, before: Sequence[Recorded] = ()) -> tuple[list[ActionCall], Dataflow]:
+    seen: list[ActionCall] = []
+    actions = _actions(seen)
+    log = memory_log(*before)
+    flow = Dataflow(
+        plan,
+        point=ExecutionPoint(_Allowing()),
+        registry=actions,
+        run=RunPass(run_id="r", plan="p", policy="policy", limits=Limits(), emit=lambda _: None, log=log),
+        is_stopped=lambda: False,
+        starts=100,
+    )
+    await flow.run_all(20)
+    return seen, flow
+
+
+@given(plans())
+@settings(max_examples=150, deadline=None)
+async def test_a_run_makes_no_label_larger_than_the_plan_told(plan: Plan) -> None:
+    calls, _ = await run(plan)
+    told = trace(plan, _actions([]))
+    assert calls
+    for call in calls:
+        assert call.provenance is not None
+        for mine, planned in zip(call.provenance.flows, told[call.step.name].flows, strict=True):
+            assert mine.label <= planned.label
+            assert not planned.is_certain or {s.traits for s in mine.label} == {s.traits for s in planned.label}
+        assert call.provenance.control <= told[call.step.name].control
+
+
+@given(plans())
+@settings(max_examples=150, deadline=None)
+async def test_no_operation_loses_a_label(plan: Plan) -> None:
+    """Whatever text of an action stands in an argument, the argument's label names that action and field."""
+    calls, _ = await run(plan)
+    for call in calls:
+        assert call.provenance is not None
+        for argument, value in call.inputs.items():
+            label = frozenset[Any]().union(*(f.label for f in call.provenance.flows if f.argument == argument))
+            for action, field in re.findall(r"<(\w+)\.(\w+)>", json.dumps(value)):
+                named = [one.field for one in label if one.action == action]
+                assert any(_takes_in(one, field) for one in named), (call.step, argument, value, label)
+
+
+def _takes_in(found: str, field: str) -> bool:
+    """Tell whether a field that a label names takes in one that a text came from, below an output's own name or not."""
+    names = [name for name in found.split(".") if name != "()"]
+    return not names or field in names or names[-1][0] in "op" or is_below(field, found)
+
+
+@given(plans())
+@settings(max_examples=100, deadline=None)
+async def test_a_run_that_is_continued_has_the_same_labels(plan: Plan) -> None:
+    calls, flow = await run(plan)
+    half = list(flow.outcomes)[: len(flow.outcomes) // 2]
+    before = [
+        recorded
+        for name in half
+        for recorded in (
+            Recorded(place=Place("p", name), attempt=0, outcome=replace(flow.outcomes[name], items=())),
+            *(
+                Recorded(place=Place("p", name, at), attempt=0, outcome=item)
+                for at, item in enumerate(flow.outcomes[name].items)
+            ),
+        )
+    ]
+    again, _ = await run(plan, before)
+    first = {(call.step.name, call.item): call.provenance for call in calls}
+    assert all(call.provenance == first[call.step.name, call.item] for call in again)
+
+
+async def test_what_was_written_down_without_labels_is_untrusted() -> None:
+    plan = Plan("g", [WorkflowStep("a", "sure", {}, ["x"]), WorkflowStep("b", "bare", {"to": "${x}"})])
+    old = Recorded(place=Place("p", "a"), attempt=0, outcome=Outcome(status=OutcomeStatus.SUCCEEDED, result="1"))
+    (call,), flow = await run(plan, [old])
+    assert call.provenance is not None
+    assert call.provenance.label >= UNKNOWN
+    assert flow.tells_untrusted("a", flow.outcomes["a"])
+    (_, call), flow = await run(plan)
+    assert call.provenance is not None
+    assert call.provenance.label == frozenset({output_source(_actions([])["sure"], "x")})
+    assert not flow.tells_untrusted("a", flow.outcomes["a"])
