@@ -17,6 +17,7 @@ from agentic_workflows.actions.registry import registry as make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
 from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.point import ExecutionPoint, ResultCheck
+from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan
@@ -66,6 +67,7 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     overrides: Overrides | None = None,
     schemas: Schemas | None = None,
+    secrets: Secrets = secret_of_environment,
 ) -> Graph:
     """Return the compiled graph of an agent.
 
@@ -78,6 +80,7 @@ def build_graph(
         checkpointer: keeps runs; None on a LangGraph server, which brings its own.
         overrides: a subclass's own methods.
         schemas: what a server shows of it.
+        secrets: gives the value of each secret that plans name; by default `AGENTIC_SECRET_<name>` of the environment.
 
     Raises:
         ActionError: actions are declared wrongly, or the agent can neither declare nor execute any.
@@ -95,6 +98,7 @@ def build_graph(
         checkpointer=checkpointer,
         overrides=overrides or Overrides(),
         schemas=schemas or Schemas(),
+        secrets=secrets,
     )
 
 
@@ -136,9 +140,10 @@ def assemble(
     checkpointer: BaseCheckpointSaver[Any] | None,
     overrides: Overrides,
     schemas: Schemas = Schemas(),
+    secrets: Secrets = secret_of_environment,
 ) -> Graph:
     """Return the compiled graph of collaborators that exist already."""
-    point = ExecutionPoint(engine, check_result=overrides.check_result)
+    point = ExecutionPoint(engine, check_result=overrides.check_result, secrets=secrets)
 
     def check(plan: Plan, state: State) -> Report:
         most = int(str(state["limits"]["max_iterations"]))

@@ -9,7 +9,7 @@ from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Catalogue
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep, unparsable_references
-from agentic_workflows.graph.references import Reference, is_literal, parse
+from agentic_workflows.graph.references import Reference, has_secret, is_literal, parse, secret_name
 from agentic_workflows.graph.values import JsonValue, canonical
 
 
@@ -27,6 +27,7 @@ def static_findings(plan: Plan, catalogue: Catalogue) -> list[Finding]:
             findings.append(_unknown(step, catalogue))
         else:
             findings += _inputs(step, action)
+            findings += _secrets(step, action)
             findings += _retries(step, action)
     return findings
 
@@ -107,6 +108,17 @@ def _inputs(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
 def _schema_finding(step: str, error: Any) -> Finding:
     field = ".".join(map(str, ["inputs", *error.instance_path]))
     return Finding(step=step, field=field, problem=f"{error.message[:300]}.", remedy="See the action's input schema.")
+
+
+def _secrets(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
+    """A secret is the whole of an argument for one: anywhere else it could end in a message, a file or a condition."""
+    for name, value in step.inputs.items():
+        if has_secret(value) and not (secret_name(value) and action.annotations.arguments.get(name) == "secret"):
+            problem = f"names a secret, and {action.name} declares no argument {name!r} that is one as a whole."
+            yield Finding(step=step.name, field=f"inputs.{name}", problem=problem, remedy="Write $${ for the text ${.")
+    for name in ("foreach", "when"):
+        if has_secret(getattr(step, name)):
+            yield Finding(step=step.name, field=name, problem="names a secret, which only an action ever sees.")
 
 
 def _retries(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:

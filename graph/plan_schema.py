@@ -9,13 +9,14 @@ import jsonschema_rs
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import ITEM, MAX_STEPS, VERSION
+from agentic_workflows.graph.references import SECRETS
 from agentic_workflows.graph.values import JsonObject, as_json, canonical
 
 MAX_BYTES = 5_000_000
 """Of a plan's canonical JSON text."""
 
 _NAME: JsonObject = {"type": "string", "minLength": 1, "maxLength": 200}
-_OUTPUT: JsonObject = {**_NAME, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"const": ITEM}}
+_OUTPUT: JsonObject = {**_NAME, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": [ITEM, SECRETS]}}
 
 STEP_SCHEMA: JsonObject = {
     "type": "object",

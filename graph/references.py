@@ -17,6 +17,9 @@ from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SECRETS = "secrets"
+"""No output has this name: `${secrets.TOKEN}` is a secret, which stays as it is written until an action gets it."""
+_SECRET = re.compile(r"\$\{secrets\.([A-Za-z_][A-Za-z0-9_]*)\}")
 _MARK = re.compile(r"\$\$\{|\$\{")
 _OUTSIDE = re.compile(r"""[{}'"`]""")
 _QUOTED = {quote: re.compile(rf"(?:[^{quote}\\]++|\\.)*+{quote}", re.DOTALL) for quote in "'\"`"}
@@ -54,6 +57,9 @@ def parse(text: str) -> Template:
         if mark.group() == "$${":
             literal, at = literal + "${", mark.end()
             continue
+        if secret := _SECRET.match(text, mark.start()):
+            literal, at = literal + secret.group(), secret.end()
+            continue
         end = _closing(text, mark.end())
         if literal:
             parts.append(literal)
@@ -63,6 +69,20 @@ def parse(text: str) -> Template:
     if literal or not parts:
         parts.append(literal)
     return tuple(parts)
+
+
+def secret_name(value: JsonValue) -> str | None:
+    """Return the name of the secret that a value as a whole is; None for any other value."""
+    found = _SECRET.fullmatch(value) if isinstance(value, str) else None
+    return found.group(1) if found else None
+
+
+def has_secret(value: JsonValue) -> bool:
+    """Tell whether a value names a secret anywhere inside."""
+    if isinstance(value, str):
+        return bool(re.search(r"(?<!\$)" + _SECRET.pattern, value))
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return any(has_secret(one) for one in inside)
 
 
 def references_in(value: JsonValue) -> Iterator[Reference]:

@@ -47,6 +47,7 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 plan=plan_name(state["plan_number"], plan),
                 policy=point.engine.digest,
                 limits=limits,
+                secrets=point.secrets,
                 emit=lambda event: runtime.stream_writer(event.to_json()),
                 **await _before(state["run_id"], leases.journal, lease),
             )

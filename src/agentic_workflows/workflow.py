@@ -18,6 +18,7 @@ from langgraph.types import Command
 from agentic_workflows.actions.action import Action
 from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunError
 from agentic_workflows.execution.contained import contained
+from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.findings import Finding
@@ -50,6 +51,7 @@ class AgenticWorkflow:
         database: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
         limits: the other limits of a run.
         metadata: kept with every run, for whoever continues it.
+        secrets: gives the value of each secret that plans name; by default `AGENTIC_SECRET_<name>` of the environment.
 
     Raises:
         ActionError: actions are declared wrongly.
@@ -68,6 +70,7 @@ class AgenticWorkflow:
         database: str | Path | Database = MEMORY,
         limits: Limits | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
+        secrets: Secrets = secret_of_environment,
     ) -> None:
         self.agent = agent
         given = limits or Limits()
@@ -76,7 +79,7 @@ class AgenticWorkflow:
         self.registry = registry_of(agent, actions)
         self.engine = engine_of(self.registry, policies)
         self.database = database if isinstance(database, Database) else Database(database)
-        self._metadata = dict(metadata or {})
+        self._metadata, self._secrets = dict(metadata or {}), secrets
         self._thread = ""
         self._values = NO_STATE
         self._result: dict[str, Any] = as_result("", NO_STATE, Past())
@@ -404,6 +407,7 @@ class AgenticWorkflow:
                 check_result=self._check_result if self._overrides("validate_result") else None,
                 choose=self._choose if self._overrides("get_next_step") else None,
             ),
+            secrets=self._secrets,
         )
 
     async def _followed(self, run: OpenRun, entry: Entry) -> AsyncIterator[Event]:

@@ -1,13 +1,14 @@
 """One attempt at a call, and what its result must satisfy."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.contained import ContainedError, contained
+from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.events import AttemptFailed
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.json_schema import compiled
@@ -26,14 +27,23 @@ class LostError(ActionError):
     """An attempt was lost sight of: it may have had its effect."""
 
 
-async def attempt_once(call: ActionCall, action: Action, limits: Limits) -> JsonValue:
-    """Make one attempt.
+async def attempt_once(call: ActionCall, action: Action, limits: Limits, secrets: Mapping[str, str]) -> JsonValue:
+    """Make one attempt; nothing that it gives or says shows a secret.
 
     Raises:
         LostError: it did not finish in time, or lost its connection.
         ActionError: it failed; whatever the action does wrong becomes one.
 
     """
+    try:
+        with kept_from_traces(secrets):
+            return hidden(await _attempt(call, action, limits), secrets)
+    except ActionError as error:
+        error.args = (hidden(str(error), secrets),)
+        raise
+
+
+async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValue:
     seconds = (call.step.timeout or limits.default_timeout).total_seconds()
     try:
         result = await contained(action.run(call), seconds)

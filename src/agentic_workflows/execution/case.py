@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.execution.secrets import Secrets, named_secrets, secret_of_environment
 from agentic_workflows.execution.tracing import Span, current_span
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
@@ -31,6 +32,8 @@ class RunPass:
     emit: Callable[[Event], None]
     log: RunLog
     """What was done before, and where it is written down."""
+    secrets: Secrets = secret_of_environment
+    """Gives the values of the secrets that the plan names."""
     counts: Counter[str] = field(default_factory=Counter)
     """Calls started, by action, over the whole run."""
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -92,9 +95,24 @@ class Case:
         """Tell whether exactly this effect was begun before, and so decided on then."""
         return self.intent is not None and self.intent.key == self.key
 
-    def keyed(self, intent: Intent) -> ActionCall:
-        """Return the call with the key that is equal for every attempt at this effect."""
-        return replace(self.call, idempotency_key=f"{self.run.run_id}:{self.key}:{intent.occurrence}")
+    @cached_property
+    def secrets(self) -> Mapping[str, str]:
+        """The secrets that the call gets, by name; those that are not set are missing."""
+        found = {name: self.run.secrets(name) for name in named_secrets(self.call).values()}
+        return {name: secret for name, secret in found.items() if secret}
+
+    @property
+    def missing_secrets(self) -> list[str]:
+        """The names of the secrets that the call needs and that are not set."""
+        return sorted(set(named_secrets(self.call).values()) - self.secrets.keys())
+
+    def handed(self, intent: Intent | None) -> ActionCall:
+        """Return the call as its action gets it: with its secrets, and a key equal for every attempt at this effect."""
+        key = "" if intent is None else f"{self.run.run_id}:{self.key}:{intent.occurrence}"
+        if not self.secrets:
+            return replace(self.call, idempotency_key=key) if key else self.call
+        values = {argument: self.secrets[name] for argument, name in named_secrets(self.call).items()}
+        return replace(self.call, inputs={**self.call.inputs, **values}, idempotency_key=key)
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""

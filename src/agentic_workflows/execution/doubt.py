@@ -10,6 +10,7 @@ from typing import TypeAlias
 from agentic_workflows.actions.action import Found, Reconcile
 from agentic_workflows.execution.case import Case
 from agentic_workflows.execution.contained import contained
+from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.review import Approve, Question, Respond
 from agentic_workflows.graph.values import as_json, digest
 from agentic_workflows.journal.entries import Intent
@@ -44,14 +45,17 @@ async def _reconciled(case: Case, doubt: Intent, reconcile: Reconcile) -> Resolu
     """Ask the action itself; where it cannot tell, a person must."""
     limit = case.call.step.timeout or case.run.limits.default_timeout
     try:
-        found = await contained(reconcile(case.keyed(doubt)), limit.total_seconds())
+        with kept_from_traces(case.secrets):
+            found = await contained(reconcile(case.handed(doubt)), limit.total_seconds())
         if found is None:
             return Again()
         if not isinstance(found, Found):
             return _asked(case, doubt, f" Its reconcile gave {found!r}, which is neither Found nor None.")
-        return Found(result=as_json(found.result, where=f"What reconcile of {case.call.action} found"))
+        result = as_json(found.result, where=f"What reconcile of {case.call.action} found")
+        return Found(result=hidden(result, case.secrets))
     except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say
-        return _asked(case, doubt, f" It could not be found out: {type(error).__name__}: {error}.")
+        why = hidden(f"{type(error).__name__}: {error}", case.secrets)
+        return _asked(case, doubt, f" It could not be found out: {why}.")
 
 
 def doubt_id(case: Case, doubt: Intent) -> str:

@@ -16,6 +16,7 @@ from agentic_workflows.errors import ActionError, DatabaseError, RunError
 from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
 from agentic_workflows.execution.case import Case, RunPass, make_case
 from agentic_workflows.execution.doubt import Again, resolve
+from agentic_workflows.execution.secrets import VARIABLE, Secrets, secret_of_environment
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
@@ -34,11 +35,18 @@ class ExecutionPoint:
     Args:
         engine: decides every call.
         check_result: what else a step's result must satisfy.
+        secrets: gives the values of the secrets that plans name.
 
     """
 
-    def __init__(self, engine: PolicyEngine, *, check_result: ResultCheck | None = None) -> None:
-        self.engine = engine
+    def __init__(
+        self,
+        engine: PolicyEngine,
+        *,
+        check_result: ResultCheck | None = None,
+        secrets: Secrets = secret_of_environment,
+    ) -> None:
+        self.engine, self.secrets = engine, secrets
         self._check_result = check_result
 
     def question(self, call: ActionCall, action: Action, run: RunPass) -> Question | None:
@@ -102,9 +110,9 @@ class ExecutionPoint:
         if isinstance(answer, Respond):
             case.use_answer()
             return self._checked(case, answer.message, attempts=0)
-        if findings := list(input_findings(case.call.step.name, case.call.inputs, case.action)):
+        if fault := _fault(case):
             case.use_answer()
-            return Outcome(status=OutcomeStatus.FAILED, reason=_joined(findings), quotes_output=False)
+            return Outcome(status=OutcomeStatus.FAILED, reason=fault, quotes_output=False)
         if isinstance(answer, Reject):
             case.use_answer()
             return Outcome(status=OutcomeStatus.DENIED, reason=f"A reviewer rejected it: {answer.feedback}")
@@ -126,7 +134,7 @@ class ExecutionPoint:
         if case.key:
             used, case.used = case.used, []
             case.intent = await run.log.intend(case.place, call.action, case.key, again=case.intent, used=used)
-            call = case.keyed(case.intent)
+        call = case.handed(case.intent)
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
         most = 1 + (call.step.retries if is_retryable else 0)
         attempts = 0
@@ -134,7 +142,7 @@ class ExecutionPoint:
         async def attempt() -> JsonValue:
             nonlocal attempts
             attempts += 1
-            return await attempt_once(call, case.action, run.limits)
+            return await attempt_once(call, case.action, run.limits, case.secrets)
 
         try:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
@@ -166,6 +174,13 @@ class ExecutionPoint:
             reason = _joined(findings)
             return Outcome(status=OutcomeStatus.FAILED, result=result, reason=reason, attempts=attempts)
         return Outcome(status=OutcomeStatus.SUCCEEDED, result=result, attempts=attempts)
+
+
+def _fault(case: Case) -> str:
+    """Return what keeps a call from being made, whatever policy says of it; empty where nothing does."""
+    if missing := case.missing_secrets:
+        return f"These secrets are not set: {', '.join(missing)}. A secret NAME is read from {VARIABLE}NAME."
+    return _joined(list(input_findings(case.call.step.name, case.call.inputs, case.action)))
 
 
 def _request(case: Case) -> ActionRequest:

@@ -1,0 +1,60 @@
+"""Secrets: a plan names them, and nobody but the action that gets one knows its value.
+
+`${secrets.NAME}` is the whole of an argument that its action declares as `secret`. Plans, policies, journal, traces,
+events and people see it as it is written; the execution point puts the value in its place right before an attempt, and
+takes it out of whatever the attempt gives back. A value that an action encodes or cuts in pieces is not recognised.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from agentic_workflows.actions.action import ActionCall
+from agentic_workflows.graph.references import secret_name
+from agentic_workflows.graph.values import JsonValue
+
+Secrets: TypeAlias = Callable[[str], str | None]
+"""Returns the value of a secret by its name; None where it is not set."""
+
+VARIABLE = "AGENTIC_SECRET_"
+
+
+def secret_of_environment(name: str) -> str | None:
+    """Return the secret that the environment holds as `AGENTIC_SECRET_` and its name."""
+    return os.environ.get(VARIABLE + name)
+
+
+def named_secrets(call: ActionCall) -> dict[str, str]:
+    """Return the secrets that a call gets, by argument; what a person or a file wrote there instead names none."""
+    planned = {argument: secret_name(text) for argument, text in call.step.inputs.items()}
+    same = (argument for argument in planned if call.inputs.get(argument) == call.step.inputs[argument])
+    return {argument: name for argument in same if (name := planned[argument])}
+
+
+def hidden(value: JsonValue, known: Mapping[str, str]) -> JsonValue:
+    """Return a value with every secret in it replaced by its name."""
+    if isinstance(value, str):
+        for name, secret in known.items():
+            value = value.replace(secret, f"[secret {name}]")
+        return value
+    if isinstance(value, Mapping):
+        return {str(hidden(key, known)): hidden(inner, known) for key, inner in value.items()}
+    return [hidden(inner, known) for inner in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def kept_from_traces(known: Mapping[str, str]) -> Iterator[None]:
+    """Keep what is called inside from being traced, where it is given secrets: LangChain traces a tool's arguments."""
+    if not known:
+        yield
+        return
+    from langchain_core.runnables.config import var_child_runnable_config  # noqa: PLC0415 - a run has it loaded
+    from langsmith.run_helpers import tracing_context  # noqa: PLC0415
+
+    before = var_child_runnable_config.set({"callbacks": []})
+    try:
+        with tracing_context(enabled=False):
+            yield
+    finally:
+        var_child_runnable_config.reset(before)

@@ -1,0 +1,173 @@
+"""A secret is named in a plan, reaches its action, and is nowhere else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tools import StructuredTool
+
+from agentic_workflows import AgenticWorkflow, ScriptedAgent, action, approve, build_graph, edit
+from agentic_workflows.actions.action import Action, ActionCall, Found
+from agentic_workflows.actions.langchain_tools import from_tool
+from agentic_workflows.errors import ActionError
+from agentic_workflows.graph.catalogue import Annotations
+
+TOKEN = "tok-4711-very-secret"  # noqa: S105 - what must not be found
+PLAN = {"steps": [{"name": "post", "action": "post", "inputs": {"text": "hello", "token": "${secrets.TOKEN}"}}]}
+SCHEMA: Any = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "token": {"type": "string"}},
+    "required": ["text", "token"],
+}
+
+
+class Poster:
+    """Posts with a token, and says too much about it."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.tokens: list[object] = []
+        self._fails = fails
+
+    @property
+    def action(self) -> Action:
+        """The action."""
+        notes = Annotations(arguments={"text": "content", "token": "secret"}, destructive=False)
+        return Action(name="post", input_schema=SCHEMA, annotations=notes, run=self._post, reconcile=self._look)
+
+    async def _post(self, call: ActionCall) -> object:
+        self.tokens.append(call.inputs["token"])
+        if self._fails:
+            raise ActionError(f"401: bad token {call.inputs['token']}")
+        return {"sent": call.inputs["text"], "headers": [{"auth": f"Bearer {call.inputs['token']}"}]}
+
+    async def _look(self, call: ActionCall) -> Found | None:
+        return Found(result=call.inputs["token"])
+
+
+def everything(path: Path) -> str:
+    """Return all that the files of a database hold, as one text."""
+    return "".join(file.read_bytes().decode("latin-1") for file in path.parent.glob(f"{path.name}*"))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Callable[..., AgenticWorkflow]:
+    def build(poster: Poster, plan: Any = PLAN, **secrets: str) -> AgenticWorkflow:
+        agent = ScriptedAgent([plan])
+        return AgenticWorkflow(agent, actions=[poster.action], database=tmp_path / "runs.db", secrets=secrets.get)
+
+    return build
+
+
+async def test_a_secret_reaches_its_action_and_nothing_else(house: Any, tmp_path: Path) -> None:
+    poster = Poster()
+    workflow = house(poster, TOKEN=TOKEN)
+    told = [event.to_json() async for event in workflow.stream("g", thread_id="t")]
+    (question,) = workflow.get_results()["reviews"]
+    assert question["args"] == {"text": "hello", "token": "${secrets.TOKEN}"}
+    told += [event.to_json() async for event in workflow.resume_stream(approve())]
+    result = workflow.get_results()
+    assert (result["state"], poster.tokens) == ("COMPLETE", [TOKEN])
+    assert result["history"][0]["result"]["headers"] == [{"auth": "Bearer [secret TOKEN]"}]
+    shown = json.dumps([told, result, await workflow.timeline("t")], default=str)
+    assert (TOKEN in shown, TOKEN in everything(tmp_path / "runs.db")) == (False, False)
+
+
+async def test_an_error_does_not_show_the_secret(house: Any) -> None:
+    workflow = house(Poster(fails=True), TOKEN=TOKEN)
+    await workflow.run("g")
+    result = await workflow.resume(approve())
+    assert (result["state"], "401: bad token [secret TOKEN]" in result["reason"]) == ("FAILED", True)
+
+
+async def test_a_secret_that_is_not_set_is_named_and_nothing_is_done(house: Any) -> None:
+    poster = Poster()
+    result = await house(poster).run("g")
+    assert (result["state"], poster.tokens) == ("FAILED", [])
+    assert "These secrets are not set: TOKEN. A secret NAME is read from AGENTIC_SECRET_NAME." in result["reason"]
+
+
+async def test_the_environment_gives_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTIC_SECRET_TOKEN", TOKEN)
+    poster = Poster()
+    workflow = AgenticWorkflow(ScriptedAgent([PLAN]), actions=[poster.action])
+    await workflow.run("g")
+    assert ((await workflow.resume(approve()))["state"], poster.tokens) == ("COMPLETE", [TOKEN])
+
+
+async def test_an_edit_keeps_the_secret_or_replaces_it(house: Any) -> None:
+    poster = Poster()
+    workflow = house(poster, TOKEN=TOKEN)
+    await workflow.run("g", thread_id="kept")
+    await workflow.resume(edit({"text": "bye", "token": "${secrets.TOKEN}"}))
+    await workflow.run("g", plan=PLAN, thread_id="replaced")
+    await workflow.resume(edit({"text": "bye", "token": "another"}))
+    assert poster.tokens == [TOKEN, "another"]
+
+
+async def test_text_that_only_looks_like_a_secret_stays_text() -> None:
+    poster = Poster()
+
+    @action(read_only=True, open_world=False, trusted=True)
+    def fetch() -> str:
+        """Fetch what an attacker wrote."""
+        return "${secrets.TOKEN}"
+
+    steps = [
+        {"name": "fetch", "action": "fetch", "outputs": ["found"]},
+        {"name": "post", "action": "post", "inputs": {"text": "${found} $${secrets.TOKEN}", "token": "${found}"}},
+    ]
+    workflow = AgenticWorkflow(
+        ScriptedAgent([{"steps": steps}]), actions=[poster.action, fetch], secrets={"TOKEN": TOKEN}.get
+    )
+    await workflow.run("g")
+    result = await workflow.resume(approve())
+    assert poster.tokens == ["${secrets.TOKEN}"]
+    assert result["history"][1]["result"]["sent"] == "${secrets.TOKEN} ${secrets.TOKEN}"
+
+
+async def test_a_tool_that_gets_a_secret_is_not_traced() -> None:
+    traced: list[str] = []
+
+    class Tracer(BaseCallbackHandler):
+        def on_tool_start(self, serialized: Any, input_str: str, **more: Any) -> None:  # noqa: ARG002
+            traced.append(input_str)
+
+    got: list[str] = []
+
+    def use(token: str) -> str:
+        """Use a token."""
+        got.append(token)
+        return "used"
+
+    notes = Annotations(read_only=True, open_world=False, arguments={"token": "secret"})
+    tool = from_tool(StructuredTool.from_function(use), annotations=notes)
+    steps = [
+        {"name": "one", "action": "use", "inputs": {"token": "${secrets.TOKEN}"}},
+        {"name": "two", "action": "use", "inputs": {"token": "public"}},
+    ]
+    graph = build_graph(ScriptedAgent([{"steps": steps}]), actions=[tool], secrets={"TOKEN": TOKEN}.get)
+    await graph.ainvoke({"goal": "g"}, {"callbacks": [Tracer()]})
+    assert sorted(got) == ["public", TOKEN]
+    assert (len(traced), TOKEN in str(traced)) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "inputs, more, problem",
+    [
+        ({"text": "${secrets.TOKEN}", "token": "x"}, {}, "declares no argument 'text' that is one as a whole"),
+        ({"text": "x", "token": "Bearer ${secrets.TOKEN}"}, {}, "declares no argument 'token' that is one as a whole"),
+        ({"text": "x", "token": "${secrets.TOKEN}"}, {"when": "${secrets.TOKEN}"}, "only an action ever sees"),
+        ({"text": "x", "token": "${secrets}"}, {}, "refers to an output that no step gives"),
+        ({"text": "x", "token": "${secrets.TOKEN}"}, {"outputs": ["secrets"]}, "secrets"),
+    ],
+    ids=["content", "part", "condition", "all", "output"],
+)
+async def test_a_secret_stands_only_where_one_belongs(house: Any, inputs: Any, more: Any, problem: str) -> None:
+    poster = Poster()
+    plan = {"steps": [{"name": "post", "action": "post", "inputs": inputs, **more}]}
+    result = await house(poster, plan, TOKEN=TOKEN).run("g", plan=plan)
+    assert (result["state"], poster.tokens) == ("FAILED", [])
+    assert problem in result["reason"]
