@@ -12,7 +12,7 @@ from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
-from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded, edits_in
+from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
@@ -64,8 +64,7 @@ class SqlJournal:
         return Past(
             outcomes=known,
             in_doubt=tuple(one for one in open_ones if (one.place, one.attempt) not in ended),
-            answered=frozenset(str(row[0]) for row in answers),
-            edits=edits_in((str(row[0]), json.loads(row[2])) for row in answers),
+            answers={str(row[0]): json.loads(row[2]) for row in answers},
         )
 
     async def write(
