@@ -10,10 +10,13 @@ listens on 127.0.0.1; leave it there, or put authentication in front that fixes 
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph_sdk.runtime import ServerRuntime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -108,6 +111,13 @@ def _graph_of(context: StudioContext) -> Graph:
         return _build(context)
     except WorkflowError as error:
         raise StudioError(str(error)) from error
+
+
+@asynccontextmanager
+async def checkpointer() -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """Open the saver of this server, beside the journal: the server's own forgets everything when it is killed."""
+    async with (await asyncio.to_thread(_database)).checkpointer() as saver:
+        yield saver
 
 
 @cache

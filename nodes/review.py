@@ -1,6 +1,6 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -30,7 +30,8 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         """Read the answers that are written down, and interrupt for the rest; a bad answer leaves them open."""
         questions = cast("list[JsonObject]", state.get("asks") or [])
         await refuse_foreign(leases.journal, state, thread_of(state, config))
-        known = await leases.journal.answers(state["run_id"])
+        # Used ones, too: the checkpoint of what was done with an answer may be lost.
+        known = (await leases.journal.past(state["run_id"])).answers
         unanswered = [question for question in questions if question["id"] not in known]
         if unanswered:
             raw = _ask(unanswered)
@@ -41,7 +42,7 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
                 return {"status": WorkflowState.REVIEWING.value, "findings": [{"problem": str(error)}]}
             for answer in answers.values():
                 await leases.journal.answer(answered(state["run_id"], answer, reviewer=""))
-            known = await leases.journal.answers(state["run_id"])
+            known = (await leases.journal.past(state["run_id"])).answers
         async with held(leases, state, config) as lease:
             return await _update(state, questions, known, _Pen(leases.journal, lease, runtime))
 
@@ -100,7 +101,7 @@ class _Pen:
     runtime: Runtime[Any]
 
 
-async def _update(state: State, questions: list[JsonObject], known: dict[str, JsonObject], pen: _Pen) -> Update:
+async def _update(state: State, questions: list[JsonObject], known: Mapping[str, JsonObject], pen: _Pen) -> Update:
     """A rejection plans again at once; otherwise go on, or ask for what is not answered yet."""
     rejected = []
     for question in (one for one in questions if one["id"] in known):
@@ -128,11 +129,11 @@ async def _update(state: State, questions: list[JsonObject], known: dict[str, Js
 
 async def _give_up(run_id: str, rejected: list[JsonObject], pen: _Pen) -> None:
     """Use up the rejections, and settle the effects in doubt that they give up."""
-    past = await pen.journal.past(run_id)
+    past, unused = await pen.journal.past(run_id), await pen.journal.answers(run_id)
     given_up = [one["in_doubt"] for one in rejected if one.get("in_doubt")]
     outcome = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and a reviewer gave it up.", attempts=1)
     outcomes = [one.ended(outcome) for one in past.in_doubt if [*one.place, one.attempt] in given_up]
-    used = [str(one["id"]) for one in rejected]
+    used = [one for one in (str(question["id"]) for question in rejected) if one in unused]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
 
 

@@ -43,12 +43,12 @@ def told(stage: Any) -> str:
 
 
 def killed_until_it_ends(
-    stage: Any, dice: random.Random, span: float, by: int = signal.SIGKILL
+    stage: Any, dice: random.Random, span: float, by: int = signal.SIGKILL, scene: str = "finish"
 ) -> tuple[dict[str, Any], int]:
     """Start the run again and again, and kill it each time after a while; returns its end and the number of kills."""
     kills = 0
     for _ in range(300):
-        pid = stage.start("finish", seed=dice.random())
+        pid = stage.start(scene, seed=dice.random())
         if stage.server.wait(pid, dice.uniform(0, span)) is None:
             os.kill(pid, by)
             assert stage.server.wait(pid) is not None, "It did not end."
@@ -83,6 +83,28 @@ def test_killed_at_random_instants_nothing_happens_twice_and_nothing_is_lost(
             f"{name} {total[name]}" for name in ("kills", "runs", "twice", "lost", "questions", "needless")
         )
         print(f"\n{kind}, seed {seed}: {said}; {time.monotonic() - began:.0f} s")  # noqa: T201
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+def test_killed_in_two_branches_no_output_is_handed_to_the_wrong_step(
+    new_stage: Callable[[], Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{side}{at}" for at in range(6) for side in "ab"]
+    expected = {f"{name} <- {name[0]}{int(name[1]) - 1}" for name in names if name[1] != "0"}
+    expected |= {"a0 <- -", "b0 <- -", "j <- a5 b5"}
+    dice, total, began = random.Random(os.environ.get("KILL_SEED", "1")), Counter[str](), time.monotonic()  # noqa: S311
+    while total["kills"] < int(os.environ.get("KILLS", "200")):
+        stage = new_stage()
+        report, kills = killed_until_it_ends(stage, dice, 0.25, scene="branches")
+        given, noted = stage.noted("given"), {**stage.noted("lines"), **stage.keyed()}
+        outputs = report.get("outputs") or {}
+        total += Counter(kills=kills, runs=1, wrong=len(given.keys() - expected))
+        total["wrong"] += sum(outputs.get(name) != name for name in [*names, "j"])
+        assert (report["state"], total["wrong"], given.keys()) == ("COMPLETE", 0, expected), (report, given)
+        assert set(noted.values()) == {1}
+    with capfd.disabled():
+        told = f"kills {total['kills']}, runs {total['runs']}, outputs handed to the wrong step {total['wrong']}"
+        print(f"\ntwo branches, sqlite: {told}; {time.monotonic() - began:.0f} s")  # noqa: T201
 
 
 def test_a_run_that_nobody_kills_has_every_effect_once_and_asks_nothing(stage: Any) -> None:

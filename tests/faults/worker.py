@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,41 @@ async def full(config: Mapping[str, Any]) -> dict[str, Any]:
     return await finish(config)
 
 
-SCENES = {one.__name__: one for one in (finish, ask, approve_it, finish_reviewed, die_after_answer, slow, full)}
+def two_branches() -> dict[str, Any]:
+    """Return two chains side by side, and a step that joins them; each step names the step whose output it needs."""
+    kinds = ["found", "told", "look", "found", "told", "put"]
+    chains = [
+        step(f"{side}{at}", kind, f"{side}{at}", f"${{{side}{at - 1}}}" if at else "-", outputs=[f"{side}{at}"])
+        for at, kind in enumerate(kinds)
+        for side in "ab"
+    ]
+    return {"goal": "g", "steps": [*chains, step("j", "told", "j", "${a5} ${b5}", outputs=["j"])]}
+
+
+async def branches(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Begin or continue two branches; each step notes what it was given, and gives its own name."""
+    world = World(Path(config["folder"]), 0.004)
+
+    def giving(action: Action) -> Action:
+        async def run(call: ActionCall) -> object:
+            note(world.lines.with_name("given"), f"{call.inputs['line']} <- {call.inputs['needs']}")
+            await action.run(call)
+            return call.inputs["line"]
+
+        return replace(action, run=run)
+
+    workflow = opened(config, [giving(one) for one in world.actions()], two_branches())
+    result = {run["thread_id"]: run for run in await workflow.runs()}.get(THREAD)
+    if result is None:
+        result = await workflow.run("g", thread_id=THREAD)
+    while result["state"] not in ("COMPLETE", "FAILED"):
+        result = await continued(workflow, result, world)
+    return {key: result[key] for key in ("state", "reason", "outputs")}
+
+
+SCENES = {
+    one.__name__: one for one in (finish, ask, approve_it, finish_reviewed, die_after_answer, slow, full, branches)
+}
 
 
 def play(config: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.review import Answer, Reject
+from agentic_workflows.graph.review import Answer, Reject, edit, to_json
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.journal.entries import Intent, Lease, Past
 from agentic_workflows.journal.lease import Held
@@ -101,7 +101,7 @@ async def test_what_a_reviewer_edited_away_is_never_sent_after_a_crash() -> None
     mail = Mail(None)
     _, run = a_pass(mail, Past())
     asked = make_case(CALL, mail.action, run).review_id
-    past = Past(in_doubt=(begun(mail, {"to": "bob"}),), answered=frozenset({asked}), edits={asked: {"to": "bob"}})
+    past = Past(in_doubt=(begun(mail, {"to": "bob"}),), answers={asked: to_json(edit({"to": "bob"}))})
     outcome = await recovered(mail, past)
     assert (outcome.status, mail.sent) == (OutcomeStatus.SUCCEEDED, [{"to": "bob"}])
 

@@ -6,7 +6,7 @@ equal calls of a run, so that an equal effect in a new plan is recognised.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, cast
 
@@ -71,10 +71,19 @@ class Past:
     outcomes: tuple[Recorded, ...] = ()
     in_doubt: tuple[Intent, ...] = ()
     """Intents without outcome: the effect may have happened."""
-    answered: frozenset[str] = frozenset()
-    """Review ids that have an answer, used or not."""
-    edits: Mapping[str, JsonObject] = field(default_factory=dict)
-    """Inputs that a person put in place of a call's own, by review id; they hold for that call for ever."""
+    answers: Mapping[str, JsonObject] = field(default_factory=dict)
+    """What people answered, used or not, by review id."""
+
+    @property
+    def answered(self) -> frozenset[str]:
+        """Return the review ids that have an answer, used or not."""
+        return frozenset(self.answers)
+
+    @property
+    def edits(self) -> dict[str, JsonObject]:
+        """Return the inputs that a person put in place of a call's own, by review id; they hold for that call."""
+        edited = {one: answer.get("edited_action") for one, answer in self.answers.items() if answer["type"] == "edit"}
+        return {one: cast("JsonObject", action["args"]) for one, action in edited.items() if isinstance(action, dict)}
 
     @property
     def counts(self) -> Counter[str]:
@@ -103,12 +112,6 @@ class Lease:
     token: int
     expires: float
     """Seconds since the epoch."""
-
-
-def edits_in(answers: Iterable[tuple[str, JsonObject]]) -> dict[str, JsonObject]:
-    """Return the inputs that answers put in place of a call's own, by review id."""
-    edited = ((one, answer.get("edited_action")) for one, answer in answers if answer.get("type") == "edit")
-    return {one: cast("JsonObject", action["args"]) for one, action in edited if isinstance(action, dict)}
 
 
 class Journal(Protocol):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from agentic_workflows.errors import LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Recorded, edits_in
+from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Recorded
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 
@@ -59,8 +59,7 @@ class MemoryJournal:
         return Past(
             outcomes=outcomes,
             in_doubt=tuple(one for one in intents if (one.place, one.attempt) not in ended),
-            answered=frozenset(one.review_id for one in self._answers.values() if one.run_id == run_id),
-            edits=edits_in((one.review_id, one.answer) for one in self._answers.values() if one.run_id == run_id),
+            answers={one.review_id: one.answer for one in self._answers.values() if one.run_id == run_id},
         )
 
     async def write(

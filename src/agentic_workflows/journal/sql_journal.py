@@ -3,24 +3,27 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError, WorkflowError
 from agentic_workflows.graph.labels import Label, label_from_json
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
+from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
-from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded, edits_in
+from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
 
 Result = TypeVar("Result")
+PLANS, OUTCOMES, ANSWERS = "agentic_plans", "agentic_outcomes", "agentic_answers"
 LARGE = 65_536
 """Characters of a result beyond which it is stored by itself, once."""
 
@@ -47,14 +50,14 @@ class SqlJournal:
 
         def work(to: Transaction) -> JsonObject:
             to.change("propose", run_id=run_id, number=number, plan=canonical(plan), at=_now())
-            return cast("JsonObject", json.loads(to.run("proposed", by_run_id=run_id, by_number=number)[0][0]))
+            return _plan(to.run("proposed", by_run_id=run_id, by_number=number)[0])
 
         return await self._fenced(lease, work)
 
     async def proposed(self, run_id: str, number: int) -> JsonObject | None:
         """Return the plan of a planner call, where it is written down."""
         rows = await self._writer.do(lambda to: to.run("proposed", by_run_id=run_id, by_number=number))
-        return cast("JsonObject", json.loads(rows[0][0])) if rows else None
+        return _plan(rows[0]) if rows else None
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
@@ -67,8 +70,7 @@ class SqlJournal:
         return Past(
             outcomes=known,
             in_doubt=tuple(one for one in open_ones if (one.place, one.attempt) not in ended),
-            answered=frozenset(str(row[0]) for row in answers),
-            edits=edits_in((str(row[0]), json.loads(row[2])) for row in answers),
+            answers={one.review_id: one.answer for one in map(_answered, answers)},
         )
 
     async def write(
@@ -106,7 +108,7 @@ class SqlJournal:
     async def answers(self, run_id: str) -> dict[str, JsonObject]:
         """Return a run's answers that are not used yet, by review id."""
         rows = await self._writer.do(lambda to: to.run("answers", by_run_id=run_id))
-        return {str(row[0]): cast("JsonObject", json.loads(row[2])) for row in rows if not row[5]}
+        return {one.review_id: one.answer for one in (_answered(row) for row in rows if not row[5])}
 
     async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
         """Take the lease of a thread.
@@ -253,15 +255,15 @@ def _intent(row: tuple[Any, ...]) -> Intent:
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
     _, plan, step, item, attempt, outcome, name, action, key, occurrence, sources, body = row
-    told = json.loads(outcome)
-    if name is not None and body is None:
-        raise DatabaseError(f"The journal lacks the result {name} of step {step}; it was damaged from outside.")
-    if body is not None:
-        told["result"] = json.loads(body)
+    with _read(OUTCOMES, f"step {step}"):
+        told = json.loads(outcome)
+        if name is not None:
+            told["result"] = json.loads(body)  # None where somebody removed it
+        read = replace(outcome_from_json(told), sources=_label(sources))
     return Recorded(
         place=Place(plan, step, item),
         attempt=attempt,
-        outcome=replace(outcome_from_json(told), sources=_label(sources)),
+        outcome=read,
         action=action,
         key=key,
         occurrence=occurrence,
@@ -275,7 +277,27 @@ def _label(sources: str | None) -> Label | None:
 
 def _answered(row: tuple[Any, ...]) -> Answered:
     review_id, run_id, answer, reviewer, at, _ = row
-    return Answered(review_id=review_id, run_id=run_id, answer=json.loads(answer), reviewer=reviewer, at=at)
+    with _read(ANSWERS, f"question {review_id}"):
+        said = json.loads(answer)
+        answer_from_json(said, id=review_id)
+    return Answered(review_id=review_id, run_id=run_id, answer=said, reviewer=reviewer, at=at)
+
+
+def _plan(row: tuple[Any, ...]) -> JsonObject:
+    with _read(PLANS, "a plan"):
+        return dict(json.loads(row[0]))
+
+
+@contextmanager
+def _read(table: str, row: str) -> Iterator[None]:
+    """Say of a row that somebody else has changed that it cannot be read."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, WorkflowError) as error:
+        raise DatabaseError(
+            f"The journal cannot be used: the row of {row} in {table} is corrupt ({error}). Nothing was changed; put "
+            f"back a copy of the database."
+        ) from error
 
 
 def _now() -> str:

@@ -1,0 +1,211 @@
+"""A journal that cannot be used: one clear error, nothing half written, nothing done twice."""
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, ScriptedAgent, WorkflowError, approve
+from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.journal.database import Database
+from agentic_workflows.testing import RecordingAction
+
+THREADS = [
+    "a b",
+    "Ä 中 🙂 \u202e",
+    "x" * 10_000,
+    "'; DROP TABLE agentic_runs; --",
+    '"',
+    "../../etc/passwd",
+    "%s",
+    "a\nb",
+]
+PLAN = {
+    "goal": "g",
+    "steps": [
+        {"name": "first", "action": "act", "outputs": ["x"]},
+        {"name": "second", "action": "act", "inputs": {"x": "${x}"}, "human_review_required": True},
+    ],
+}
+
+
+class House:
+    """A database, and as many workflows over it as there are processes."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self.act = RecordingAction("act", result=1, read_only=False, destructive=False)
+
+    def open(self) -> AgenticWorkflow:
+        return AgenticWorkflow(ScriptedAgent([PLAN]), actions=[self.act], database=self.path)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "runs.db")
+
+
+def execute(path: Path | str, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def journal_in(path: Path | str) -> list[str]:
+    """Return everything in the journal but who holds what."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [line for line in connection.iterdump() if "agentic_" in line and "agentic_leases" not in line]
+
+
+# Rows.
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "null", '"x"', "\udcff".encode("utf-8", "surrogatepass")])
+@pytest.mark.parametrize("column", ["outcomes.outcome", "answers.answer"])
+async def test_a_corrupt_row_is_one_clear_error_and_nothing_runs(house: House, column: str, text: str | bytes) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    async with house.open()._opened("t") as run:
+        await run.answer(approve(asked["reviews"][0]["id"]))
+    table, name = column.split(".")
+    with closing(sqlite3.connect(house.path)) as connection:
+        connection.execute(f"UPDATE agentic_{table} SET {name} = ?", [text])
+        connection.commit()
+    before = journal_in(house.path)
+    for attempt in (lambda: house.open().resume(thread_id="t"), lambda: house.open().result("t")):
+        with pytest.raises(
+            DatabaseError, match=rf"The journal cannot be used: the row of .* in agentic_{table} is corrupt"
+        ):
+            await attempt()
+    assert (journal_in(house.path), len(house.act.calls)) == (before, 1)
+
+
+@pytest.mark.parametrize("text", ["{", "null"])
+async def test_a_corrupt_plan_is_one_clear_error_and_nothing_runs(house: House, text: str) -> None:
+    await house.open().run("g", thread_id="t")
+    execute(house.path, f"UPDATE agentic_plans SET plan = '{text}'")
+    execute(house.path, "DELETE FROM checkpoints WHERE json_extract(metadata, '$.step') >= 1")
+    execute(house.path, "DELETE FROM writes")
+    with pytest.raises(
+        DatabaseError, match="The journal cannot be used: the row of a plan in agentic_plans is corrupt"
+    ):
+        await house.open().resume(thread_id="t")
+    assert len(house.act.calls) == 1
+
+
+# Threads.
+
+
+@pytest.mark.parametrize("thread", THREADS, ids=range(len(THREADS)))
+async def test_a_thread_may_be_called_anything(house: House, thread: str) -> None:
+    asked = await house.open().run("g", thread_id=thread)
+    assert (asked["thread_id"], (await house.open().result(thread))["state"]) == (thread, "REVIEWING")
+    assert (await house.open().resume(approve(), thread_id=thread))["state"] == "COMPLETE"
+    assert [run["thread_id"] for run in await house.open().runs()] == [thread]
+    assert len(house.act.calls) == 2
+
+
+@pytest.mark.parametrize("thread", ["a\0b", "\udcff"], ids=["nul", "surrogate"])
+async def test_a_name_that_no_database_can_hold_is_refused_or_works(house: House, thread: str) -> None:
+    try:
+        asked = await house.open().run("g", thread_id=thread)
+    except WorkflowError:
+        assert (house.act.calls, await house.open().runs()) == ([], [])
+    else:
+        assert (await house.open().result(thread))["state"] == asked["state"]
+        assert (await house.open().resume(approve(), thread_id=thread))["state"] == "COMPLETE"
+        assert [run["thread_id"] for run in await house.open().runs()] == [thread]
+
+
+# Results.
+
+
+async def test_a_result_of_a_hundred_megabytes_is_kept_or_refused_and_ends_the_run_cleanly(house: House) -> None:
+    house.act = RecordingAction("act", result="x" * 100_000_000, read_only=False, destructive=False)
+    plan = {"goal": "g", "steps": [PLAN["steps"][0]]}  # type: ignore[index]  # a list of steps
+    result = await house.open().run("g", plan=plan, thread_id="t")
+    again = await house.open().result("t")
+    assert (again["state"], again["outputs"] == result["outputs"]) == (result["state"], True)
+    assert (result["state"], len(result["outputs"]["x"])) == ("COMPLETE", 100_000_000) or result["reason"]
+    assert len(house.act.calls) == 1
+
+
+# A database that goes while the run is under way.
+
+
+@pytest.fixture
+def ordinary_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Be somebody whom file modes bind, in a folder of the own; connections are opened anew all the time."""
+    monkeypatch.setattr("agentic_workflows.journal.writer.IDLE_SECONDS", 0.02)
+    with tempfile.TemporaryDirectory() as name:
+        is_root = os.getuid() == 0
+        if is_root:
+            os.chown(name, 65_534, 65_534)
+            os.setresuid(65_534, 65_534, 0)
+        try:
+            yield Path(name)
+        finally:
+            if is_root:
+                os.setresuid(0, 0, 0)
+
+
+def make_read_only(path: Path) -> None:
+    for file in path.parent.iterdir():
+        file.chmod(0o444)
+    path.parent.chmod(0o555)
+
+
+def make_writable(path: Path) -> None:
+    path.parent.chmod(0o755)
+    for file in path.parent.iterdir():
+        file.chmod(0o644)
+
+
+def take_away(path: Path) -> None:
+    for file in list(path.parent.iterdir()):
+        file.rename(path.parent.with_name(path.parent.name + "-" + file.name))
+
+
+def bring_back(path: Path) -> None:
+    for file in list(path.parent.iterdir()):
+        file.unlink()
+    for file in list(path.parent.parent.glob(path.parent.name + "-*")):
+        file.rename(path.parent / file.name.removeprefix(path.parent.name + "-"))
+
+
+@pytest.mark.parametrize(
+    "goes, comes", [(make_read_only, make_writable), (take_away, bring_back)], ids=["read-only", "away"]
+)
+async def test_a_database_that_goes_in_the_middle_is_one_clear_error_and_the_run_goes_on_later(
+    ordinary_user: Path, goes: Callable[[Path], None], comes: Callable[[Path], None]
+) -> None:
+    (ordinary_user / "data").mkdir()
+    path, world = ordinary_user / "data" / "runs.db", list[str]()
+
+    async def act(call: ActionCall) -> str:
+        world.append(call.step.name)
+        if call.step.name == "b" and world.count("b") == 1:
+            goes(path)
+            await asyncio.sleep(0.5)
+        return "x"
+
+    steps = [{"name": name, "action": "act", "inputs": {"x": name}} for name in "abc"]
+    actions = [Action(name="act", run=act, annotations=Annotations(destructive=False, open_world=False))]
+
+    def opened() -> AgenticWorkflow:
+        return AgenticWorkflow(
+            ScriptedAgent([{"goal": "g", "steps": steps}]), actions=actions, database=Database(path, lease_seconds=1)
+        )
+
+    with pytest.raises((DatabaseError, RunError)):
+        await opened().run("g", thread_id="t")
+    assert world == ["a", "b"]
+    comes(path)
+    await asyncio.sleep(1.2)  # this process could not give its lease back
+    asked = await opened().resume(thread_id="t")
+    assert (asked["state"], [one["step"] for one in asked["reviews"]], world) == ("REVIEWING", ["b"], ["a", "b"])
