@@ -228,13 +228,14 @@ def _columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
 
 def _outcome(to: Transaction, outcome: Outcome) -> dict[str, object]:
     """Return the columns of an outcome; a large result is stored once, under its digest."""
-    told = outcome.to_json()
-    result = canonical(told["result"])
-    if len(result) <= LARGE:
-        return {"outcome": canonical(told), "body": None}
+    told = {key: value for key, value in outcome.to_json().items() if value}  # what is empty is so by default
+    text = canonical(told | {"result": outcome.result})
+    if len(text) <= LARGE:
+        return {"outcome": text, "body": None}
+    result = canonical(outcome.result)
     name = hashlib.sha256(result.encode()).hexdigest()
     to.change("store", digest=name, body=result)
-    return {"outcome": canonical({**told, "result": None}), "body": name}
+    return {"outcome": canonical(told | {"result": None}), "body": name}
 
 
 def _intent(row: tuple[Any, ...]) -> Intent:
