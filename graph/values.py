@@ -18,6 +18,9 @@ MAX_DEPTH = 100
 """Nesting beyond this is refused: every later reader of the value recurses."""
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 class _NotJsonError(Exception):
     """A part of a value is not JSON; `path` grows from the part outwards."""
 
@@ -41,7 +44,7 @@ def as_json(value: object, *, where: str = "value") -> JsonValue:
 
 def canonical(value: object) -> str:
     """Return the one JSON text of a value: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def digest(value: object) -> str:

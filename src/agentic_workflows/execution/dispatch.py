@@ -26,15 +26,18 @@ async def run_ready(
     When it is cancelled nothing is left running, and what ran is settled as cut.
     """
     running: dict[asyncio.Future[Outcome], Key] = {}
+    # Not asyncio.wait: that looks at all that runs whenever one of them is done.
+    done: asyncio.Queue[asyncio.Future[Outcome]] = asyncio.Queue()
     try:
         while True:
             while len(running) < limit and (key := take()) is not None:
-                running[asyncio.ensure_future(perform(key))] = key
+                started = asyncio.ensure_future(perform(key))
+                started.add_done_callback(done.put_nowait)
+                running[started] = key
             if not running:
                 return
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for future in sorted(done, key=list(running).index):
-                settle(running.pop(future), future.result())
+            ended = await done.get()
+            settle(running.pop(ended), ended.result())
     finally:
         for future in running:
             future.cancel()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError, WorkflowError
 from agentic_workflows.graph.labels import Label, label_from_json
-from agentic_workflows.graph.outcome import Outcome
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.state import Request
@@ -23,6 +23,8 @@ from agentic_workflows.journal.timeline import in_order, told_answer, told_inten
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
 
 Result = TypeVar("Result")
+_USUAL = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
+"""What an outcome says that has nothing to say; it is not written down."""
 PLANS, OUTCOMES, ANSWERS = "agentic_plans", "agentic_outcomes", "agentic_answers"
 LARGE = 65_536
 """Characters of a result beyond which it is stored by itself, once."""
@@ -233,13 +235,14 @@ def _columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
 
 def _outcome(to: Transaction, outcome: Outcome) -> dict[str, object]:
     """Return the columns of an outcome; a large result is stored once, under its digest."""
-    told = outcome.to_json()
-    result, sources = canonical(told["result"]), _sources(outcome.sources)
-    if len(result) <= LARGE:
-        return {"outcome": canonical(told), "body": None, "sources": sources}
+    told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _USUAL[key]}
+    text, sources = canonical(told | {"result": outcome.result}), _sources(outcome.sources)
+    if len(text) <= LARGE:
+        return {"outcome": text, "body": None, "sources": sources}
+    result = canonical(outcome.result)
     name = hashlib.sha256(result.encode()).hexdigest()
     to.change("store", digest=name, body=result)
-    return {"outcome": canonical({**told, "result": None}), "body": name, "sources": sources}
+    return {"outcome": canonical(told | {"result": None}), "body": name, "sources": sources}
 
 
 @lru_cache(maxsize=1024)

@@ -39,6 +39,7 @@ def _text(name: str, *, nullable: bool = False) -> "Column[Any]":
 
 
 _place = ("run_id", "plan", "step")
+# The two tables of every step have no row ids on SQLite: each insert goes into one tree instead of two.
 
 VERSIONS = Table("agentic_version", _metadata, _key("version", Integer))
 RUNS = Table("agentic_runs", _metadata, _key("run_id"), _text("thread_id"), _text("goal"), _text("at"))
@@ -53,6 +54,7 @@ INTENTS = Table(
     _text("key"),
     Column("occurrence", Integer, nullable=False),
     _text("at"),
+    sqlite_with_rowid=False,
 )
 OUTCOMES = Table(
     "agentic_outcomes",
@@ -66,6 +68,7 @@ OUTCOMES = Table(
     _text("key"),
     Column("occurrence", Integer, nullable=False),
     _text("sources", nullable=True),
+    sqlite_with_rowid=False,
 )
 ANSWERS = Table(
     "agentic_answers",
