@@ -49,7 +49,7 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
         refused = state["refused"] if is_budget_only else [*state["refused"], plan.digest]
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
     runtime.stream_writer(PlanAccepted(report=report.to_json()).to_json())
-    shown = {key: value for key, value in report.to_json().items() if key in {"order", "decisions"}}
+    shown = {key: value for key, value in report.to_json().items() if key in {"order", "decisions", "provenance"}}
     return {"status": WorkflowState.EXECUTING.value, "report": shown, "findings": []}
 
 
