@@ -62,11 +62,6 @@ def label_from_json(data: Iterable[object]) -> Label:
     )
 
 
-def untrusted(label: Label) -> list[Source]:
-    """Return the sources in a label that are not trusted, in a fixed order."""
-    return sorted((one for one in label if not one.is_trusted), key=lambda one: (one.action, one.field, one.kind))
-
-
 def joined(labels: Iterable[Label]) -> Label:
     """Return the union of labels; the same object where one of them holds all."""
     whole = NOTHING
@@ -85,9 +80,9 @@ class Origin:
     inherited: Label
     """All that determined the call."""
     parts: frozenset[str] = frozenset({""})
-    """Fields of the result that the value may be or derive from."""
-    has_all: bool = True
-    """Whether it derives from all of the parts; otherwise the run tells from which."""
+    """Fields of the result that the value is or derives from."""
+    under: frozenset[str] = frozenset({""})
+    """Where in the result these fields may stand; more than one place where only the run tells."""
 
     def narrowed(self, path: str) -> "Origin":
         """Return the origin of what a path leads to."""
@@ -96,27 +91,30 @@ class Origin:
     @property
     def is_certain(self) -> bool:
         """Tell whether the run can make no difference to how far the value is trusted."""
-        return self.has_all or len({source.traits for source in self.label - self.inherited}) <= 1
+        return len(self.under) == 1 or self.action is None or len(self._own(self.action)) == len(self.parts)
 
     @property
     def label(self) -> Label:
         """The label of the value."""
         if self.action is None:
             return self.inherited | UNKNOWN
-        if self.action.annotations.verbatim:
-            return self.inherited
-        return joined([self.inherited, frozenset(output_source(self.action, part) for part in self.parts)])
+        return joined([self.inherited, self._own(self.action)])
+
+    def _own(self, action: ActionSpec) -> Label:
+        if action.annotations.verbatim:
+            return NOTHING
+        return frozenset(output_source(action, part, under) for part in self.parts for under in self.under)
 
 
-def output_source(action: ActionSpec, part: str) -> Source:
-    """Return the source that a field of an action's output is."""
-    notes = action.annotations
+def output_source(action: ActionSpec, part: str, under: str = "") -> Source:
+    """Return the source that a field of an action's output is, or of what stands under a name in it."""
+    notes, field = action.annotations, ".".join(filter(None, (under, part)))
     holds: dict[Trait, bool] = {
         "trusted": notes.trusted,
-        "assigned": any(is_below(part, one) for one in notes.trusted_fields),
-        "directory": any(is_below(part, one) for one in notes.directory_fields),
+        "assigned": any(is_below(field, one) for one in notes.trusted_fields),
+        "directory": any(is_below(field, one) for one in notes.directory_fields),
         "created": action.has_effect,
         # What holds a secret somewhere inside is one, too.
-        "secret": any(is_below(part, one) or not part or is_below(one, part) for one in notes.secret_fields),
+        "secret": any(is_below(field, one) or not field or is_below(one, field) for one in notes.secret_fields),
     }
     return Source("output", action.name, part, frozenset(trait for trait, held in holds.items() if held))

@@ -7,7 +7,7 @@ the `id` of its question, in any number and order.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from agentic_workflows.errors import ReviewError
@@ -29,6 +29,8 @@ class Question:
     reason: str
     rules: tuple[str, ...] = ()
     item: int | None = None
+    provenance: JsonObject = field(default_factory=dict)
+    """By argument, the outputs of other actions that it comes from, and whether each is trusted."""
     in_doubt: list[JsonValue] | None = None
     """Of a call that was begun before and may have had its effect: plan, step, item and attempt of its intent."""
 
@@ -44,6 +46,7 @@ class Question:
             "item": self.item,
             "reason": self.reason,
             "rules": list(self.rules),
+            "provenance": self.provenance,
             "in_doubt": self.in_doubt,
         }
 

@@ -50,7 +50,7 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
     told = report.to_json()
     runtime.stream_writer(PlanAccepted(report=told).to_json())
-    shown = {key: told[key] for key in ("order", "decisions")}
+    shown = {key: told[key] for key in ("order", "decisions", "provenance")}
     return {"status": WorkflowState.EXECUTING.value, "report": shown, "findings": []}
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.policies.provenance import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,8 @@ class ActionRequest:
     human_review_required: bool = False
     count: int = 0
     """How many calls of this action the run has started before this one."""
+    provenance: Provenance | None = None
+    """Where the inputs come from; None is not known, and then none of them is trusted."""
 
 
 class PolicyEngine(Protocol):
@@ -86,7 +89,9 @@ class PolicyEngine(Protocol):
         """Decide one call on its resolved inputs; never raises, any doubt is a Deny."""
         ...
 
-    def decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
+    def decide_early(
+        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
+    ) -> StaticDecision:
         """Decide a planned step as far as that is possible before the run."""
         ...
 

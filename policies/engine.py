@@ -8,17 +8,18 @@ the ones made from the schema.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import cedarpy
 
 from agentic_workflows.errors import PolicyError
-from agentic_workflows.graph.catalogue import GROUPS, ActionSpec, Catalogue
+from agentic_workflows.graph.catalogue import GROUPS, TRUST, ActionSpec, Catalogue
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.references import is_literal, resolve_inputs
-from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical, digest
 from agentic_workflows.policies.decision import (
     ActionRequest,
     Allow,
@@ -31,6 +32,7 @@ from agentic_workflows.policies.decision import (
 )
 from agentic_workflows.policies.files import DEFAULT, load_policies
 from agentic_workflows.policies.policy import Policy
+from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.policies.schema import (
     PRINCIPAL,
     RESOURCE,
@@ -39,6 +41,7 @@ from agentic_workflows.policies.schema import (
     is_overwriting,
     known_actions,
 )
+from agentic_workflows.policies.trust import CARRIED, Carried, Vouching, class_of, is_about_trust
 from agentic_workflows.policies.validation import check_policies
 
 MEMO = 4_096
@@ -94,11 +97,15 @@ class CedarEngine:
     def __init__(self, catalogue: Catalogue, policies: Sequence[str | Path] = (DEFAULT,)) -> None:
         self._specs = known_actions(catalogue)
         self._shapes = {name: inputs_shape(spec) for name, spec in self._specs.items()}
-        self._policies = load_policies(policies)
+        self._all = load_policies(policies)
+        self._vouching = Vouching(self._all)
+        self._policies = tuple(policy for policy in self._all if not is_about_trust(policy))
+        self._told = {policy.rule for policy in self._policies if policy.reads & CARRIED}
         schema = cedar_schema(catalogue)
         self._declared = _vocabulary(schema)
         check_policies(self._policies, schema=self._declared.schema, shapes=self._shapes)
-        self._digest = digest([schema, *(policy.cedar for policy in self._policies)])
+        notes: JsonValue = {name: as_json(asdict(spec.annotations)) for name, spec in self._specs.items()}
+        self._digest = digest([schema, notes, *(policy.cedar for policy in self._all)])
         self._undeclared = lru_cache(maxsize=256)(_undeclared_vocabulary)
         self._policy_set = lru_cache(maxsize=8)(self._make_policy_set)
         self._paths = lru_cache(maxsize=MEMO)(self._read_paths)
@@ -107,11 +114,11 @@ class CedarEngine:
     @property
     def policies(self) -> tuple[Policy, ...]:
         """Return the policies in force, in the order of their files."""
-        return self._policies
+        return self._all
 
     @property
     def digest(self) -> str:
-        """Identify policies and schema."""
+        """Identify policies, schema and annotations."""
         return self._digest
 
     def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
@@ -128,17 +135,21 @@ class CedarEngine:
             return _undecided(error)
         return Allow(rules=decision.rules) if approved and isinstance(decision, Ask) else decision
 
-    def decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
+    def decide_early(
+        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
+    ) -> StaticDecision:
         """Decide a planned step as far as that is possible before the run; never raises, any doubt is a Deny."""
         try:
-            return self._decide_early(step, action)
+            return self._decide_early(step, action, provenance)
         except Exception as error:  # noqa: BLE001 - as in `decide`
             return _undecided(error)
 
     def _decide(self, request: ActionRequest) -> Decision:
         spec = self._known(request.action)
+        carried = self._vouching.carried(spec, request.inputs, request.provenance)
         review, count = request.human_review_required, request.count
-        return self._decided(spec, self._context(spec, request.inputs, review=review, count=count), KNOWN)
+        context = self._context(spec, request.inputs, carried, review=review, count=count)
+        return self._with_sources(self._decided(spec, context, KNOWN), spec, carried, request.provenance)
 
     def _decided(self, spec: ActionSpec, context: JsonObject, unknown: frozenset[str]) -> Decision:
         """Decide, or know the decision from a question that no policy can tell from this one."""
@@ -146,19 +157,33 @@ class CedarEngine:
         asked = _Asked(action=spec.name, readable=readable, unknown=unknown, context=context)
         return self._memo(asked) if len(readable) <= MEMO_TEXT else self._evaluate(asked)
 
-    def _decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
+    def _decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         spec, review = self._known(action), step.human_review_required
         if step.foreach is None and is_literal(dict(step.inputs)):
             inputs = resolve_inputs(step.inputs, {})
+            request = ActionRequest(action=spec, inputs=inputs, human_review_required=review, provenance=provenance)
             if not self._reads_count(spec):
-                return self.decide(ActionRequest(action=spec, inputs=inputs, human_review_required=review))
-            certain = self._decided(spec, self._context(spec, inputs, review=review), COUNT)
+                return self.decide(request)
+            carried, unknown = self._vouching.carried(spec, inputs, provenance), COUNT
+            context = self._context(spec, inputs, carried, review=review)
         else:
+            carried = self._vouching.carried(spec, None, provenance)
             is_told = is_literal(step.inputs.get("overwrite"))
             overwrites = is_told and is_overwriting(spec, step.inputs)
-            context = self._context(spec, None, review=review, overwrites=overwrites)
-            certain = self._decided(spec, context, RUN_TIME - {"overwrites"} if is_told else RUN_TIME)
+            context = self._context(spec, None, carried, review=review, overwrites=overwrites)
+            unknown = (RUN_TIME - {"overwrites"} if is_told else RUN_TIME) | carried.unknown
+        certain = self._with_sources(self._decided(spec, context, unknown), spec, carried, provenance)
         return certain if isinstance(certain, Deny) else AtRunTime(at_least=certain)
+
+    def _with_sources(
+        self, decision: Decision, spec: ActionSpec, carried: Carried, provenance: Provenance | None
+    ) -> Decision:
+        """Return a decision that also says where the data comes from that made it."""
+        if isinstance(decision, Allow) or provenance is None or self._told.isdisjoint(decision.rules):
+            return decision
+        untrusted, secret = (cast("list[str]", carried.context[name]) for name in ("untrusted", "secret"))
+        steering = [argument for argument in untrusted if class_of(spec, argument) != "content"]
+        return replace(decision, reason=" ".join([decision.reason, *provenance.sentences(steering, secret)]))
 
     def _known(self, action: ActionSpec) -> ActionSpec:
         """Return the catalogue's own declaration, whatever a request says about its action."""
@@ -166,7 +191,7 @@ class CedarEngine:
             return spec
         if not action.undeclared:
             raise PolicyError(f"the action {action.name!r} is not in the catalogue.")
-        if action.name in GROUPS:
+        if action.name in {*GROUPS, TRUST}:
             raise PolicyError(f"{action.name!r} is the name of a policy group, and no action may have it.")
         return ActionSpec(name=action.name, undeclared=True)
 
@@ -182,6 +207,7 @@ class CedarEngine:
         self,
         spec: ActionSpec,
         inputs: Mapping[str, JsonValue] | None,
+        carried: Carried,
         *,
         review: bool,
         count: int = 0,
@@ -194,6 +220,7 @@ class CedarEngine:
             "count": count,
             "overwrites": overwrites if inputs is None else is_overwriting(spec, inputs),
             "inputs": {} if inputs is None else shape.cedar_value(dict(inputs), "inputs"),
+            **carried.context,
         }
 
     def _evaluate(self, asked: _Asked) -> Decision:

@@ -14,7 +14,16 @@ from agentic_workflows.policies.policy import Policy
 
 DEFAULT: Final = "default"
 ARTICLE: Final = "article"
-BUILT_IN: Final = (DEFAULT, ARTICLE)
+REFINEMENTS: Final = (
+    "system_assigned",
+    "created_by_run",
+    "people_directories",
+    "own_domains",
+    "verbatim_reads",
+    "destructive_as_planned",
+)
+"""Beside the default: each says in its file what it trusts, so that fewer questions are asked."""
+BUILT_IN: Final = (DEFAULT, ARTICLE, *REFINEMENTS)
 MAX_BYTES = 1_000_000
 
 _PART: Final = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|\s+|[^\s";/]+|.', re.DOTALL)
@@ -25,7 +34,7 @@ def load_policies(sources: Sequence[str | Path]) -> tuple[Policy, ...]:
     """Return every policy of several files, in order.
 
     Args:
-        sources: `"default"`, `"article"`, or files.
+        sources: names of built-in ones such as `"default"`, or files.
 
     Raises:
         PolicyError: there is none, one cannot be read, or two have the same `@id`.
@@ -34,12 +43,32 @@ def load_policies(sources: Sequence[str | Path]) -> tuple[Policy, ...]:
     policies = tuple(policy for source in sources for policy in load_policy_file(source))
     if not policies:
         raise PolicyError(f"No policy file is given. Name one, or a built-in one: {', '.join(BUILT_IN)}.")
+    policies = _without_replaced(policies)
     places: dict[str, str] = {}
     for rule in (policy.rule for policy in policies if policy.rule.id != policy.rule.place):
         if rule.id in places:
             raise PolicyError(f"{rule.place}: the @id {rule.id!r} is taken by {places[rule.id]}. Use another.")
         places[rule.id] = rule.place
     return policies
+
+
+def _without_replaced(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    """Return the policies without those that another one replaces with `@replaces("id")`.
+
+    Raises:
+        PolicyError: there is none with this id.
+
+    """
+    known = {policy.rule.id for policy in policies}
+    replaced: set[str] = set()
+    for policy in policies:
+        if policy.replaces is not None and policy.replaces not in known:
+            raise PolicyError(
+                f"{policy.rule.place}: the rule {policy.rule.id!r} replaces {policy.replaces!r}, which no given file "
+                f"has. Give the file that has it, too, or take @replaces away."
+            )
+        replaced |= {policy.replaces} if policy.replaces is not None else set()
+    return tuple(policy for policy in policies if policy.rule.id not in replaced)
 
 
 def load_policy_file(source: str | Path) -> tuple[Policy, ...]:
@@ -51,12 +80,18 @@ def load_policy_file(source: str | Path) -> tuple[Policy, ...]:
     """
     path, name = Path(source), str(source)
     if source in BUILT_IN:
-        name = f"{source}.cedar"
-        path = Path(__file__).parent / name
+        path = built_in_file(str(source))
+        name = path.name
     policies = tuple(_parse(text, f"{name}:{line}") for text, line in _split(_read(path, name)))
     if not policies:
         raise PolicyError(f"{name}:1: there is no policy in this file. Write at least one permit rule.")
     return policies
+
+
+def built_in_file(name: str) -> Path:
+    """Return the file of a built-in policy."""
+    folder = Path(__file__).parent
+    return (folder / "refinements" if name in REFINEMENTS else folder) / f"{name}.cedar"
 
 
 def _read(path: Path, name: str) -> str:

@@ -27,6 +27,12 @@ class Policy:
         return bool(self.cedar["effect"] == "permit")
 
     @property
+    def replaces(self) -> str | None:
+        """Return the `@id` of the rule that it takes the place of."""
+        replaced = self.cedar.get("annotations", {}).get("replaces")
+        return None if replaced is None else str(replaced)
+
+    @property
     def actions(self) -> frozenset[str] | None:
         """Return the actions and groups that its scope names; None is all."""
         scope = self.cedar["action"]

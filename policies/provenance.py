@@ -5,12 +5,12 @@ action gives derives from all that determined the call, and from the field of it
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
-from agentic_workflows.graph.labels import GOAL, LATE_PLAN, NOTHING, PLAN, UNKNOWN, Label, Origin, joined, untrusted
+from agentic_workflows.graph.labels import GOAL, LATE_PLAN, NOTHING, PLAN, UNKNOWN, Label, Origin, Source, joined
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import Reference, is_literal, parse
 from agentic_workflows.graph.schedule import stable_order
@@ -67,19 +67,27 @@ class Provenance:
             shown[flow.argument] = shown.get(flow.argument, NOTHING) | flow.label
         return {argument: told for argument, label in shown.items() if (told := _told(label))}
 
-    def sentences(self, arguments: Iterable[str]) -> list[str]:
-        """Return a sentence for each of these arguments that says which untrusted sources it comes from."""
+    def sentences(self, arguments: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
+        """Return a sentence for each of these arguments that says which untrusted sources or secrets are in it."""
         found: list[str] = []
         for argument in arguments:
-            label = joined(flow.label for flow in self.flows if flow.argument == argument)
-            names = list(dict.fromkeys(f"`{one.shown}`" for one in untrusted(label)))
-            if names:
-                more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-                are = "is" if len(names) == 1 else "are"
-                found.append(
-                    f"This `{argument}` comes from {', '.join(names[:_MOST_SHOWN])}{more}, which {are} untrusted."
-                )
+            names = self._names(argument, lambda one: not one.is_trusted)
+            are = "is" if len(names) == 1 else "are"
+            found.append(f"This `{argument}` comes from {_joined_names(names)}, which {are} untrusted.")
+        for argument in secrets:
+            names = self._names(argument, lambda one: "secret" in one.traits)
+            found.append(f"This `{argument}` holds a secret from {_joined_names(names)}.")
         return found
+
+    def _names(self, argument: str, is_meant: Callable[[Source], bool]) -> list[str]:
+        label = joined(flow.label for flow in self.flows if flow.argument == argument)
+        meant = sorted((one for one in label if is_meant(one)), key=lambda one: one.shown)
+        return list(dict.fromkeys(f"`{one.shown}`" if one.action else one.shown for one in meant))
+
+
+def _joined_names(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return f"{', '.join(names[:_MOST_SHOWN])}{more}"
 
 
 def trace(plan: Plan, catalogue: Catalogue) -> dict[str, Provenance]:
@@ -108,11 +116,7 @@ def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope) -> Provenance:
 
 def planned_origins(step: WorkflowStep, action: ActionSpec | None, inherited: Label) -> dict[str, Origin]:
     """Return the origins of a step's outputs before it ran."""
-    if len(step.outputs) == 1 and not _gives_no_object(action):
-        parts = frozenset({"", *step.outputs})
-        return {step.outputs[0]: Origin(action, inherited, parts, has_all=False)}
-    is_bare = len(step.outputs) == 1
-    return {name: Origin(action, inherited, frozenset({"" if is_bare else name})) for name in step.outputs}
+    return _origins(step, action, inherited, {False} if _gives_no_object(action) else {True, False})
 
 
 def given_origins(
@@ -120,11 +124,17 @@ def given_origins(
 ) -> dict[str, Origin]:
     """Return the origins of a step's outputs once its results are there: one, or one an item."""
     is_by_name = {isinstance(result, Mapping) and all(name in result for name in step.outputs) for result in results}
-    parts = {
-        name: frozenset(name if by_name else "" for by_name in is_by_name or {len(step.outputs) > 1})
-        for name in step.outputs
-    }
-    return {name: Origin(action, inherited, parts[name]) for name in step.outputs}
+    return _origins(step, action, inherited, is_by_name or {False})
+
+
+def _origins(
+    step: WorkflowStep, action: ActionSpec | None, inherited: Label, is_by_name: Iterable[bool]
+) -> dict[str, Origin]:
+    """Return the origins of outputs: several are fields of the result by name, one may be all of it."""
+    if len(step.outputs) != 1:
+        return {name: Origin(action, inherited, frozenset({name})) for name in step.outputs}
+    (name,) = step.outputs
+    return {name: Origin(action, inherited, under=frozenset(name if by_name else "" for by_name in is_by_name))}
 
 
 def _gives_no_object(action: ActionSpec | None) -> bool:
@@ -181,5 +191,5 @@ def _is_in(text: str, goal: str) -> bool:
 
 
 def _told(label: Label) -> list[JsonValue]:
-    outputs = sorted((one for one in label if one.kind == "output"), key=lambda one: one.shown)
-    return [{"source": one.shown, "trusted": one.is_trusted} for one in outputs]
+    outputs = sorted({(one.shown, one.is_trusted) for one in label if one.kind == "output"})
+    return [{"source": source, "trusted": is_trusted} for source, is_trusted in outputs]

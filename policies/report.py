@@ -11,6 +11,7 @@ from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.schedule import stable_order
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.decision import Deny, PolicyEngine, StaticDecision, to_json
+from agentic_workflows.policies.provenance import Provenance, trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class Report:
     decisions: Mapping[str, StaticDecision] = field(default_factory=dict)
     """By step; those with findings of their own are not decided on."""
     findings: tuple[Finding, ...] = ()
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
+    """By step, where its arguments come from."""
 
     @property
     def is_accepted(self) -> bool:
@@ -36,6 +39,7 @@ class Report:
             "order": list(self.order),
             "decisions": {step: to_json(decision) for step, decision in self.decisions.items()},
             "findings": [finding.to_json() for finding in self.findings],
+            "provenance": {step: told for step, one in self.provenance.items() if (told := one.to_json())},
         }
 
 
@@ -62,13 +66,15 @@ def examine(
     findings = static_findings(plan, catalogue)
     unsound = {finding.step for finding in findings}
     sound = [step for step in plan.steps if step.name not in unsound and catalogue.get(step.action)]
-    decisions = {step.name: engine.decide_early(step, catalogue[step.action]) for step in sound}
+    order = _order(plan)
+    traced = trace(plan, catalogue) if order else {}
+    decisions = {step.name: engine.decide_early(step, catalogue[step.action], traced.get(step.name)) for step in sound}
     findings += [_denied(step, decision) for step, decision in decisions.items() if isinstance(decision, Deny)]
     findings += _budget(plan, max_iterations, used)
     if plan.digest in refused:
         problem = "This plan was refused already, so giving it again is no progress."
         findings.append(Finding(problem=problem, remedy="Give another plan, or none."))
-    return Report(plan=plan, order=_order(plan), decisions=decisions, findings=tuple(findings))
+    return Report(plan=plan, order=order, decisions=decisions, findings=tuple(findings), provenance=traced)
 
 
 def _denied(step: str, decision: Deny) -> Finding:

@@ -8,6 +8,11 @@ rule about a group loads under every catalogue. The three dangerous names are al
     human_review_required: Bool    the plan asks for a review of this step
     count: Long                    calls of this action that the run started before this one
     overwrites: Bool               the call has an argument `overwrite` that is not false, given or by default
+    untrusted: Set<String>         arguments that carry untrusted data which no rule vouches for
+    untrusted_classes: Set<String> the classes of these arguments: target, value, secret, param, content
+    secret: Set<String>            arguments that carry a secret
+    secret_classes: Set<String>    the classes of these
+    after_untrusted: Bool          the plan was made after untrusted output was seen
     inputs: { ... }                the arguments, typed by the action's JSON Schema:
 
     =======================================  ===========================================================
@@ -37,16 +42,22 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, cast
 
 from agentic_workflows.errors import PolicyError
-from agentic_workflows.graph.catalogue import DANGEROUS, GROUPS, ActionSpec, Catalogue
+from agentic_workflows.graph.catalogue import DANGEROUS, GROUPS, TRUST, ActionSpec, Catalogue
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 PRINCIPAL: Final = {"type": "Agent", "id": "agent"}
 RESOURCE: Final = {"type": "Run", "id": "run"}
-CONTEXT: Final[Mapping[str, str]] = {
-    "approved": "Boolean",
-    "human_review_required": "Boolean",
-    "count": "Long",
-    "overwrites": "Boolean",
+_NAMES: Final[JsonObject] = {"type": "Set", "element": {"type": "String"}}
+CONTEXT: Final[Mapping[str, JsonObject]] = {
+    "approved": {"type": "Boolean"},
+    "human_review_required": {"type": "Boolean"},
+    "count": {"type": "Long"},
+    "overwrites": {"type": "Boolean"},
+    "untrusted": _NAMES,
+    "untrusted_classes": _NAMES,
+    "secret": _NAMES,
+    "secret_classes": _NAMES,
+    "after_untrusted": {"type": "Boolean"},
 }
 """The attributes that every action has beside `inputs`."""
 MAX_DEPTH = 16
@@ -212,7 +223,7 @@ def known_actions(catalogue: Catalogue) -> Catalogue:
         PolicyError: an action has the name of a group.
 
     """
-    if taken := sorted(set(catalogue) & set(GROUPS)):
+    if taken := sorted(set(catalogue) & {*GROUPS, TRUST}):
         groups = ", ".join(GROUPS)
         raise PolicyError(f"The action {taken[0]!r} has the name of a policy group. Rename it; groups: {groups}.")
     return {name: ActionSpec(name=name) for name in DANGEROUS} | dict(catalogue)
@@ -326,11 +337,14 @@ def _is_closed(schema: Mapping[str, JsonValue]) -> bool:
 
 
 def _action(inputs: Inputs, groups: tuple[str, ...]) -> JsonObject:
-    attributes: JsonObject = {name: {"type": cedar} for name, cedar in CONTEXT.items()}
-    attributes["inputs"] = inputs.cedar_type()
+    return action_type({**CONTEXT, "inputs": inputs.cedar_type()}, groups)
+
+
+def action_type(context: JsonObject, groups: tuple[str, ...] = ()) -> JsonObject:
+    """Return the type of an action with this context, in these groups."""
     return {
         "memberOf": [{"id": group} for group in groups],
-        "appliesTo": {"principalTypes": ["Agent"], "resourceTypes": ["Run"], "context": _record(attributes)},
+        "appliesTo": {"principalTypes": ["Agent"], "resourceTypes": ["Run"], "context": _record(context)},
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -354,6 +355,7 @@ def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], fold
     assert (code, "typo.cedar:1" in err, "Did you mean 'write_file'" in err) == (BAD_INPUT, True, True)
     code, out, _ = call("policy", "explain", "--plan", "copy.yaml", "--policy", "mine.cedar")
     assert (code, "known-action (mine.cedar" in out or "known-action (" in out) == (COMPLETE, True)
+    assert re.search(r"save +text +read_file +no", out), out
     code, out, _ = call("run", "--plan", "replace.yaml", "--workspace", "files", "--policy", "mine.cedar")
     assert (code, "Leave b alone." in out) == (FAILED, True)
 

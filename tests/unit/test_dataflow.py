@@ -24,6 +24,7 @@ from agentic_workflows.graph.schedule import stable_order
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.journal.entries import Place, Recorded
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, StaticDecision
+from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.testing import RecordingAction, memory_log
 
 
@@ -42,7 +43,9 @@ class Engine:
             return Ask(reason="Why?")
         return Allow()
 
-    def decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
+    def decide_early(
+        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
+    ) -> StaticDecision:
         return Allow()
 
 

@@ -19,6 +19,7 @@ from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.engine import CedarEngine
+from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.workflow import AgenticWorkflow
 
 EFFECT = Annotations(destructive=False, open_world=False)
@@ -62,7 +63,13 @@ def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[Exec
     return point, run
 
 
-CALL = ActionCall(action="send", inputs={"to": "all"}, step=WorkflowStep("s", "send", {"to": "all"}), run_id="r")
+CALL = ActionCall(
+    action="send",
+    inputs={"to": "all"},
+    step=WorkflowStep("s", "send", {"to": "all"}),
+    run_id="r",
+    provenance=Provenance(()),
+)
 
 
 def begun(mail: Mail, inputs: Mapping[str, Any]) -> Intent:

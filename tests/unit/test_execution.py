@@ -20,6 +20,7 @@ from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import approve, edit, respond
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, Rule, StaticDecision
+from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.testing import RecordingAction, memory_log
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -39,8 +40,10 @@ class Engine:
         decision = self._decide(request)
         return Allow() if approved and isinstance(decision, Ask) else decision
 
-    def decide_early(self, step: WorkflowStep, action: ActionSpec) -> StaticDecision:
-        return self._decide(ActionRequest(action=action, inputs=step.inputs))
+    def decide_early(
+        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
+    ) -> StaticDecision:
+        return self._decide(ActionRequest(action=action, inputs=step.inputs, provenance=provenance))
 
 
 class Bench:

@@ -11,7 +11,7 @@ from agentic_workflows.actions.langchain_tools import from_tool
 from agentic_workflows.actions.text import MAX_CHARACTERS, text_actions
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError
-from agentic_workflows.graph.catalogue import GROUPS, ArgumentClass
+from agentic_workflows.graph.catalogue import GROUPS, TRUST, ArgumentClass
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
@@ -57,7 +57,7 @@ def _check_name(name: str) -> None:
         raise ActionError(
             f"{name[:MAX_NAME]!r} cannot be the name of an action; use up to {MAX_NAME} printable characters."
         )
-    if name in GROUPS:
+    if name in {*GROUPS, TRUST}:
         raise ActionError(f"{name!r} is the name of a group in policies; give the action another name.")
 
 

@@ -20,7 +20,7 @@ Database: TypeAlias = Annotated[
 Policies: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--policy", metavar="FILE", help="A Cedar file, or `default` or `article`; repeatable.", show_default="default"
+        "--policy", metavar="FILE", help="A Cedar file, or a built-in one by name; repeatable.", show_default="default"
     ),
 ]
 Model: TypeAlias = Annotated[

@@ -69,7 +69,7 @@ def explain(
 def show(
     ctx: typer.Context,
     *,
-    name: Annotated[str, typer.Argument(help="`default` or `article`.")] = "default",
+    name: Annotated[str, typer.Argument(help="Such as `default`.")] = "default",
     _json: Json = False,
 ) -> int:
     """Print a built-in policy file, to copy and change."""
@@ -77,7 +77,7 @@ def show(
 
     if name not in files.BUILT_IN:
         raise PolicyError(f"{name!r} is no built-in policy. There are: {', '.join(files.BUILT_IN)}.")
-    text = Path(files.__file__).with_name(f"{name}.cedar").read_text(encoding="utf-8")
+    text = files.built_in_file(name).read_text(encoding="utf-8")
     ctx.obj.document({"name": name, "text": text})
     if not ctx.obj.is_json:
         ctx.obj.raw(text)

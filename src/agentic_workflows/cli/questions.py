@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from agentic_workflows.cli.output import Output, visible
+from agentic_workflows.cli.tables import came_from
 from agentic_workflows.graph.review import Answer, Reject, approve, edit, reject, respond
 
 _PROMPT: Final = "[a]pprove  [e]dit  [r]eject  re[s]pond  [l]ater  (Enter: reject) > "
@@ -46,7 +47,7 @@ def show_question(question: Mapping[str, Any], output: Output, *, number: int = 
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         more = f" ... ({len(text) - _MOST:,} characters more)" if len(text) > _MOST else ""
         shown = (text[:_MOST] + more).replace("\n", "\n            ")
-        output.say(f"  Input:  {name} = {shown}")
+        output.say(f"  Input:  {name} = {shown}{came_from(question.get('provenance', {}).get(name, ()))}")
 
 
 def open_ids(questions: Sequence[Mapping[str, Any]], *, but: Collection[str]) -> list[Mapping[str, Any]]:

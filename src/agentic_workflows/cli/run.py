@@ -67,13 +67,16 @@ def plan(
 
 def show_report(report: "Report", output: Output, *, refused: int = BAD_INPUT) -> int:
     """Show a plan, the decisions and the findings; return the exit code, `refused` where there are findings."""
-    from agentic_workflows.cli.tables import plan_table  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.tables import plan_table, sources_table  # noqa: PLC0415 - heavy
 
     shown = report.to_json()
     output.document(shown)
     if not output.is_json:
         output.say(f"Goal: {report.plan.goal}\n")
         output.show(plan_table(report.plan.to_json(), shown))
+        if sources := {step: told for step, one in report.provenance.items() if (told := one.to_json())}:
+            output.say("\nWhere arguments come from:")
+            output.show(sources_table(sources))
         for finding in report.findings:
             output.say(f"\nFinding: {finding}")
     return refused if report.findings else COMPLETE

@@ -1,7 +1,7 @@
 """Tables for people: plans with their decisions, runs, actions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +40,23 @@ def told(decision: Mapping[str, Any]) -> tuple[str, str]:
     rules = decision["rules"]
     reason = decision["reason"] or " ".join(rule["reason"] for rule in rules if rule["reason"])
     return decision["decision"], f"{reason} [{', '.join(rule['id'] for rule in rules)}]" if rules else reason
+
+
+def came_from(sources: Iterable[Mapping[str, Any]]) -> str:
+    """Return where an argument comes from, to stand behind it; empty where it comes from no output."""
+    named = [f"{visible(str(one['source']))}{'' if one['trusted'] else ', untrusted'}" for one in sources]
+    return f"   <- {'; '.join(named)}" if named else ""
+
+
+def sources_table(steps: Mapping[str, JsonObject]) -> Table:
+    """Return the arguments of a plan's steps that come from outputs, with what they come from."""
+    table = _table("Step", "Argument", "Comes from", "Trusted")
+    for step, arguments in steps.items():
+        for argument, sources in arguments.items():
+            for one in cast("list[dict[str, Any]]", sources):
+                trusted = Text("yes", "green") if one["trusted"] else Text("no", "yellow")
+                table.add_row(visible(step), visible(argument), visible(str(one["source"])), trusted)
+    return table
 
 
 def runs_table(results: Iterable[JsonObject]) -> Table:

@@ -136,6 +136,7 @@ class Case:
             inputs=dict(self.call.inputs),
             reason=reason,
             rules=tuple(rule.id for rule in rules),
+            provenance=self.call.provenance.to_json() if self.call.provenance else {},
             in_doubt=None if in_doubt is None else [*in_doubt.place, in_doubt.attempt],
         )
 

@@ -189,6 +189,7 @@ def _request(case: Case) -> ActionRequest:
         inputs=case.call.inputs,
         human_review_required=case.call.step.human_review_required,
         count=case.run.counts[case.call.action],
+        provenance=case.call.provenance,
     )
 
 

@@ -1,14 +1,18 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Annotations, Catalogue
+from agentic_workflows.graph.labels import PLAN, Label, Source, Trait
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.policies.decision import ActionRequest, Allow, AtRunTime, Decision
+from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, AtRunTime, Decision, Deny
 from agentic_workflows.policies.engine import CedarEngine
-from agentic_workflows.policies.files import ARTICLE, DEFAULT
+from agentic_workflows.policies.files import ARTICLE, DEFAULT, REFINEMENTS
+from agentic_workflows.policies.provenance import Flow, Provenance
 
 WRITE_SCHEMA: JsonObject = {
     "type": "object",
@@ -21,20 +25,25 @@ WRITE_SCHEMA: JsonObject = {
 }
 
 
-def spec(name: str, schema: JsonObject | None = None, **notes: bool) -> ActionSpec:
-    return ActionSpec(name=name, input_schema=schema or {"type": "object"}, annotations=Annotations(**notes))  # type: ignore[arg-type]
+def spec(name: str, schema: JsonObject | None = None, **notes: Any) -> ActionSpec:
+    return ActionSpec(name=name, input_schema=schema or {"type": "object"}, annotations=Annotations(**notes))
 
 
+CONTENT = {"text": "content"}
 CATALOGUE: Catalogue = {
     action.name: action
     for action in (
         spec("read_file", read_only=True, open_world=False),
-        spec("fetch", read_only=True),
-        spec("write_file", WRITE_SCHEMA, destructive=False, open_world=False),
+        spec("fetch", read_only=True, arguments=CONTENT),
+        spec("write_file", WRITE_SCHEMA, destructive=False, open_world=False, arguments=CONTENT),
         spec("remove", open_world=False),
-        spec("post", destructive=False),
+        spec("post", destructive=False, arguments=CONTENT),
     )
 }
+
+
+PLANNED = Provenance(())
+"""Of a call whose every argument is written in the plan."""
 
 
 def decide(
@@ -44,9 +53,10 @@ def decide(
     *,
     review: bool = False,
     approved: bool = False,
+    provenance: Provenance | None = PLANNED,
 ) -> Decision:
     action = CATALOGUE.get(name) or ActionSpec(name=name, undeclared=True)
-    request = ActionRequest(action=action, inputs=inputs or {}, human_review_required=review)
+    request = ActionRequest(action=action, inputs=inputs or {}, human_review_required=review, provenance=provenance)
     return CedarEngine(CATALOGUE, policies).decide(request, approved=approved)
 
 
@@ -66,8 +76,8 @@ NEW: JsonObject = {"path": "a", "text": "b"}
         ("write_file", NEW | {"overwrite": False}, ("Allow", [])),
         ("write_file", NEW | {"overwrite": True}, ("Ask", ["overwrite"])),
         ("remove", {}, ("Ask", ["destructive-effect"])),
-        ("post", {}, ("Ask", ["open-world-effect"])),
-        ("unheard", {}, ("Ask", ["destructive-effect", "open-world-effect", "undeclared-action"])),
+        ("post", {}, ("Allow", [])),
+        ("unheard", {}, ("Ask", ["destructive-effect", "undeclared-action"])),
         *((name, {"x": 1}, ("Deny", ["dangerous-action"])) for name in DANGEROUS),
     ],
 )
@@ -117,6 +127,175 @@ def test_a_team_adds_its_rules_beside_the_default(tmp_path: Path) -> None:
 
 def test_an_overwrite_that_is_planned_is_certain_before_the_text_exists() -> None:
     step = WorkflowStep("save", "write_file", {"path": "a", "text": "${text}", "overwrite": True})
-    early = CedarEngine(CATALOGUE, [DEFAULT]).decide_early(step, CATALOGUE["write_file"])
+    early = CedarEngine(CATALOGUE, [DEFAULT]).decide_early(step, CATALOGUE["write_file"], PLANNED)
     assert isinstance(early, AtRunTime)
     assert said(early.at_least) == ("Ask", ["overwrite"])
+
+
+# Provenance under the default policy
+
+
+def carrying(argument: str, label: Label) -> Provenance:
+    return Provenance((Flow("text", ("text",), PLAN), Flow(argument, (argument,), label, is_whole=True)))
+
+
+STRANGE: Label = frozenset({Source("output", "inbox", "body")})
+SECRET: Label = frozenset({Source("output", "vault", "password", frozenset({"trusted", "secret"}))})
+
+
+@pytest.mark.parametrize(
+    "name, argument, expected",
+    [
+        ("write_file", "path", ("Ask", ["untrusted-steers"])),
+        ("write_file", "text", ("Allow", [])),
+        ("post", "to", ("Ask", ["untrusted-steers"])),
+        ("fetch", "url", ("Ask", ["untrusted-steers"])),
+        ("read_file", "path", ("Allow", [])),
+    ],
+)
+def test_untrusted_data_is_asked_about_where_it_steers(
+    name: str, argument: str, expected: tuple[str, list[str]]
+) -> None:
+    decision = decide([DEFAULT], name, NEW, provenance=carrying(argument, STRANGE))
+    assert said(decision) == expected
+    if expected[0] == "Ask":
+        assert isinstance(decision, Ask)
+        assert decision.reason.endswith(f"This `{argument}` comes from `inbox.body`, which is untrusted.")
+    assert decide([DEFAULT], name, NEW, provenance=carrying(argument, STRANGE), approved=True).name == "Allow"
+
+
+def test_where_nothing_is_known_everything_is_untrusted() -> None:
+    assert said(decide([DEFAULT], "write_file", NEW, provenance=None)) == (
+        "Ask", ["untrusted-steers", "planned-after-untrusted"],
+    )  # fmt: skip
+    assert decide([DEFAULT], "read_file", {"path": "a"}, provenance=None).name == "Allow"
+
+
+def test_a_plan_made_after_untrusted_output_asks_for_every_effect() -> None:
+    late = Provenance((), after_untrusted=True)
+    assert said(decide([DEFAULT], "write_file", NEW, provenance=late)) == ("Ask", ["planned-after-untrusted"])
+    assert decide([DEFAULT], "read_file", provenance=late).name == "Allow"
+
+
+def test_a_secret_never_leaves_in_content() -> None:
+    for name, expected in (("post", "Deny"), ("fetch", "Deny"), ("write_file", "Allow")):
+        decision = decide([DEFAULT], name, NEW, provenance=carrying("text", SECRET), approved=True)
+        assert decision.name == expected
+        if isinstance(decision, Deny):
+            assert decision.reason.endswith("This `text` holds a secret from `vault.password`.")
+
+
+# Refinements
+
+
+def test_each_refinement_loads_beside_the_default_and_widens_nothing_that_is_denied() -> None:
+    for name in REFINEMENTS:
+        assert decide([DEFAULT, name], "delete_all", approved=True).name == "Deny"
+        assert said(decide([DEFAULT, name], "post", provenance=carrying("to", STRANGE)))[0] == "Ask"
+    for label in (STRANGE, SECRET):
+        after = decide([DEFAULT, *REFINEMENTS], "post", NEW, provenance=carrying("text", label | SECRET), approved=True)
+        assert after.name == "Deny"
+
+
+def vouched(
+    *policies: str,
+    called: str = "post",
+    to: object = "x",
+    field: str = "",
+    traits: set[Trait] | None = None,
+    **flow: Any,
+) -> str:
+    label = frozenset({Source("output", "inbox", field, frozenset(traits or ())), *flow.pop("beside", ())})
+    arguments: dict[str, Any] = {"argument": "to", "path": ("to",), "is_whole": True, **flow}
+    provenance = Provenance((Flow(label=label, **arguments),))
+    inputs: Any = {arguments["argument"]: to}
+    return decide([DEFAULT, *policies], called, inputs, provenance=provenance).name
+
+
+def test_what_the_system_assigned_fills_an_argument_of_its_own_kind() -> None:
+    assigned: Any = {"traits": {"assigned"}, "field": "mails.id_"}
+    same: Any = {"argument": "mail_ids", "path": ("mail_ids", 0)}
+    assert vouched("system_assigned", **assigned, **same, to=["7"]) == "Allow"
+    assert vouched(**assigned, **same, to=["7"]) == "Ask"
+    assert vouched("system_assigned", **assigned) == "Ask"
+    assert vouched("system_assigned", **assigned, **{**same, "is_whole": False}) == "Ask"
+    assert vouched("system_assigned", field="mails.id_", **same) == "Ask"
+    assert vouched("system_assigned", **assigned, **same, beside=STRANGE) == "Ask"
+
+
+def test_what_the_run_created_and_whom_a_directory_names_are_vouched_for() -> None:
+    assert vouched("created_by_run", traits={"created"}, field="id", argument="file_id", path=("file_id",)) == "Allow"
+    assert vouched("created_by_run", field="id", argument="file_id", path=("file_id",)) == "Ask"
+    assert vouched("people_directories", traits={"directory"}, field="sender") == "Allow"
+    assert vouched("people_directories", traits={"directory"}, field="sender", is_whole=False) == "Ask"
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        ("ada@example.org", "Allow"),
+        (["ada@example.org", "bo@example.org"], "Allow"),
+        ("https://example.org/a", "Allow"),
+        ("ada@example.com", "Ask"),
+        (["ada@example.org", "eve@example.com"], "Ask"),
+        ("eve@example.com,ada@example.org", "Ask"),
+        ("eve@example.com ada@example.org", "Ask"),
+        ("eve@evil.com@example.org", "Ask"),
+        ("https://example.org@evil.com/", "Ask"),
+        ("https://example.org.evil.com/", "Ask"),
+        ("https://evil.com/https://example.org/", "Ask"),
+        ("x" * 300, "Ask"),
+        ([f"a{at}@example.org" for at in range(300)], "Ask"),
+    ],
+)
+def test_own_domains_take_in_whole_addresses_only(value: object, expected: str) -> None:
+    assert vouched("own_domains", to=value) == expected
+
+
+def test_an_address_is_read_only_where_one_output_alone_holds_it() -> None:
+    assert vouched("verbatim_reads", called="fetch") == "Allow"
+    assert vouched("verbatim_reads") == "Ask"
+    assert vouched("verbatim_reads", called="fetch", is_whole=False) == "Ask"
+    assert vouched("verbatim_reads", called="fetch", beside=[Source("output", "other")]) == "Ask"
+    assert vouched("verbatim_reads", called="fetch", beside=[*PLAN]) == "Allow"
+
+
+def test_a_destructive_effect_runs_as_planned_where_the_operator_says_so() -> None:
+    policies = [DEFAULT, "destructive_as_planned"]
+    assert decide(policies, "remove", {"path": "a"}).name == "Allow"
+    steered = decide(policies, "remove", {"path": "a"}, provenance=carrying("path", STRANGE))
+    assert said(steered) == ("Ask", ["untrusted-steers", "destructive-unplanned"])
+
+
+def test_a_replaced_rule_must_be_there() -> None:
+    with pytest.raises(PolicyError, match="replaces 'destructive-effect', which no given file has"):
+        decide([ARTICLE, "destructive_as_planned"], "remove")
+
+
+def test_a_rule_that_vouches_is_checked_against_what_it_is_asked_about(tmp_path: Path) -> None:
+    file = tmp_path / "v.cedar"
+    file.write_text('permit(principal, action == Action::"trust", resource) when { context.sender };')
+    with pytest.raises(PolicyError, match=r"v.cedar:1: the rule .* does not fit what it is asked about"):
+        decide([DEFAULT, file], "post")
+    file.write_text('permit(principal, action in [Action::"trust", Action::"post"], resource);')
+    with pytest.raises(PolicyError, match="Write two rules"):
+        decide([DEFAULT, file], "post")
+
+
+def test_no_rule_about_calls_vouches_for_data(tmp_path: Path) -> None:
+    file = tmp_path / "v.cedar"
+    file.write_text('forbid(principal, action == Action::"trust", resource) when { context.value == "y" };')
+    assert vouched(str(file)) == "Ask"
+
+
+def test_before_a_value_exists_a_refinement_counts_as_far_as_it_can() -> None:
+    step = WorkflowStep("tell", "post", {"to": "${x}"})
+    strange = carrying("to", STRANGE)
+    for more, expected in (([], "Ask"), (["own_domains"], "Allow"), (["created_by_run"], "Ask")):
+        early = CedarEngine(CATALOGUE, [DEFAULT, *more]).decide_early(step, CATALOGUE["post"], strange)
+        assert isinstance(early, AtRunTime)
+        assert early.at_least.name == expected
+    unsure = Provenance((Flow("to", ("to",), STRANGE, is_certain=False),))
+    early = CedarEngine(CATALOGUE, [DEFAULT]).decide_early(step, CATALOGUE["post"], unsure)
+    assert isinstance(early, AtRunTime)
+    assert early.at_least.name == "Allow"

@@ -255,7 +255,10 @@ def test_the_name_of_a_group_is_no_action(name: str) -> None:
             "send never has an argument 'recipient'. Known arguments: json.",
         ),
         ("forbid(principal, action, resource) when { context has aproved };", "Did you mean 'approved'?"),
-        ("forbid(principal, action, resource) when { context.aproved };", "The context has: approved, count,"),
+        (
+            "forbid(principal, action, resource) when { context.aproved };",
+            "The context has: after_untrusted, approved,",
+        ),
         ("forbid(principal is User, action, resource);", "unrecognized entity type `User`."),
         ('forbid(principal, action, resource) when { context.count == "a" };', "What a rule may read is said"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.policies.decision import Rule
-from agentic_workflows.policies.files import ARTICLE, DEFAULT, MAX_BYTES, load_policies, load_policy_file
+from agentic_workflows.policies.files import ARTICLE, BUILT_IN, DEFAULT, MAX_BYTES, load_policies, load_policy_file
 from agentic_workflows.policies.policy import EVERYTHING, Policy
 
 PERMIT = "permit(principal, action, resource);"
@@ -86,7 +86,7 @@ def test_a_bad_file_is_one_error_with_file_and_line(file: Path, text: str | byte
 def test_a_missing_file_is_an_error() -> None:
     with pytest.raises(PolicyError) as caught:
         load_policies(["defualt"])
-    assert str(caught.value) == "There is no policy file defualt. Check the path; built in: default, article."
+    assert str(caught.value) == f"There is no policy file defualt. Check the path; built in: {', '.join(BUILT_IN)}."
 
 
 def test_what_is_no_ordinary_file_is_an_error(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ def test_a_report_has_order_and_a_decision_on_every_step() -> None:
         "order": ["look", "tell"],
         "decisions": {step: to_json(decision) for step, decision in report.decisions.items()},
         "findings": [],
+        "provenance": {
+            "tell": {"body": [{"source": "read", "trusted": False}]},
+        },
     }
 
 

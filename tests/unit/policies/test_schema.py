@@ -236,6 +236,9 @@ def test_inputs_that_do_not_fit_are_refused(inputs: JsonObject, message: str) ->
     assert message in str(caught.value)
 
 
+NAMES: JsonObject = {"type": "Set", "element": {"type": "String"}}
+
+
 def test_schema_has_groups_dangerous_names_and_actions() -> None:
     spec = ActionSpec(
         name="look", input_schema={"properties": {}}, annotations=Annotations(read_only=True, open_world=False)
@@ -255,6 +258,8 @@ def test_schema_has_groups_dangerous_names_and_actions() -> None:
                 "human_review_required": {"type": "Boolean"},
                 "count": {"type": "Long"},
                 "overwrites": {"type": "Boolean"},
+                **dict.fromkeys(("untrusted", "untrusted_classes", "secret", "secret_classes"), NAMES),
+                "after_untrusted": {"type": "Boolean"},
                 "inputs": {"type": "Record", "attributes": {}},
             },
         },
@@ -344,6 +349,11 @@ def test_every_call_that_fits_its_json_schema_fits_the_cedar_schema(
         "human_review_required": False,
         "count": 0,
         "overwrites": False,
+        "untrusted": [],
+        "untrusted_classes": [],
+        "secret": [],
+        "secret_classes": [],
+        "after_untrusted": False,
         "inputs": cedar_inputs(spec, inputs),
     }
     request = {"principal": PRINCIPAL, "resource": RESOURCE, "action": {"type": "Action", "id": spec.name}}

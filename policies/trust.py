@@ -1,0 +1,216 @@
+"""What a call carries: which of its arguments hold untrusted data or a secret, and what an operator vouches for.
+
+A rule vouches when its scope is `action == Action::"trust"`. It is asked about one source of one value at a time, and
+says whether this source may steer this call although it is not trusted. Whatever is not a clean yes is a no. Its
+context::
+
+    argument: String     the argument that the value stands in
+    class: String        target, value, secret, param or content
+    value: String        the text that would be passed; of a list, each text in it is asked about
+    whole: Bool          the value is exactly what the source gave: nothing was added to it
+    alone: Bool          no output of any other action has a part in it
+    same_kind: Bool      field and argument have the same last word: `id_` and `email_id`, `amount` and `amount`
+    source: { action, field: String, assigned, directory, created: Bool }
+    called: { action: String, read_only, destructive, open_world: Bool }
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Final
+
+import cedarpy
+
+from agentic_workflows.errors import PolicyError
+from agentic_workflows.graph.catalogue import TRUST, ActionSpec
+from agentic_workflows.graph.labels import UNKNOWN, Source
+from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
+from agentic_workflows.policies.policy import Policy
+from agentic_workflows.policies.provenance import Flow, Provenance
+from agentic_workflows.policies.schema import PRINCIPAL, RESOURCE, action_type
+
+MOST_TEXTS: Final = 200
+"""A value with more texts is vouched for by nobody."""
+CARRIED: Final = frozenset({"untrusted", "untrusted_classes", "secret", "secret_classes"})
+"""The attributes of the context that say what a call carries."""
+
+_BOOL: Final[JsonObject] = {"type": "Boolean"}
+_TEXT: Final[JsonObject] = {"type": "String"}
+_CONTEXT: Final[JsonObject] = {
+    **dict.fromkeys(("argument", "class", "value"), _TEXT),
+    **dict.fromkeys(("whole", "alone", "same_kind"), _BOOL),
+    "source": {
+        "type": "Record",
+        "attributes": {"action": _TEXT, "field": _TEXT, "assigned": _BOOL, "directory": _BOOL, "created": _BOOL},
+    },
+    "called": {
+        "type": "Record",
+        "attributes": {"action": _TEXT, "read_only": _BOOL, "destructive": _BOOL, "open_world": _BOOL},
+    },
+}
+_NOTHING: Final[JsonObject] = {name: [] for name in sorted(CARRIED)}
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the arguments of one call carry, as the context of a decision has it."""
+
+    context: JsonObject
+    unknown: frozenset[str] = frozenset()
+    """Attributes that only the run can tell."""
+
+
+class Vouching:
+    """Says what a call carries, under the rules that vouch.
+
+    Raises:
+        PolicyError: a rule does not fit what it is asked about.
+
+    """
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = tuple(policy for policy in policies if is_about_trust(policy))
+        self._schema = _schema()
+        for policy in self._policies:
+            for error in cedarpy.validate_policies(policy.text, self._schema).errors:
+                raise PolicyError(
+                    f"{policy.rule.place}: the rule {policy.rule.id!r} does not fit what it is asked about: "
+                    f"{error.error}. What a rule that vouches may read is said in policies/trust.py."
+                )
+        self._set = lru_cache(maxsize=2)(self._make_set)
+        self._is_allowed = lru_cache(maxsize=4_096)(self._ask)
+
+    def carried(
+        self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, provenance: Provenance | None
+    ) -> Carried:
+        """Return what a call carries; without inputs, what is certain before they exist."""
+        if provenance is None:
+            provenance = Provenance(tuple(Flow(name, (name,), UNKNOWN) for name in inputs or ()), after_untrusted=True)
+        late: JsonObject = {"after_untrusted": provenance.after_untrusted}
+        if provenance.is_plain:
+            return Carried(_NOTHING | late)
+        suspect = [(flow, self._is_steered(spec, inputs, flow)) for flow in provenance.flows]
+        untrusted = [flow for flow, is_steered in suspect if is_steered]
+        secret = [flow for flow in provenance.flows if any("secret" in one.traits for one in flow.label)]
+        context = _named(spec, "untrusted", untrusted) | _named(spec, "secret", secret) | late
+        unsure = inputs is None and any(not flow.is_certain for flow in (*untrusted, *secret))
+        return Carried(context, CARRIED if unsure else frozenset())
+
+    def _is_steered(self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, flow: Flow) -> bool:
+        """Tell whether an untrusted source that nobody vouches for has a part in a value."""
+        sources = [one for one in flow.label if not one.is_trusted]
+        if not sources or not self._policies:
+            return bool(sources)
+        texts = None if inputs is None else list(_texts(_at(inputs, flow.path))) or [""]
+        if texts is not None and len(texts) > MOST_TEXTS:
+            return True
+        return not all(self._vouches(spec, flow, source, texts) for source in sources)
+
+    def _vouches(self, spec: ActionSpec, flow: Flow, source: Source, texts: Sequence[str] | None) -> bool:
+        notes = spec.annotations
+        about: JsonObject = {
+            "argument": flow.argument,
+            "class": class_of(spec, flow.argument),
+            "whole": flow.is_whole,
+            "alone": sum(one.kind == "output" for one in flow.label) == 1,
+            "same_kind": source.kind == "output" and _last_word(source.field) == _last_word(_name(flow)),
+            "source": {
+                "action": source.action,
+                "field": source.field,
+                **{trait: trait in source.traits for trait in ("assigned", "directory", "created")},
+            },
+            "called": {
+                "action": spec.name,
+                "read_only": notes.read_only,
+                "destructive": notes.destructive and not notes.read_only,
+                "open_world": notes.open_world,
+            },
+        }
+        if texts is None:
+            return self._is_allowed(canonical({**about, "value": ""}), is_early=True)
+        return all(self._is_allowed(canonical({**about, "value": text}), is_early=False) for text in set(texts))
+
+    def _ask(self, context: str, *, is_early: bool) -> bool:
+        action = {"type": "Action", "id": TRUST}
+        request = {"principal": PRINCIPAL, "action": action, "resource": RESOURCE, "context": context}
+        answer = cedarpy.is_authorized(request, self._set(is_early=is_early), "[]", self._schema)
+        return answer.allowed and not answer.diagnostics.errors
+
+    def _make_set(self, *, is_early: bool) -> cedarpy.PolicySet:
+        """Return the rules; before a value exists, as if it were the one that they like best."""
+        static: dict[str, object] = {}
+        for at, policy in enumerate(self._policies):
+            if not (is_early and (policy.paths & {("value",), ()})):
+                static[str(at)] = policy.cedar
+            elif policy.is_permit:
+                static[str(at)] = policy.unconditional().cedar
+        return cedarpy.PolicySet.from_json_str(
+            json.dumps({"staticPolicies": static, "templates": {}, "templateLinks": []})
+        )
+
+
+def is_about_trust(policy: Policy) -> bool:
+    """Tell whether a rule vouches.
+
+    Raises:
+        PolicyError: its scope names other actions as well.
+
+    """
+    named = policy.actions or frozenset()
+    if TRUST in named and len(named) > 1:
+        raise PolicyError(
+            f'{policy.rule.place}: the rule {policy.rule.id!r} names Action::"trust" beside others. Write two rules.'
+        )
+    return named == {TRUST}
+
+
+def class_of(spec: ActionSpec, argument: str) -> str:
+    """Return the class of an argument; one that nobody classed is a target."""
+    return spec.annotations.arguments.get(argument, "target")
+
+
+def _named(spec: ActionSpec, attribute: str, flows: Iterable[Flow]) -> JsonObject:
+    arguments = sorted({flow.argument for flow in flows})
+    classes = sorted({class_of(spec, argument) for argument in arguments})
+    return {attribute: list(arguments), f"{attribute}_classes": list(classes)}
+
+
+@cache
+def _schema() -> cedarpy.Schema:
+    actions: JsonObject = {TRUST: action_type(_CONTEXT)}
+    return cedarpy.Schema.from_json_str(json.dumps({"": {"entityTypes": {"Agent": {}, "Run": {}}, "actions": actions}}))
+
+
+def _at(value: JsonValue | Mapping[str, JsonValue], path: Sequence[str | int]) -> JsonValue:
+    """Return what stands at a path; None where a person's edit took it away."""
+    for step in path:
+        if isinstance(value, Mapping) and isinstance(step, str):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value if not isinstance(value, Mapping) else dict(value)
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    """Yield every text in a value; a number is the text of it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield key
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+    elif value is not None:
+        yield value if isinstance(value, str) else canonical(value)
+
+
+def _name(flow: Flow) -> str:
+    """Return the innermost name that a value stands under."""
+    return next(str(step) for step in reversed(flow.path) if isinstance(step, str))
+
+
+def _last_word(name: str) -> str:
+    return name.rpartition(".")[2].strip("_").rpartition("_")[2].casefold().removesuffix("s")

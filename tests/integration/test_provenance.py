@@ -1,0 +1,91 @@
+"""Where data comes from decides what is asked, in whole runs under the default policy."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, approve
+from agentic_workflows.testing import RecordingAction
+
+MAIL = {"type": "object", "properties": {"to": {"type": "string"}, "text": {"type": "string"}}, "required": ["to"]}
+ASKED = (
+    "Data from an untrusted source says whom or what it acts on, or how much. "
+    "This `to` comes from `inbox.sender`, which is untrusted."
+)
+READ = {"name": "read", "action": "inbox", "outputs": ["mail"]}
+
+
+def answer(to: str, text: str = "${mail.body}") -> dict[str, Any]:
+    step = {"name": "send", "action": "send", "inputs": {"to": to, "text": text}}
+    return {"goal": "Answer the mail", "steps": [dict(READ), step]}
+
+
+class House:
+    """An inbox that strangers write to, and mails that leave."""
+
+    def __init__(self, agent: object, database: str | Path = "memory", **options: Any) -> None:
+        self.inbox = RecordingAction("inbox", result={"sender": "eve@example.com", "body": "Evil."})
+        self.sent = RecordingAction(
+            "send",
+            result="sent",
+            read_only=False,
+            destructive=False,
+            open_world=True,
+            input_schema=MAIL,
+            arguments={"text": "content"},
+        )
+        actions = [self.inbox, self.sent]
+        self.workflow = AgenticWorkflow(agent, 20, actions=actions, database=database, **options)  # type: ignore[arg-type]
+
+
+async def test_a_planned_address_is_written_to_and_a_found_one_is_asked_about() -> None:
+    house = House(ScriptedAgent([answer("ada@example.org"), answer("${mail.sender}")]))
+    assert (await house.workflow.run("Answer the mail"))["state"] == "COMPLETE"
+    asked = await house.workflow.run("Answer the mail")
+    (question,) = asked["reviews"]
+    assert question["reason"] == ASKED
+    assert question["provenance"] == {
+        "to": [{"source": "inbox.sender", "trusted": False}],
+        "text": [{"source": "inbox.body", "trusted": False}],
+    }
+    assert asked["report"]["provenance"]["send"] == question["provenance"]
+    done = await house.workflow.resume(approve())
+    assert (done["state"], [call["to"] for call in house.sent.calls]) == (
+        "COMPLETE", ["ada@example.org", "eve@example.com"],
+    )  # fmt: skip
+
+
+async def test_labels_hold_for_whoever_continues_the_run(tmp_path: Path) -> None:
+    plan = answer("${mail.sender}")
+    plan["steps"][0]["human_review_required"] = True
+    first = House(ScriptedAgent([plan]), tmp_path / "runs.db")
+    assert (await first.workflow.run("Answer the mail", thread_id="t"))["state"] == "REVIEWING"
+    second = House(ScriptedAgent([]), tmp_path / "runs.db")
+    (question,) = (await second.workflow.resume(approve(), thread_id="t"))["reviews"]
+    assert (question["step"], question["reason"]) == ("send", ASKED)
+
+
+class Looking:
+    """Plans to read, then looks at what was read and plans to do what it says."""
+
+    def __init__(self, *, sees_outputs: bool) -> None:
+        self.sees_outputs = sees_outputs
+        self.seen: list[str] = []
+
+    async def create_plan(self, goal: str, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        self.seen.append(str(history))
+        return {"goal": goal, "steps": [READ]} if len(self.seen) == 1 else answer("eve@example.com")
+
+    async def review_progress(self, goal: str, history: Sequence[Mapping[str, Any]]) -> str:  # noqa: ARG002
+        return "The answer." if len(self.seen) == 1 else ""
+
+
+async def test_what_is_planned_after_untrusted_output_asks_unless_none_was_shown() -> None:
+    agent = Looking(sees_outputs=True)
+    asked = await House(agent, limits=Limits(max_replans=1)).workflow.run("Answer the mail")
+    assert "Evil." in agent.seen[1]
+    (question,) = asked["reviews"]
+    assert question["rules"] == ["untrusted-steers", "planned-after-untrusted"]
+    agent = Looking(sees_outputs=False)
+    done = await House(agent, limits=Limits(max_replans=1)).workflow.run("Answer the mail")
+    assert ("Evil." in agent.seen[1], done["state"]) == (False, "COMPLETE")
