@@ -21,7 +21,7 @@ from agentic_workflows.errors import LeaseLostError, ReviewError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.database import Database
-from agentic_workflows.journal.entries import Intent, Lease, Recorded
+from agentic_workflows.journal.entries import Answered, Intent, Lease, Recorded
 from agentic_workflows.journal.sql_journal import SqlJournal
 
 Script = Callable[[ActionCall], Awaitable[object]]
@@ -49,6 +49,9 @@ class CrashingJournal(SqlJournal):
     ) -> Request | None:
         write = super().write(lease, run_id, intents=intents, outcomes=outcomes, used=used)
         return await self._maybe("write", (intents, outcomes), write)
+
+    async def answer(self, answered: Answered) -> bool:
+        return bool(await self._maybe("answer", answered, super().answer(answered)))
 
     async def _maybe(self, kind: str, value: Any, work: Awaitable[Any]) -> Any:
         if self.is_dead:
@@ -160,6 +163,15 @@ async def test_a_plan_that_was_not_written_down_is_asked_for_again_and_had_no_ef
     await here.crashed(at_plan, before=True)
     done = await here.resume()
     assert (done["state"], here.planned, here.world) == ("COMPLETE", 2, ["other"])
+
+
+async def test_a_validated_plan_is_executed_by_the_next_process(house: Callable[..., House]) -> None:
+    here = house(plan(step("a", "told")), plan(step("other", "told")))
+    workflow = here.open()
+    await workflow.plan("g")  # the process is gone after the checks
+    assert (workflow.state, here.world) == ("EXECUTING", [])
+    done = await here.open().resume(thread_id=workflow.get_results()["thread_id"])
+    assert (done["state"], here.planned, here.world) == ("COMPLETE", 1, ["a"])
 
 
 # Executing.
@@ -313,6 +325,19 @@ async def test_an_answer_by_command_becomes_a_row(house: Callable[..., House]) -
     assert (past.answered, here.world) == ({asked["reviews"][0]["id"]}, ["sent", "after"])
 
 
+async def test_an_answer_by_command_without_a_row_is_acted_on_once(house: Callable[..., House]) -> None:
+    here = house(REVIEWED)
+    asked = await here.open().run("g", thread_id="t")
+    workflow, raw = here.open(lambda kind, _: kind == "answer", before=True), {"decisions": [{"type": "approve"}]}
+    async with workflow.database.checkpointer() as saver:
+        graph = workflow._assemble(saver)
+        with pytest.raises(DatabaseError, match="process"):
+            await graph.ainvoke(Command(resume=raw), {"configurable": {"thread_id": "t"}})
+    assert ((await Database(here.path).journal.past(asked["run_id"])).answered, here.world) == (frozenset(), [])
+    again = await here.resume()
+    assert (again["state"], here.world) == ("COMPLETE", ["sent", "after"])
+
+
 @pytest.mark.xfail(
     reason="A resume value does not say which question it is for; it would have to count once a server's run."
 )
@@ -380,6 +405,20 @@ async def test_a_stale_process_that_wakes_after_its_step_writes_nothing(house: C
     result = await here.open().result("t")
     past = await journal.past(result["run_id"])
     assert (here.world, [one.place.step for one in past.in_doubt], past.outcomes) == (["a"], ["a"], ())
+
+
+async def test_a_stale_process_that_wakes_after_execute_writes_no_checkpoint(house: Callable[..., House]) -> None:
+    here = house(REVIEWED)
+    await here.open().run("g", thread_id="t")
+    before = Rewound(here)
+    stale = here.open()
+    async with stale._held("t") as run:
+        late = SqlJournal(stale.database.journal._writer, clock=lambda: 1e12)  # type: ignore[attr-defined]
+        await late.acquire("t", "elsewhere:1:1:x", 30)
+        with pytest.raises(LeaseLostError):
+            await run.fail("It woke.")
+    assert (await here.open().result("t"))["state"] == "REVIEWING"
+    assert before.is_latest()
 
 
 # Copies and forks.
@@ -460,6 +499,11 @@ class Rewound:
         self._path = house.path
         with closing(sqlite3.connect(self._path)) as connection:
             self._latest = connection.execute("SELECT max(checkpoint_id) FROM checkpoints").fetchone()[0]
+
+    def is_latest(self) -> bool:
+        """Tell whether nothing was written since."""
+        with closing(sqlite3.connect(self._path)) as connection:
+            return bool(connection.execute("SELECT max(checkpoint_id) FROM checkpoints").fetchone()[0] == self._latest)
 
     def lose(self, *, with_writes: bool) -> None:
         """Lose what was written since, with or without what nodes gave that had been entered by then."""

@@ -1,1 +1,106 @@
-"""What happened: the journal, its databases, and the lease that says who may write."""
+"""What happened: the journal, its databases, and the lease that says who may write.
+
+Every point at which a process can stop, what the next one makes of it, and the test that stops it there. The journal is
+the truth about what happened, the checkpoint only the cursor: it may be any number of seconds older.
+
+======================================================================================================================
+where it stopped
+    what the next one does
+    its test
+======================================================================================================================
+the agent gave a plan, which was not written down
+    asks the agent again: nothing had happened
+    test_a_plan_that_was_not_written_down_is_asked_for_again_and_had_no_effect
+planned, not checkpointed
+    takes the plan that is written down
+    test_a_plan_that_was_written_down_is_not_asked_for_again
+validated, nothing begun
+    executes that plan
+    test_a_validated_plan_is_executed_by_the_next_process
+executing, the intent not written
+    begins the effect: it had not happened
+    test_an_intent_that_was_not_written_had_no_effect_and_is_begun
+an outcome was only in memory when an effect that derives from it was begun
+    cannot be: one transaction writes both
+    test_an_intent_is_on_disk_with_every_outcome_it_derives_from
+intent without outcome, the action can reconcile
+    asks the action, and does it only where it did not happen
+    test_in_doubt_an_effect_that_is_found_is_not_done_again
+    test_in_doubt_an_effect_that_is_not_found_is_done
+intent without outcome, the action is idempotent
+    calls it again under the same key
+    test_in_doubt_an_idempotent_action_is_called_again_under_the_same_key
+intent without outcome, any other action
+    asks a person
+    test_in_doubt_a_person_says_what_becomes_of_it
+    test_in_doubt_a_person_gives_it_up_and_the_next_plan_does_without
+outcome without checkpoint
+    takes the outcome
+    test_an_outcome_without_a_checkpoint_is_the_outcome
+a step was done, and the plan was replaced
+    recognises an equal effect of the new plan by its content
+    test_an_effect_that_is_done_is_recognised_in_a_new_plan
+waiting for a person
+    waits on: asking has no effect
+    test_a_kill_while_a_person_is_asked_changes_nothing
+answer row without checkpoint
+    takes the answer, and asks nothing
+    test_an_answer_row_without_a_checkpoint_is_not_asked_for_again
+    test_an_answer_counts_although_its_process_was_killed_right_after_it
+answer by `Command(resume=...)`, its row not written
+    writes the row, of the value that LangGraph has kept, and acts only then
+    test_an_answer_by_command_without_a_row_is_acted_on_once
+answer by `Command(resume=...)`, its row written
+    takes the row
+    test_an_answer_by_command_becomes_a_row
+answer used, the checkpoints since are lost
+    goes on by what the journal has: the question is settled
+    test_an_answer_that_was_used_counts_although_the_checkpoints_since_are_lost
+    test_a_doubt_that_was_settled_is_not_asked_about_although_the_checkpoints_since_are_lost
+grant and intent
+    one transaction writes both, so the grant is unused, or the effect is in doubt
+    test_an_approval_is_used_up_in_the_transaction_of_its_intent
+    test_a_used_approval_is_never_used_again
+two answers at once
+    the first one counts, the other is told so
+    test_of_answers_at_once_one_counts
+    test_of_two_processes_that_resume_with_one_approval_one_runs_and_the_other_is_told
+a server lost its last ten seconds of checkpoints
+    does them again from the journal: no effect, no question and no planner call is repeated
+    test_all_checkpoints_since_the_goal_are_lost_and_nothing_happens_again
+a killed server was started again inside the lease
+    takes the lease of a dead process at once
+    test_a_killed_server_repeats_and_loses_nothing_whatever_it_remembers
+    test_the_lease_of_a_dead_process_is_taken_at_once
+frozen in a step beyond its lease, then awake again
+    the one that took over goes on; the act under way is in doubt, and the one that wakes writes nothing
+    test_a_process_frozen_beyond_its_lease_writes_nothing_any_more
+    test_a_stale_process_that_wakes_after_its_step_writes_nothing
+frozen after execute, then awake again
+    its checkpoint is refused
+    test_a_stale_process_that_wakes_after_execute_writes_no_checkpoint
+a clock jumped
+    the token decides, not the time: of two owners one writes
+    test_a_clock_that_jumps_lets_no_two_owners_write
+forked from an earlier checkpoint
+    takes over what was done
+    test_a_fork_takes_over_what_was_done
+continued on a copied thread
+    refuses, and names the thread to continue on
+    test_a_copied_thread_is_refused
+in a second goal on the same thread
+    goes on with the second; what the first did is the first's
+    test_a_crash_in_a_second_goal_goes_on_with_the_second
+    test_a_second_goal_on_the_same_thread_does_its_effects_anew
+the database went away, became read-only, or was full
+    goes on once it is back: an effect begun before is in doubt
+    test_a_database_that_goes_in_the_middle_is_one_clear_error_and_the_run_goes_on_later
+    test_a_postgres_that_crashes_in_the_middle_is_one_clear_error_and_the_run_goes_on_later
+    test_a_device_without_space_is_one_clear_error_and_the_run_goes_on_when_there_is_some
+anywhere at all
+    nothing twice, nothing lost
+    test_killed_at_random_instants_nothing_happens_twice_and_nothing_is_lost
+    test_the_command_killed_at_random_instants_does_nothing_twice_and_loses_nothing
+    test_killed_in_two_branches_no_output_is_handed_to_the_wrong_step
+======================================================================================================================
+"""
