@@ -294,7 +294,7 @@ class Dataflow:
     def _footprint(self, name: str) -> Footprint:
         """Return what a step touches, now that its inputs exist."""
         step, action = self._plan.by_name[name], self._action(name)
-        if self._skipped(step):
+        if (name in self.outcomes and self.outcomes[name].status.is_settled) or self._skipped(step):
             return _NOTHING
         try:
             touched = [footprint_of(call, action, self._run) for call in self._calls(step)]

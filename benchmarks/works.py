@@ -1,0 +1,172 @@
+"""The same work for each partner of the comparison: this project, plain LangGraph, bare asyncio with SQLite."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, StateGraph
+
+from agentic_workflows import (
+    Action,
+    ActionCall,
+    AgenticWorkflow,
+    Annotations,
+    Limits,
+    Plan,
+    ScriptedAgent,
+    WorkflowStep,
+)
+
+EFFECT = Annotations(destructive=False, open_world=False)
+Work = Callable[[Path, int], Awaitable[None]]
+Nodes = Mapping[str, tuple[float, Sequence[str]]]
+"""For each node of a plain graph how long it sleeps, and what it waits for."""
+
+
+async def nothing(call: ActionCall) -> str:
+    """Do nothing."""
+    return call.step.name
+
+
+async def nap(call: ActionCall) -> str:
+    """Sleep for the given seconds."""
+    await asyncio.sleep(float(str(call.inputs["seconds"])))
+    return call.step.name
+
+
+READ = Action(
+    name="read", annotations=Annotations(read_only=True, open_world=False), run=nothing, resources=lambda _: ()
+)
+WRITE = Action(name="write", annotations=EFFECT, run=nothing, resources=lambda _: ("shelf",))
+NAP = Action(name="nap", annotations=EFFECT, run=nap, resources=lambda _: ())
+
+
+def chain(action: str, size: int) -> Plan:
+    """Return a plan of steps that each use the one before."""
+    inputs = [{} if at == 0 else {"before": f"${{o{at - 1}}}"} for at in range(size)]
+    return Plan(goal="chain", steps=[WorkflowStep(f"s{at}", action, inputs[at], [f"o{at}"]) for at in range(size)])
+
+
+def naps(nodes: Nodes) -> Plan:
+    """Return the plan of a plain graph."""
+    steps = [
+        WorkflowStep(name, "nap", {"seconds": seconds, "needs": [f"${{o_{one}}}" for one in needed]}, [f"o_{name}"])
+        for name, (seconds, needed) in nodes.items()
+    ]
+    return Plan(goal="naps", steps=steps)
+
+
+def random_nodes(seed: int, size: int = 30) -> tuple[Nodes, float]:
+    """Return a random graph of naps, and its critical path in seconds."""
+    dice = random.Random(seed)
+    nodes: dict[str, tuple[float, Sequence[str]]] = {}
+    ends: list[float] = []
+    for at in range(size):
+        seconds = round(dice.uniform(0.02, 0.3), 3)
+        needed = dice.sample(range(at), k=min(at, dice.randint(0, 3)))
+        nodes[f"s{at}"] = seconds, [f"s{one}" for one in needed]
+        ends.append(seconds + max((ends[one] for one in needed), default=0.0))
+    return nodes, max(ends)
+
+
+def workflow(
+    actions: Sequence[Action], database: str | Path, size: int, *, parallel: int = 8, plans: Sequence[Plan] = ()
+) -> AgenticWorkflow:
+    """Return a workflow for plans of a size, whose agent gives these."""
+    limits = Limits(max_parallel=parallel, max_steps=max(size, 1_000))
+    return AgenticWorkflow(ScriptedAgent(list(plans)), size + 10, actions=actions, database=database, limits=limits)
+
+
+async def ours(plan: Plan, action: Action, database: str | Path, *, parallel: int = 8) -> None:
+    """Run a plan with this project."""
+    house = workflow([action], database, len(plan.steps), parallel=parallel, plans=[plan])
+    complete(await house.run(plan.goal))
+
+
+def complete(result: Mapping[str, Any]) -> None:
+    """End the benchmark if a run did not complete."""
+    if result["state"] != "COMPLETE":
+        raise SystemExit(f"The run is {result['state']}: {result['reason']}")
+
+
+def ours_chain(action: Action) -> Work:
+    """Return the chain as this project runs it."""
+    return lambda path, size: ours(chain(action.name, size), action, path)
+
+
+def ours_naps(nodes: Nodes) -> Work:
+    """Return a graph of naps as this project runs it."""
+    return lambda path, _: ours(naps(nodes), NAP, path, parallel=len(nodes))
+
+
+async def bare_chain(path: Path, size: int) -> None:
+    """Run the chain with nothing but a committed row a step."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("CREATE TABLE steps (name TEXT PRIMARY KEY, result TEXT)")
+        for at in range(size):
+            await asyncio.sleep(0)
+            database.execute("INSERT INTO steps VALUES (?, ?)", (f"s{at}", f"s{at}"))
+
+
+def _last(_: str, new: str) -> str:
+    return new
+
+
+class PlainState(TypedDict, total=False):
+    """Of a plain graph: what the last node gave."""
+
+    value: Annotated[str, _last]
+
+
+def plain_graph(nodes: Nodes) -> StateGraph[PlainState]:
+    """Return a plain graph, a node a step."""
+    builder = StateGraph(PlainState)
+    for name, (seconds, needed) in nodes.items():
+
+        async def node(_: PlainState, name: str = name, seconds: float = seconds) -> PlainState:
+            if seconds:
+                await asyncio.sleep(seconds)
+            return {"value": name}
+
+        builder.add_node(name, node)
+        builder.add_edge(list(needed) or START, name)
+    return builder
+
+
+def chain_nodes(size: int) -> Nodes:
+    """Return the chain as a plain graph."""
+    return {f"s{at}": (0.0, [f"s{at - 1}"] if at else []) for at in range(size)}
+
+
+async def plain(nodes: Nodes, saver: Any, thread: str = "t") -> None:
+    """Run a plain graph with a checkpoint a superstep."""
+    config: Any = {"configurable": {"thread_id": thread}, "recursion_limit": len(nodes) + 10}
+    await plain_graph(nodes).compile(checkpointer=saver).ainvoke({"value": ""}, config, durability="sync")
+
+
+def plain_naps(nodes: Nodes) -> Work:
+    """Return a plain graph over LangGraph's SQLite saver."""
+
+    async def work(path: Path, _: int) -> None:
+        async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
+            await plain(nodes, saver)
+
+    return work
+
+
+async def plain_chain(path: Path, size: int) -> None:
+    """Run the chain as a plain graph."""
+    await plain_naps(chain_nodes(size))(path, size)
+
+
+async def plain_in_memory(size: int) -> None:
+    """Run the chain as a plain graph over LangGraph's memory saver."""
+    await plain(chain_nodes(size), InMemorySaver())
