@@ -30,9 +30,9 @@ class House:
 
     def __init__(self, url: str | Path, text: str = "done") -> None:
         self.url = url
-        self.act = RecordingAction("act", result=text, read_only=False, destructive=False)
+        self.act = RecordingAction("act", result=text, read_only=False, destructive=False, trusted=True)
         self.send = RecordingAction("send", result="sent", read_only=False, destructive=False, delay=0.02)
-        self.look = RecordingAction("look", result=["a", "b ä 🙂"])
+        self.look = RecordingAction("look", result=["a", "b ä 🙂"], trusted=True)
         self.agent = ScriptedAgent([PLAN, PLAN])
         self._memory = Database() if url == "memory" else None
 
