@@ -108,13 +108,15 @@ class Vouching:
         return not all(self._vouches(spec, flow, source, texts) for source in sources)
 
     def _vouches(self, spec: ActionSpec, flow: Flow, source: Source, texts: Sequence[str] | None) -> bool:
+        if source.kind != "output":  # a planner that was talked into something is nobody's to vouch for
+            return False
         notes = spec.annotations
         about: JsonObject = {
             "argument": flow.argument,
             "class": class_of(spec, flow.argument),
             "whole": flow.is_whole,
             "alone": sum(one.kind == "output" for one in flow.label) == 1,
-            "same_kind": source.kind == "output" and _last_word(source.field) == _last_word(_name(flow)),
+            "same_kind": _last_word(source.field) == _last_word(_name(flow)),
             "source": {
                 "action": source.action,
                 "field": source.field,

@@ -115,7 +115,7 @@ class House:
             self.keys.append(call.idempotency_key)
             return f"{call.step.name} done"
 
-        annotations = Annotations(**{"destructive": False, "open_world": False, **notes})
+        annotations = Annotations(**{"destructive": False, "open_world": False, "trusted": True, **notes})
         return Action(name=name, run=run, reconcile=reconcile, annotations=annotations)
 
     async def _find(self, call: ActionCall) -> Found | None:
