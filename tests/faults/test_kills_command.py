@@ -72,11 +72,11 @@ class Shell:
         """Run the command to its end; returns its exit code and its document."""
         return ended(self.start(*arguments, "--json"))
 
-    def killed_until_it_ends(self, span: float) -> None:
-        """Begin the run and continue it again and again, killed each time after a while, until it is COMPLETE."""
+    def killed_until_it_ends(self, span: float, *, most: int) -> None:
+        """Begin the run and continue it again and again, killed up to so many times, until it is COMPLETE."""
         process = self.begin()
         for _ in range(80):
-            if self._is_killed(process, span):
+            if self.kills < most and self._is_killed(process, span):
                 process = self.start("resume", "t", "--json")
                 continue
             code, result = ended(process)
@@ -150,7 +150,7 @@ def test_the_command_killed_at_random_instants_does_nothing_twice_and_loses_noth
     began, total = time.monotonic(), Counter[str]()
     while total["kills"] < most:
         shell = Shell(new_stage(), plan(), dice)
-        shell.killed_until_it_ends(span=2.0)
+        shell.killed_until_it_ends(2.0, most=most - total["kills"])
         total += figures(shell.stage) + Counter(kills=shell.kills, runs=1)
         assert (total["twice"], total["lost"], total["needless"]) == (0, 0, 0), (f"seed {seed}", total)
     with capfd.disabled():
