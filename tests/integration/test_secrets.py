@@ -16,7 +16,16 @@ from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations
 
 TOKEN = "tok-4711-very-secret"  # noqa: S105 - what must not be found
-PLAN = {"steps": [{"name": "post", "action": "post", "inputs": {"text": "hello", "token": "${secrets.TOKEN}"}}]}
+PLAN = {
+    "steps": [
+        {
+            "name": "post",
+            "action": "post",
+            "inputs": {"text": "hello", "token": "${secrets.TOKEN}"},
+            "human_review_required": True,
+        }
+    ]
+}
 SCHEMA: Any = {
     "type": "object",
     "properties": {"text": {"type": "string"}, "token": {"type": "string"}},
@@ -122,8 +131,7 @@ async def test_text_that_only_looks_like_a_secret_stays_text() -> None:
     workflow = AgenticWorkflow(
         ScriptedAgent([{"steps": steps}]), actions=[poster.action, fetch], secrets={"TOKEN": TOKEN}.get
     )
-    await workflow.run("g")
-    result = await workflow.resume(approve())
+    result = await workflow.run("g")
     assert poster.tokens == ["${secrets.TOKEN}"]
     assert result["history"][1]["result"]["sent"] == "${secrets.TOKEN} ${secrets.TOKEN}"
 

@@ -4,20 +4,10 @@ import os
 import socket
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 
-def new_owner() -> str:
-    """Return a name for one holder in this process: host, process, where and when it began, and a part of its own."""
-    return f"{_process(os.getpid())}:{uuid4().hex[:8]}"
-
-
-@lru_cache(maxsize=2)
-def _process(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{_space()}{_start_of(pid)}"
-
-
-@lru_cache(maxsize=1)
 def _space() -> str:
     """Name where this process's numbers count: since one start of the machine, in one container."""
     try:
@@ -27,12 +17,26 @@ def _space() -> str:
         return ""
 
 
+SPACE: Final = _space()
+"""Found out once, at import: a server refuses to wait for a file in its event loop."""
+
+
+def new_owner() -> str:
+    """Return a name for one holder in this process: host, process, where and when it began, and a part of its own."""
+    return f"{_process(os.getpid())}:{uuid4().hex[:8]}"
+
+
+@lru_cache(maxsize=2)
+def _process(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}:{SPACE}{_start_of(pid)}"
+
+
 def is_dead(owner: str) -> bool:
     """Tell whether the owner is known not to run any more; of another host or container that is never known."""
     host, pid, began, _ = owner.rsplit(":", 3)
-    if host != socket.gethostname() or not pid.isdigit() or not began.startswith(_space()):
+    if host != socket.gethostname() or not pid.isdigit() or not began.startswith(SPACE):
         return False
-    if _start_of(int(pid)) not in (began.removeprefix(_space()), ""):
+    if _start_of(int(pid)) not in (began.removeprefix(SPACE), ""):
         return True
     try:
         os.kill(int(pid), 0)

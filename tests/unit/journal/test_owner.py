@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentic_workflows.journal.owner import _space, _start_of, is_dead, new_owner
+from agentic_workflows.journal.owner import SPACE, _start_of, is_dead, new_owner
 
 HOST = socket.gethostname()
 
@@ -23,7 +23,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def owner_of(process: "subprocess.Popen[bytes]") -> str:
-    return f"{HOST}:{process.pid}:{_space()}{_start_of(process.pid)}:abcd"
+    return f"{HOST}:{process.pid}:{SPACE}{_start_of(process.pid)}:abcd"
 
 
 def test_owners_of_one_process_differ() -> None:
@@ -53,7 +53,7 @@ def test_a_killed_process_whose_parent_has_not_looked_is_dead(sleeper: "subproce
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_another_process_with_the_same_number_is_not_the_owner() -> None:
-    assert is_dead(f"{HOST}:{os.getpid()}:{_space()}1:abcd")
+    assert is_dead(f"{HOST}:{os.getpid()}:{SPACE}1:abcd")
 
 
 @pytest.mark.parametrize(
