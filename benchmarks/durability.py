@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, process_time, sleep
@@ -21,7 +22,10 @@ from typing import Any
 
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from works import (
+    EFFECT,
+    PURE,
     READ,
+    TAKES,
     WRITE,
     Work,
     bare_chain,
@@ -39,7 +43,7 @@ from works import (
     workflow,
 )
 
-from agentic_workflows import Action, ActionCall, Annotations, Plan, WorkflowStep, approve
+from agentic_workflows import Action, ActionCall, Plan, WorkflowStep, approve
 from agentic_workflows.journal.writer import IDLE_SECONDS
 
 Cost = tuple[float, float]
@@ -170,9 +174,8 @@ async def _inside(path: Path, runs: int, size: int) -> float:
         *steps,
         WorkflowStep("last", "last", {"of": f"${{o{size - 1}}}"}),
     ]
-    pure = READ.annotations
-    actions = [WRITE, Action(name="meet", annotations=pure, run=meet), Action(name="last", annotations=pure, run=last)]
-    house = workflow(actions, path, len(steps))
+    others = [Action(name=run.__name__, input_schema=TAKES, annotations=PURE, run=run) for run in (meet, last)]
+    house = workflow([WRITE, *others], path, len(steps))
     for result in await asyncio.gather(*(house.run("g", plan=Plan("g", steps)) for _ in range(runs))):
         complete(result)
     return ended - began
@@ -219,7 +222,8 @@ async def _put(call: ActionCall) -> str:
 
 _PUT = Action(
     name="put",
-    annotations=Annotations(destructive=False, open_world=False, idempotent=True),
+    input_schema=TAKES,
+    annotations=replace(EFFECT, idempotent=True),
     run=_put,
     resources=lambda _: (),
 )

@@ -22,8 +22,14 @@ from agentic_workflows import (
     ScriptedAgent,
     WorkflowStep,
 )
+from agentic_workflows.graph.catalogue import ArgumentClass
+from agentic_workflows.graph.values import JsonObject
 
-EFFECT = Annotations(destructive=False, open_world=False)
+CONTENT: dict[str, ArgumentClass] = dict.fromkeys(("before", "needs", "of", "a", "b"), "content")
+"""What steps hand on is untrusted, as outputs are unless somebody vouches for them; as content it steers nothing."""
+TAKES: JsonObject = {"type": "object", "properties": {name: {} for name in (*CONTENT, "seconds")}}
+EFFECT = Annotations(destructive=False, open_world=False, arguments=CONTENT)
+PURE = Annotations(read_only=True, open_world=False, arguments=CONTENT)
 Work = Callable[[Path, int], Awaitable[None]]
 Nodes = Mapping[str, tuple[float, Sequence[str]]]
 """For each node of a plain graph how long it sleeps, and what it waits for."""
@@ -40,11 +46,9 @@ async def nap(call: ActionCall) -> str:
     return call.step.name
 
 
-READ = Action(
-    name="read", annotations=Annotations(read_only=True, open_world=False), run=nothing, resources=lambda _: ()
-)
-WRITE = Action(name="write", annotations=EFFECT, run=nothing, resources=lambda _: ("shelf",))
-NAP = Action(name="nap", annotations=EFFECT, run=nap, resources=lambda _: ())
+READ = Action(name="read", input_schema=TAKES, annotations=PURE, run=nothing, resources=lambda _: ())
+WRITE = Action(name="write", input_schema=TAKES, annotations=EFFECT, run=nothing, resources=lambda _: ("shelf",))
+NAP = Action(name="nap", input_schema=TAKES, annotations=EFFECT, run=nap, resources=lambda _: ())
 
 
 def chain(action: str, size: int) -> Plan:
