@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -20,7 +21,7 @@ from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respon
 from agentic_workflows.graph.review import to_json as answer_to_json
 from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
-from agentic_workflows.journal.entries import Journal, Past
+from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
@@ -45,6 +46,8 @@ class OpenRun:
     """What was kept with the run when it began."""
     touched: str = ""
     """When the state was written last, in ISO 8601."""
+    begun: Begun | None = None
+    """The run, where no checkpoint of it is kept yet: it is begun again, and what the journal has of it counts."""
 
     @property
     def state(self) -> WorkflowState:
@@ -57,11 +60,24 @@ class OpenRun:
         return bool(self.values)
 
     async def load(self) -> None:
-        """Read the state of the thread."""
+        """Read the state of the thread; what is begun and not kept in a checkpoint is told from the journal."""
+        self.begun = await self.journal.begun(self.thread_id)
+        if self.begun is not None:
+            self.values, self.touched = as_begun(self.begun), self.begun.at
+            self.kept = cast("JsonObject", self.begun.entry.get("metadata") or {})
+            return
         snapshot = await self.graph.aget_state(self._config())
         self.values = cast("State", snapshot.values)
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
         self.touched = snapshot.created_at or ""
+
+    async def begin(self, goal: str, entry: JsonObject) -> Input:
+        """Write down that a run begins on the thread, and return what the graph is invoked with."""
+        run_id = str(uuid4())
+        if self.lease is not None:
+            await self.journal.begin(self.lease.lease, run_id, goal, {**entry, "metadata": dict(self.metadata)})
+        self.begun = Begun(run_id=run_id, goal=goal, entry=entry, at="")
+        return as_input(self.begun)
 
     async def past(self) -> Past:
         """Return what the journal knows of the run's calls."""
@@ -69,26 +85,38 @@ class OpenRun:
 
     async def advance(self, entry: Input | Command[Any] | None) -> AsyncIterator[Event]:
         """Invoke the graph until it stops, and yield its events."""
-        try:
-            async for raw in self.graph.astream(entry, self._config(), stream_mode="custom", durability="sync"):
+        async with self._invoked(entry) as given:
+            async for raw in self.graph.astream(given, self._config(), stream_mode="custom", durability="exit"):
                 yield event_from_json(raw)
-        finally:
-            await self.load()
 
     async def finish(self, entry: Input | Command[Any] | None) -> None:
         """Invoke the graph until it stops."""
-        try:
-            await self.graph.ainvoke(entry, self._config(), durability="sync")
-        finally:
-            await self.load()
+        async with self._invoked(entry) as given:
+            await self.graph.ainvoke(given, self._config(), durability="exit")
 
     async def advance_to(
         self, node: str, entry: Input | Command[Any] | None, *, at_most: int | None = None, before: bool = False
     ) -> None:
         """Invoke the graph until it has left a node, or with `before` until it comes to it."""
         place = {"interrupt_before" if before else "interrupt_after": [node]}
-        await self.graph.ainvoke(entry, self._config(at_most), durability="sync", **place)  # type: ignore[call-overload]  # one of the two
-        await self.load()
+        async with self._invoked(entry) as given:
+            await self.graph.ainvoke(given, self._config(at_most), durability="exit", **place)  # type: ignore[call-overload]  # one of the two
+
+    @asynccontextmanager
+    async def _invoked(self, entry: Input | Command[Any] | None) -> AsyncIterator[Input | Command[Any] | None]:
+        """Give what the graph is invoked with; then note that it has left a checkpoint, and read that.
+
+        One checkpoint, where the graph stops, is enough: what happened since the one before is in the journal.
+        """
+        try:
+            yield as_input(self.begun) if entry is None and self.begun else entry
+            await self._keep()
+        finally:
+            await self.load()
+
+    async def _keep(self) -> None:
+        if self.begun is not None and self.lease is not None:
+            await self.journal.keep(self.lease.lease, self.begun.run_id)
 
     async def re_entry(self, answers: Answers | None, max_iterations: int | None) -> Command[Any] | None:
         """Return what the graph is invoked with to continue the run; answers are written down first.
@@ -162,7 +190,9 @@ class OpenRun:
         return update | ({"status": left, "left": "", "reason": None} if self.state == WorkflowState.FAILED else {})
 
     async def _update(self, update: dict[str, Any]) -> None:
-        await self.graph.aupdate_state(self._config(), update, as_node="pause")
+        whole = {**self.values, **update} if self.begun else update
+        await self.graph.aupdate_state(self._config(), whole, as_node="pause")
+        await self._keep()
         await self.load()
 
     def _config(self, at_most: int | None = None) -> RunnableConfig:
@@ -172,6 +202,24 @@ class OpenRun:
         if at_most is not None:
             configurable[AT_MOST] = at_most
         return {"configurable": configurable, "metadata": dict(self.metadata)}
+
+
+def as_input(begun: Begun) -> Input:
+    """Return what the graph is invoked with to begin a run, also once more."""
+    given = begun.entry
+    return Input(
+        goal=begun.goal,
+        given_plan=given.get("given_plan"),
+        given_limits=cast("JsonObject | None", given.get("given_limits")),
+        given_run_id=begun.run_id,
+    )
+
+
+def as_begun(begun: Begun) -> State:
+    """Return the state of a run of which no checkpoint is kept, as far as the journal tells it."""
+    status = WorkflowState.PLANNING if begun.plan is None else WorkflowState.EXECUTING
+    known: dict[str, Any] = {"goal": begun.goal, "run_id": begun.run_id, "status": status.value, "plan": begun.plan}
+    return cast("State", known | {"plan_number": begun.number, "iteration": begun.number, "history": []})
 
 
 def _listed(answers: object) -> list[Answer]:

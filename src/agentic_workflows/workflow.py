@@ -376,8 +376,7 @@ class AgenticWorkflow:
         async with self._held(thread_id or str(uuid4())) as run:
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
-            limits = self.limits.to_json()
-            yield run, Input(goal=goal, given_plan=given, given_limits=limits, given_run_id=str(uuid4()))
+            yield run, await run.begin(goal, {"given_plan": given, "given_limits": self.limits.to_json()})
 
     def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
         return OpenRun(

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from agentic_workflows import AgenticWorkflow, DatabaseError, ReviewError, RunError, ScriptedAgent, approve, reject
 from agentic_workflows.errors import RunBusyError
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.tables import VERSION
+from agentic_workflows.journal.writer import IDLE_SECONDS
 from agentic_workflows.testing import RecordingAction
 
 PLAN = {
@@ -138,7 +140,7 @@ async def test_a_checkpoint_whose_journal_is_another_one_s_repeats_no_effect(tmp
     path = tmp_path / "runs.db"
     house = House(path)
     asked = await house.open().run("g")
-    for table in ("runs", "plans", "intents", "outcomes", "answers", "leases"):
+    for table in ("runs", "plans", "calls", "answers", "leases"):
         execute(path, f"DELETE FROM agentic_{table}")
     with pytest.raises(RunError):
         await house.open().resume(approve(), thread_id=asked["thread_id"])
@@ -168,26 +170,53 @@ async def test_a_checkpoint_without_its_journal_is_refused_or_asks_again(tmp_pat
     house = House(path)
     asked = await house.open().run("g")
     await asyncio.sleep(0.6)
-    for table in ("runs", "plans", "intents", "outcomes", "answers", "leases"):
+    for table in ("runs", "plans", "calls", "answers", "leases"):
         execute(path, f"DROP TABLE agentic_{table}")
     with pytest.raises(DatabaseError):
         await house.open().resume(approve(), thread_id=asked["thread_id"])
     assert (len(house.act.calls), house.send.calls) == (3, [])
 
 
-async def test_a_database_from_before_labels_is_upgraded_and_its_outcomes_are_untrusted(tmp_path: Path) -> None:
-    path = tmp_path / "runs.db"
-    house = House(path)
+_CALL = "run_id TEXT, plan TEXT, step TEXT, item INTEGER, attempt INTEGER, action TEXT, key TEXT, occurrence INTEGER"
+_SAME = "run_id, plan, step, item, attempt, action, key, occurrence"
+_LABELED = "agentic_calls LEFT JOIN agentic_labels ON id = label WHERE outcome IS NOT NULL"
+_PRIMARY = "PRIMARY KEY (run_id, plan, step, item, attempt)"
+TO_VERSION_2 = (
+    f"CREATE TABLE agentic_intents ({_CALL}, at TEXT, {_PRIMARY})",
+    f"CREATE TABLE agentic_outcomes ({_CALL}, outcome TEXT, body TEXT, sources TEXT, {_PRIMARY})",
+    f"INSERT INTO agentic_intents SELECT {_SAME}, at FROM agentic_calls WHERE key <> ''",
+    f"INSERT INTO agentic_outcomes SELECT {_SAME}, outcome, body, text FROM {_LABELED}",
+    "DROP TABLE agentic_calls",
+    "DROP TABLE agentic_labels",
+    "ALTER TABLE agentic_runs DROP COLUMN entry",
+    "DELETE FROM agentic_version WHERE version > 2",
+    "INSERT INTO agentic_version VALUES (2)",
+)
+TO_VERSION_1 = (
+    *TO_VERSION_2,
+    "ALTER TABLE agentic_outcomes DROP COLUMN sources",
+    "DELETE FROM agentic_version",
+    "INSERT INTO agentic_version VALUES (1)",
+)
+
+
+@pytest.mark.parametrize("statements", [TO_VERSION_2, TO_VERSION_1], ids=["from 2", "from 1"])
+async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
+    house: House, statements: tuple[str, ...]
+) -> None:
+    if house.url == "memory":
+        return  # gone with its process
     asked = await house.open().run("g", thread_id="t")
-    await asyncio.sleep(0.6)
-    execute(path, "ALTER TABLE agentic_outcomes DROP COLUMN sources")
-    execute(path, "UPDATE agentic_version SET version = 1")
-    past = await Database(path).journal.past(asked["run_id"])
-    assert {one.outcome.sources for one in past.outcomes} == {None}
+    before = await Database(house.url).journal.past(asked["run_id"])
+    await asyncio.sleep(IDLE_SECONDS * 1.5)
+    for statement in statements:
+        execute(house.url, statement)
+    past = await Database(house.url).journal.past(asked["run_id"])
+    has_labels = statements is TO_VERSION_2
+    known = {one.place: one.outcome.sources if has_labels else None for one in before.outcomes}
+    assert {one.place: one.outcome.sources for one in past.outcomes} == known
     done = await house.open().resume(approve(), thread_id="t")
-    assert (done["state"], house.send.calls) == ("COMPLETE", [{"text": "done"}])
-    past = await Database(path).journal.past(asked["run_id"])
-    assert {one.place.step for one in past.outcomes if one.outcome.sources is not None} == {"send"}
+    assert (done["state"], house.send.calls, len(house.act.calls)) == ("COMPLETE", [{"text": "done"}], 3)
 
 
 async def test_a_postgres_that_is_not_there_is_one_clear_error_without_the_password() -> None:
@@ -207,8 +236,8 @@ async def test_a_missing_run_in_postgres_does_not_show_the_password(postgres: st
     assert "secret" not in str(error.value)
 
 
-def execute(path: Path, statement: str) -> None:
-    connection = sqlite3.connect(path)
+def execute(url: str | Path, statement: str) -> None:
+    connection: Any = sqlite3.connect(url) if isinstance(url, Path) else psycopg.connect(url)
     try:
         connection.execute(statement)
         connection.commit()

@@ -105,7 +105,7 @@ def intent(step: str = "s", attempt: int = 0, *, item: int = -1, key: str = "k",
 
 
 def outcome_of(one: Intent, result: Any = "done", status: OutcomeStatus = OutcomeStatus.SUCCEEDED) -> Recorded:
-    outcome = Outcome(status=status, result=result, attempts=1)
+    outcome = Outcome(status=status, result=result, attempts=1, started=one.at)
     same = {name: getattr(one, name) for name in ("place", "attempt", "action", "key", "occurrence")}
     return Recorded(outcome=outcome, **same)
 

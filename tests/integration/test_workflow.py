@@ -347,7 +347,7 @@ async def test_a_checkpoint_holds_plain_json_only(database: Path) -> None:
     async with Database(database).checkpointer() as saver:
         config: Any = {"configurable": {"thread_id": "t"}}
         seen = [one.checkpoint["channel_values"] async for one in saver.alist(config)]
-    assert len(seen) >= 3
+    assert seen
     for values in seen:
         ours = {key: value for key, value in values.items() if not key.startswith(("__", "branch:"))}
         assert json.loads(json.dumps(ours)) == ours

@@ -76,7 +76,8 @@ class ExecutionPoint:
             except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=f"{type(error).__name__}: {error}")
         sources = call.provenance.label if call.provenance else None
-        outcome = replace(outcome, started=started, seconds=perf_counter() - clock, sources=sources)
+        begun = case.intent.at if case is not None and case.intent is not None else started
+        outcome = replace(outcome, started=begun, seconds=perf_counter() - clock, sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
             run.log.record(case.place, outcome, case.intent or case.done, action=call.action, used=case.used)
         return outcome

@@ -7,6 +7,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from agentic_workflows.errors import DatabaseError
+from agentic_workflows.journal.migrations import MIGRATIONS
 
 BUSY_SECONDS = 10
 
@@ -142,12 +143,7 @@ def _prepare(backend: SqliteBackend | PostgresBackend, dialect: Any, name: objec
         DatabaseError: a newer version of this package wrote the journal.
 
     """
-    from agentic_workflows.journal.tables import (  # noqa: PLC0415 - imports SQLAlchemy
-        MIGRATIONS,
-        VERSION,
-        definitions,
-        statements,
-    )
+    from agentic_workflows.journal.tables import VERSION, definitions, statements  # noqa: PLC0415 - imports SQLAlchemy
 
     backend.execute(definitions(dialect)["agentic_version"])
     compiled = statements(dialect)
@@ -158,9 +154,9 @@ def _prepare(backend: SqliteBackend | PostgresBackend, dialect: Any, name: objec
             f"The journal in {name} has version {version}, and this program knows {VERSION}. Upgrade agentic-workflows."
         )
     if version < VERSION:
+        for text in definitions(dialect).values():
+            backend.execute(text)
         for step in range(version + 1, VERSION + 1) if version else ():
             for text in MIGRATIONS[step]:
                 backend.execute(text)
-        for text in definitions(dialect).values():
-            backend.execute(text)
         backend.change("set_version", version=VERSION)

@@ -93,6 +93,21 @@ class Past:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A run that was begun and of which no checkpoint is kept yet: all that is needed to begin it again."""
+
+    run_id: str
+    goal: str
+    entry: JsonObject
+    """What it was given beside the goal."""
+    at: str
+    plan: JsonObject | None = None
+    """The last one that is written down."""
+    number: int = 0
+    """Which planner call gave that plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answered:
     """A person's answer, as a row that counts once."""
 
@@ -117,8 +132,24 @@ class Lease:
 class Journal(Protocol):
     """An append-only store of runs; every write is durable when it returns, and refused without the lease."""
 
-    async def begin(self, lease: Lease, run_id: str, goal: str) -> None:
-        """Write down that a run began; again is no change."""
+    async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
+        """Write down that a run began; again is no change.
+
+        Args:
+            lease: of its thread.
+            run_id: the run.
+            goal: what is wanted.
+            entry: what it was given, where it must be begun with that again until a checkpoint is kept.
+
+        """
+        ...
+
+    async def begun(self, thread_id: str) -> Begun | None:
+        """Return the run that a thread began last, where no checkpoint of it is kept."""
+        ...
+
+    async def keep(self, lease: Lease, run_id: str) -> None:
+        """Note that a checkpoint of a run is kept."""
         ...
 
     async def thread_of(self, run_id: str) -> str | None:

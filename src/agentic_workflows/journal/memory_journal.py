@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from agentic_workflows.errors import LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Recorded
+from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 
@@ -24,6 +24,7 @@ class MemoryJournal:
     ) -> None:
         self._clock = clock
         self._runs: dict[str, tuple[str, str, str]] = {}
+        self._entries: dict[str, JsonObject] = {}
         self._plans: dict[tuple[str, int], tuple[JsonObject, str]] = {}
         self._intents: dict[str, list[Intent]] = {}
         self._outcomes: dict[str, list[Recorded]] = {}
@@ -32,10 +33,27 @@ class MemoryJournal:
         self._leases = {lease.thread_id: lease for lease in leases}
         self._requests: dict[str, Request] = {}
 
-    async def begin(self, lease: Lease, run_id: str, goal: str) -> None:
+    async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
         """Write down that a run began; again is no change."""
         self._check(lease)
-        self._runs.setdefault(run_id, (lease.thread_id, goal, _now()))
+        if run_id not in self._runs:
+            self._runs[run_id] = (lease.thread_id, goal, _now())
+            self._entries |= {} if entry is None else {run_id: entry}
+
+    async def begun(self, thread_id: str) -> Begun | None:
+        """Return the run that a thread began last, where no checkpoint of it is kept."""
+        run_id = next((one for one, run in reversed(self._runs.items()) if run[0] == thread_id), "")
+        if run_id not in self._entries:
+            return None
+        _, goal, at = self._runs[run_id]
+        number = max((number for one, number in self._plans if one == run_id), default=0)
+        plan = self._plans[run_id, number][0] if number else None
+        return Begun(run_id=run_id, goal=goal, entry=self._entries[run_id], at=at, plan=plan, number=number)
+
+    async def keep(self, lease: Lease, run_id: str) -> None:
+        """Note that a checkpoint of a run is kept."""
+        self._check(lease)
+        self._entries.pop(run_id, None)
 
     async def thread_of(self, run_id: str) -> str | None:
         """Return the thread that a run belongs to, where the run is known."""
@@ -137,7 +155,7 @@ class MemoryJournal:
     async def forget(self, thread_id: str) -> None:
         """Remove everything that is written down about a thread."""
         gone = {run_id for run_id, run in self._runs.items() if run[0] == thread_id}
-        for kept in (self._runs, self._intents, self._outcomes):
+        for kept in (self._runs, self._entries, self._intents, self._outcomes):
             for run_id in gone & kept.keys():
                 del kept[run_id]
         self._plans = {key: plan for key, plan in self._plans.items() if key[0] not in gone}

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -17,7 +16,7 @@ from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
-from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded
+from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
@@ -25,7 +24,9 @@ from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
 Result = TypeVar("Result")
 _USUAL = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
 """What an outcome says that has nothing to say; it is not written down."""
-PLANS, OUTCOMES, ANSWERS = "agentic_plans", "agentic_outcomes", "agentic_answers"
+RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
+KEY, OUTCOME = 6, 9
+"""Places of columns in a row of the calls."""
 LARGE = 65_536
 """Characters of a result beyond which it is stored by itself, once."""
 
@@ -37,10 +38,25 @@ class SqlJournal:
         self._writer = writer
         self._clock = clock
 
-    async def begin(self, lease: Lease, run_id: str, goal: str) -> None:
+    async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
         """Write down that a run began; again is no change."""
         row = {"run_id": run_id, "thread_id": lease.thread_id, "goal": goal, "at": _now()}
-        await self._fenced(lease, lambda to: to.change("begin", **row))
+        given = None if entry is None else canonical(entry)
+        await self._fenced(lease, lambda to: to.change("begin", **row, entry=given))
+
+    async def begun(self, thread_id: str) -> Begun | None:
+        """Return the run that a thread began last, where no checkpoint of it is kept."""
+
+        def work(to: Transaction) -> Begun | None:
+            last = to.run("runs", by_thread_id=thread_id)[-1:]
+            is_kept = not last or last[0][4] is None
+            return None if is_kept else _begun(last[0], to.run("plans", by_run_id=last[0][0])[-1:])
+
+        return await self._writer.do(work)
+
+    async def keep(self, lease: Lease, run_id: str) -> None:
+        """Note that a checkpoint of a run is kept."""
+        await self._fenced(lease, lambda to: to.change("keep", by_run_id=run_id))
 
     async def thread_of(self, run_id: str) -> str | None:
         """Return the thread that a run belongs to, where the run is known."""
@@ -63,15 +79,12 @@ class SqlJournal:
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
-        intents, outcomes, answers = await self._writer.do(
-            lambda to: [to.run(name, by_run_id=run_id) for name in ("intents", "outcomes", "answers")]
+        calls, answers = await self._writer.do(
+            lambda to: [to.run(name, by_run_id=run_id) for name in ("calls", "answers")]
         )
-        known = tuple(_recorded(row) for row in outcomes)
-        ended = {(one.place, one.attempt) for one in known}
-        open_ones = (_intent(row) for row in intents)
         return Past(
-            outcomes=known,
-            in_doubt=tuple(one for one in open_ones if (one.place, one.attempt) not in ended),
+            outcomes=tuple(_recorded(row) for row in calls if row[OUTCOME] is not None),
+            in_doubt=tuple(_intent(row) for row in calls if row[OUTCOME] is None),
             answers={one.review_id: one.answer for one in map(_answered, answers)},
         )
 
@@ -95,7 +108,7 @@ class SqlJournal:
             for review_id in used:
                 to.change("use", by_review_id=review_id)
             for recorded in outcomes:
-                to.change("record", **_columns(run_id, recorded), **_outcome(to, recorded.outcome))
+                _record(to, run_id, recorded)
             for intent in intents:
                 to.change("intend", **_columns(run_id, intent), at=intent.at)
             return cast("Request | None", row[5])
@@ -169,13 +182,13 @@ class SqlJournal:
 
         def work(to: Transaction) -> list[JsonObject]:
             found: list[JsonObject] = []
-            for run_id, _, goal, at in to.run("runs", by_thread_id=thread_id):
+            for run_id, _, goal, at, _ in to.run("runs", by_thread_id=thread_id):
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
-                rows = {name: to.run(name, by_run_id=run_id) for name in ("plans", "intents", "outcomes", "answers")}
-                found += told_plans(rows["plans"])
-                found += [told_intent(_intent(row)) for row in rows["intents"]]
-                found += [told_outcome(_recorded(row)) for row in rows["outcomes"]]
-                found += [told_answer(_answered(row)) for row in rows["answers"]]
+                plans, calls, answers = (to.run(name, by_run_id=run_id) for name in ("plans", "calls", "answers"))
+                found += told_plans(plans)
+                found += [told_intent(_intent(row)) for row in calls if row[KEY]]
+                found += [told_outcome(_recorded(row)) for row in calls if row[OUTCOME] is not None]
+                found += [told_answer(_answered(row)) for row in answers]
             return in_order(found)
 
         return await self._writer.do(work)
@@ -185,7 +198,7 @@ class SqlJournal:
 
         def work(to: Transaction) -> None:
             for run_id, *_ in to.run("runs", by_thread_id=thread_id):
-                for table in ("answers", "outcomes", "intents", "plans", "runs"):
+                for table in ("answers", "calls", "plans", "runs"):
                     to.change(f"forget_agentic_{table}", by_run_id=run_id)
             to.change("forget_lease", by_thread_id=thread_id)
             to.change("forget_bodies")
@@ -233,16 +246,26 @@ def _columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
     }
 
 
-def _outcome(to: Transaction, outcome: Outcome) -> dict[str, object]:
-    """Return the columns of an outcome; a large result is stored once, under its digest."""
+def _record(to: Transaction, run_id: str, one: Recorded) -> None:
+    """Write an outcome; a large result is stored once, under its digest, and so is a label, under its number.
+
+    Raises:
+        DatabaseError: the call has an outcome already.
+
+    """
+    outcome = one.outcome
     told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _USUAL[key]}
-    text, sources = canonical(told | {"result": outcome.result}), _sources(outcome.sources)
-    if len(text) <= LARGE:
-        return {"outcome": text, "body": None, "sources": sources}
-    result = canonical(outcome.result)
-    name = hashlib.sha256(result.encode()).hexdigest()
-    to.change("store", digest=name, body=result)
-    return {"outcome": canonical(told | {"result": None}), "body": name, "sources": sources}
+    started, result = told.pop("started", ""), told.get("result")
+    text, body, sources = canonical(told | {"result": result}), None, _sources(outcome.sources)
+    if len(text) > LARGE:
+        whole = canonical(result)
+        text, body = canonical(told | {"result": None}), hashlib.sha256(whole.encode()).hexdigest()
+        to.change("store", digest=body, body=whole)
+    if sources is not None:
+        to.change("label", text=sources)
+    columns = _columns(run_id, one) | {"at": started, "outcome": text, "body": body, "sources": sources}
+    if not to.change("record", **columns):
+        raise DatabaseError(f"The call of step {one.place.step} of the run {run_id} has an outcome already.")
 
 
 @lru_cache(maxsize=1024)
@@ -251,18 +274,18 @@ def _sources(label: Label | None) -> str | None:
 
 
 def _intent(row: tuple[Any, ...]) -> Intent:
-    _, plan, step, item, attempt, action, key, occurrence, at = row
+    _, plan, step, item, attempt, action, key, occurrence, at, *_ = row
     place = Place(plan, step, item)
     return Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
 
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
-    _, plan, step, item, attempt, outcome, name, action, key, occurrence, sources, body = row
-    with _read(OUTCOMES, f"step {step}"):
-        told = json.loads(outcome)
+    _, plan, step, item, attempt, action, key, occurrence, at, outcome, name, _, body, sources = row
+    with _read(CALLS, f"step {step}"):
+        told = {"started": at, **json.loads(outcome)}
         if name is not None:
             told["result"] = json.loads(body)  # None where somebody removed it
-        read = replace(outcome_from_json(told), sources=_label(sources))
+        read = outcome_from_json(told | {"sources": _label(sources)})
     return Recorded(
         place=Place(plan, step, item),
         attempt=attempt,
@@ -276,6 +299,14 @@ def _recorded(row: tuple[Any, ...]) -> Recorded:
 @lru_cache(maxsize=1024)
 def _label(sources: str | None) -> Label | None:
     return None if sources is None else label_from_json(json.loads(sources))
+
+
+def _begun(run: tuple[Any, ...], plans: Sequence[tuple[Any, ...]]) -> Begun:
+    run_id, _, goal, at, entry = run
+    with _read(RUNS, f"the run {run_id}"):
+        given = dict(json.loads(entry))
+    plan, number = (_plan(plans[0][2:3]), int(plans[0][1])) if plans else (None, 0)
+    return Begun(run_id=run_id, goal=goal, entry=given, at=at, plan=plan, number=number)
 
 
 def _answered(row: tuple[Any, ...]) -> Answered:

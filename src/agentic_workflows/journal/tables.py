@@ -19,13 +19,14 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     select,
     update,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 _metadata = MetaData()
 
@@ -38,38 +39,33 @@ def _text(name: str, *, nullable: bool = False) -> "Column[Any]":
     return Column(name, Text, nullable=nullable)
 
 
-_place = ("run_id", "plan", "step")
-# The two tables of every step have no row ids on SQLite: each insert goes into one tree instead of two.
-
 VERSIONS = Table("agentic_version", _metadata, _key("version", Integer))
-RUNS = Table("agentic_runs", _metadata, _key("run_id"), _text("thread_id"), _text("goal"), _text("at"))
-PLANS = Table("agentic_plans", _metadata, _key("run_id"), _key("number", Integer), _text("plan"), _text("at"))
-INTENTS = Table(
-    "agentic_intents",
+RUNS = Table(
+    "agentic_runs",
     _metadata,
-    *(_key(name) for name in _place),
+    _key("run_id"),
+    _text("thread_id"),
+    _text("goal"),
+    _text("at"),
+    _text("entry", nullable=True),
+)
+PLANS = Table("agentic_plans", _metadata, _key("run_id"), _key("number", Integer), _text("plan"), _text("at"))
+CALLS = Table(
+    "agentic_calls",
+    _metadata,
+    *(_key(name) for name in ("run_id", "plan", "step")),
     _key("item", Integer),
     _key("attempt", Integer),
     _text("action"),
     _text("key"),
     Column("occurrence", Integer, nullable=False),
     _text("at"),
-    sqlite_with_rowid=False,
-)
-OUTCOMES = Table(
-    "agentic_outcomes",
-    _metadata,
-    *(_key(name) for name in _place),
-    _key("item", Integer),
-    _key("attempt", Integer),
-    _text("outcome"),
+    _text("outcome", nullable=True),
     _text("body", nullable=True),
-    _text("action"),
-    _text("key"),
-    Column("occurrence", Integer, nullable=False),
-    _text("sources", nullable=True),
-    sqlite_with_rowid=False,
+    Column("label", Integer),
+    sqlite_with_rowid=False,  # each row goes into one tree instead of two
 )
+"""A row is an intent until its outcome is there; what has no effect is written with its outcome at once."""
 ANSWERS = Table(
     "agentic_answers",
     _metadata,
@@ -91,11 +87,12 @@ LEASES = Table(
     _text("request", nullable=True),
 )
 BODIES = Table("agentic_bodies", _metadata, _key("digest"), _text("body"))
-OF_A_RUN = (RUNS, PLANS, INTENTS, OUTCOMES, ANSWERS)
+LABELS = Table("agentic_labels", _metadata, _key("id", Integer), Column("text", Text, nullable=False, unique=True))
+OF_A_RUN = (RUNS, PLANS, CALLS, ANSWERS)
 INDEXES = (Index("agentic_runs_thread", RUNS.c.thread_id), Index("agentic_answers_run", ANSWERS.c.run_id))
 
-MIGRATIONS: Final = {2: ("ALTER TABLE agentic_outcomes ADD COLUMN sources TEXT",)}
-"""What brings a database of the version before to this one; what was written before keeps no sources."""
+_PLACE = ("run_id", "plan", "step", "item", "attempt")
+_CALL = (*_PLACE, "action", "key", "occurrence", "at")
 
 Statement = Insert | Update | Delete | Select[Any]
 
@@ -113,13 +110,27 @@ def _by(table: Table, *names: str) -> list[Any]:
     return [table.c[name] == bindparam(f"by_{name}") for name in names]
 
 
-def _insert(table: Table, dialect: Dialect) -> Insert:
-    """Return an insert that leaves a row alone that is there already."""
+def _insert_into(table: Table, dialect: Dialect) -> Any:
+    """Return an insert that can say what becomes of a row that is there already; both databases have the same."""
     if dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as insert_if_absent  # noqa: PLC0415
+        from sqlalchemy.dialects.postgresql import insert as insert_or  # noqa: PLC0415
     else:
-        from sqlalchemy.dialects.sqlite import insert as insert_if_absent  # type: ignore[assignment]  # noqa: PLC0415
-    return insert_if_absent(table).on_conflict_do_nothing()
+        from sqlalchemy.dialects.sqlite import insert as insert_or  # type: ignore[assignment]  # noqa: PLC0415
+    return insert_or(table)
+
+
+def _insert(table: Table, dialect: Dialect) -> Any:
+    """Return an insert that leaves a row alone that is there already."""
+    return _insert_into(table, dialect).on_conflict_do_nothing()
+
+
+def _record(dialect: Dialect) -> Any:
+    """Return what writes an outcome: into the row of its intent, or as a row of its own; an outcome stays as it is."""
+    values: dict[str, Any] = {name: bindparam(name) for name in (*_CALL, "outcome", "body")}
+    label = select(LABELS.c.id).where(LABELS.c.text == bindparam("sources", type_=Text)).scalar_subquery()
+    made = _insert_into(CALLS, dialect).values(**values, label=label)
+    ended = {name: made.excluded[name] for name in ("outcome", "body", "label")}
+    return made.on_conflict_do_update(index_elements=_PLACE, set_=ended, where=CALLS.c.outcome.is_(None))
 
 
 def statements(dialect: Dialect) -> dict[str, str]:
@@ -130,15 +141,16 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "begin": _insert(RUNS, dialect),
         "run": select(RUNS).where(*_by(RUNS, "run_id")),
         "runs": select(RUNS).where(*_by(RUNS, "thread_id")).order_by(RUNS.c.at),
+        "keep": update(RUNS).where(*_by(RUNS, "run_id")).values(entry=null()),
         "propose": _insert(PLANS, dialect),
         "proposed": select(PLANS.c.plan).where(*_by(PLANS, "run_id", "number")),
         "plans": select(PLANS).where(*_by(PLANS, "run_id")).order_by(PLANS.c.number),
-        "intend": insert(INTENTS),
-        "intents": select(INTENTS).where(*_by(INTENTS, "run_id")),
-        "record": insert(OUTCOMES),
-        "outcomes": select(OUTCOMES, BODIES.c.body.label("whole"))
-        .join(BODIES, BODIES.c.digest == OUTCOMES.c.body, isouter=True)
-        .where(*_by(OUTCOMES, "run_id")),
+        "intend": insert(CALLS).values({name: bindparam(name) for name in _CALL}),
+        "record": _record(dialect),
+        "calls": select(CALLS, BODIES.c.body.label("whole"), LABELS.c.text.label("sources"))
+        .join(BODIES, BODIES.c.digest == CALLS.c.body, isouter=True)
+        .join(LABELS, LABELS.c.id == CALLS.c.label, isouter=True)
+        .where(*_by(CALLS, "run_id")),
         "answer": _insert(ANSWERS, dialect),
         "answers": select(ANSWERS).where(*_by(ANSWERS, "run_id")).order_by(ANSWERS.c.at),
         "use": update(ANSWERS)
@@ -153,9 +165,8 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "threads": select(LEASES.c.thread_id).order_by(LEASES.c.touched.desc()),
         "set_request": update(LEASES).where(*_by(LEASES, "thread_id")).values(request=bindparam("request")),
         "store": _insert(BODIES, dialect),
-        "forget_bodies": delete(BODIES).where(
-            ~select(OUTCOMES.c.body).where(OUTCOMES.c.body == BODIES.c.digest).exists()
-        ),
+        "label": _insert(LABELS, dialect).values(text=bindparam("text")),
+        "forget_bodies": delete(BODIES).where(~select(CALLS.c.body).where(CALLS.c.body == BODIES.c.digest).exists()),
         "forget_lease": delete(LEASES).where(*_by(LEASES, "thread_id")),
         **{f"forget_{table.name}": delete(table).where(*_by(table, "run_id")) for table in OF_A_RUN},
     }

@@ -1,0 +1,33 @@
+"""What brings the journal of an older version to this one, in place, once the tables of this version are there."""
+
+from typing import Final
+
+_OUTCOMES = """
+INSERT INTO agentic_calls
+    (run_id, plan, step, item, attempt, action, key, occurrence, at, outcome, body, label)
+SELECT run_id, plan, step, item, attempt, o.action, o.key, o.occurrence, COALESCE(at, ''), outcome, body, id
+FROM agentic_outcomes o
+LEFT JOIN agentic_intents i USING (run_id, plan, step, item, attempt)
+LEFT JOIN agentic_labels ON text = sources
+"""
+_IN_DOUBT = """
+INSERT INTO agentic_calls
+    (run_id, plan, step, item, attempt, action, key, occurrence, at)
+SELECT run_id, plan, step, item, attempt, i.action, i.key, i.occurrence, i.at
+FROM agentic_intents i
+LEFT JOIN agentic_outcomes o USING (run_id, plan, step, item, attempt)
+WHERE outcome IS NULL
+"""
+
+MIGRATIONS: Final = {
+    2: ("ALTER TABLE agentic_outcomes ADD COLUMN sources TEXT",),
+    3: (
+        "ALTER TABLE agentic_runs ADD COLUMN entry TEXT",
+        "INSERT INTO agentic_labels (text) SELECT DISTINCT sources FROM agentic_outcomes WHERE sources IS NOT NULL",
+        _OUTCOMES,
+        _IN_DOUBT,
+        "DROP TABLE agentic_intents",
+        "DROP TABLE agentic_outcomes",
+    ),
+}
+"""By the version that the statements lead to."""
