@@ -13,6 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import Action, Registry
+from agentic_workflows.actions.overlay import Files, annotated
 from agentic_workflows.actions.registry import registry as make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
 from agentic_workflows.errors import ActionError
@@ -61,6 +62,7 @@ def build_graph(
     agent: Agent,
     *,
     actions: Iterable[Action | BaseTool] | None = None,
+    annotations: Files = (),
     policies: Sequence[str | Path] | None = None,
     limits: Limits | None = None,
     database: Database | None = None,
@@ -74,6 +76,7 @@ def build_graph(
     Args:
         agent: plans; one without declared actions also executes.
         actions: what plans may call; by default the agent's own `actions`, and without those whatever a plan names.
+        annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
         policies: Cedar files, or `default` (the default with declared actions) and `article` (without).
         limits: of a run that names none.
         database: where runs are written down; by default in memory.
@@ -83,11 +86,11 @@ def build_graph(
         secrets: gives the value of each secret that plans name; by default `AGENTIC_SECRET_<name>` of the environment.
 
     Raises:
-        ActionError: actions are declared wrongly, or the agent can neither declare nor execute any.
+        ActionError: actions are declared or annotated wrongly, or the agent can neither declare nor execute any.
         PolicyError: a policy does not load.
 
     """
-    registry = registry_of(agent, actions)
+    registry = registry_of(agent, actions, annotations)
     engine = engine_of(registry, policies)
     return assemble(
         agent,
@@ -102,21 +105,22 @@ def build_graph(
     )
 
 
-def registry_of(agent: object, actions: Iterable[Action | BaseTool] | None = None) -> Registry:
+def registry_of(agent: object, actions: Iterable[Action | BaseTool] | None = None, annotations: Files = ()) -> Registry:
     """Return the actions that plans of an agent may call.
 
     Raises:
-        ActionError: they are declared wrongly, or the agent can neither declare nor execute any.
+        ActionError: they are declared or annotated wrongly, or the agent can neither declare nor execute any.
 
     """
     declared = actions if actions is not None else getattr(agent, "actions", None)
     if declared is not None:
-        return make_registry(declared.values() if isinstance(declared, Mapping) else declared)
+        known = make_registry(declared.values() if isinstance(declared, Mapping) else declared)
+        return annotated(known, annotations)
     execute_step = getattr(agent, "execute_step", None)
     if execute_step is None:
         name = type(agent).__name__
         raise ActionError(f"{name} has neither actions nor execute_step. Pass actions=[...] or give it one of the two.")
-    return UndeclaredActions(execute_step)
+    return annotated(UndeclaredActions(execute_step), annotations)
 
 
 def engine_of(registry: Registry, policies: Sequence[str | Path] | None = None) -> CedarEngine:

@@ -74,6 +74,12 @@ class ActionSpec:
         return None if self.output_schema is None else _compiled(self.output_schema)
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """Return the names of the arguments that are declared."""
+        properties = self.input_schema.get("properties")
+        return tuple(properties) if isinstance(properties, dict) else ()
+
+    @property
     def has_effect(self) -> bool:
         """Tell whether the action changes anything."""
         return not self.annotations.read_only

@@ -1,12 +1,11 @@
 """Static checks: everything that can be known wrong with a plan before anything runs, all at once."""
 
 from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Catalogue
-from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.findings import Finding, did_you_mean
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep, unparsable_references
 from agentic_workflows.graph.references import Reference, has_secret, is_literal, parse, secret_name
@@ -86,8 +85,7 @@ def _unknown(step: WorkflowStep, catalogue: Collection[str]) -> Finding:
     if step.action in DANGEROUS:
         problem = f"{step.action!r} never runs, whoever approves it."
         return Finding(step=step.name, field="action", problem=problem, remedy="Reach the goal without it.")
-    near = get_close_matches(step.action, list(catalogue), n=1)
-    remedy = f"Did you mean {near[0]!r}?" if near else f"Known actions: {', '.join(sorted(catalogue)) or 'none'}."
+    remedy = did_you_mean(step.action, sorted(catalogue), title="Known actions")
     return Finding(step=step.name, field="action", problem=f"{step.action!r} is not a known action.", remedy=remedy)
 
 

@@ -1,6 +1,8 @@
 """A finding: one thing that is wrong, where, and what to do about it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from agentic_workflows.graph.values import JsonObject
 
@@ -33,3 +35,9 @@ def from_json(data: JsonObject) -> Finding:
         problem=str(data.get("problem", "")),
         remedy=str(data.get("remedy", "")),
     )
+
+
+def did_you_mean(name: str, known: Collection[str], *, title: str) -> str:
+    """Return the remedy for a name that nobody knows: the one that it is near to, or all of them under a title."""
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"{title}: {', '.join(known) or 'none'}."

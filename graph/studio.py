@@ -4,8 +4,8 @@ The server asks `graph` for a graph for every run, with that run's context, and 
 states, without one. Give a context to an assistant rather than to single runs: who resumes a run names the assistant,
 and a context that only the first call had is not there any more.
 
-Whoever can call the server chooses workspace, policies and model, and so has the operator's rights. `langgraph dev`
-listens on 127.0.0.1; leave it there, or put authentication in front that fixes these three.
+Whoever can call the server chooses workspace, policies, annotations and model, and so has the operator's rights.
+`langgraph dev` listens on 127.0.0.1; leave it there, or put authentication in front that fixes these four.
 """
 
 import asyncio
@@ -69,6 +69,9 @@ class StudioContext(BaseModel):
     policies: list[Annotated[str, Field(min_length=1, max_length=4_096)]] = Field(
         default=["default"], min_length=1, max_length=20, description="Cedar files, or the built-in default or article."
     )
+    annotations: list[Annotated[str, Field(min_length=1, max_length=4_096)]] = Field(
+        default=[], max_length=20, description="YAML files of what actions do to the world, over what they declare."
+    )
     max_iterations: int = Field(default=50, ge=1, le=10_000, description="Planner calls and step starts together.")
     max_replans: int = Field(default=2, ge=0, le=20, description="New plans after a failed step.")
     max_tokens: int = Field(default=1_000_000, ge=1, le=100_000_000, description="Of all planner calls, in and out.")
@@ -126,11 +129,12 @@ def _shape() -> Graph:
 
 
 def _build(context: StudioContext) -> Graph:
-    """Return the graph of a context; its policies are read anew, so that a run obeys them as they are now."""
+    """Return the graph of a context; policies and annotations are read anew, so that a run obeys them as they are."""
     agent, actions = _collaborators(context.workspace, context.model)
     return build_graph(
         agent,
         actions=actions.values(),
+        annotations=context.annotations,
         policies=context.policies,
         limits=context.limits(),
         database=_database(),

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 
 import cedarpy
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import GROUPS
+from agentic_workflows.graph.findings import did_you_mean
 from agentic_workflows.policies.policy import EVERYTHING, Policy
 from agentic_workflows.policies.schema import Inputs, Record
 
@@ -39,7 +39,7 @@ def _problems(policy: Policy, schema: cedarpy.Schema, shapes: Mapping[str, Input
 
 def _remedy(message: str, shapes: Mapping[str, Inputs]) -> str:
     if missing := re.search(r"unrecognized action `Action::\"(.*)\"`", message):
-        return _did_you_mean(missing.group(1), [*shapes, *GROUPS], "Known actions and groups")
+        return did_you_mean(missing.group(1), [*shapes, *GROUPS], title="Known actions and groups")
     argument = re.search(r"attribute `(?:(.*)\.)?(\w+)` in context", message)
     if argument and argument.group(1):
         asked = f"context.{argument.group(1)} has {argument.group(2)} && ..."
@@ -53,18 +53,13 @@ def _unheard_of(policy: Policy, shapes: Mapping[str, Inputs]) -> Iterator[tuple[
     """Yield what Cedar is silent about: `has` asks for a name that nothing the rule covers can have."""
     for path in sorted(policy.paths):
         if path and path[0] not in EVERYTHING:
-            yield f"the context never has {path[0]!r}", _did_you_mean(path[0], sorted(EVERYTHING), "It has")
+            yield f"the context never has {path[0]!r}", did_you_mean(path[0], sorted(EVERYTHING), title="It has")
         if path[:1] == ("inputs",) and len(path) > 1 and policy.actions and policy.actions.isdisjoint(GROUPS):
             known = {name for action in policy.actions for name in _arguments(shapes[action])}
             if path[1] not in known:
                 message = f"{', '.join(sorted(policy.actions))} never has an argument {path[1]!r}"
-                yield message, _did_you_mean(path[1], sorted(known), "Known arguments")
+                yield message, did_you_mean(path[1], sorted(known), title="Known arguments")
 
 
 def _arguments(shape: Inputs) -> Sequence[str]:
     return [*shape.attributes] if isinstance(shape, Record) else ["json"]
-
-
-def _did_you_mean(name: str, known: Sequence[str], title: str) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"{title}: {', '.join(known) or 'none'}."

@@ -16,6 +16,7 @@ from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
+from agentic_workflows.actions.overlay import Files
 from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunError
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
@@ -47,6 +48,7 @@ class AgenticWorkflow:
         agent: plans; one without declared actions also executes, as in the article.
         max_iterations: planner calls and step starts together; in place of that of the limits.
         actions: what plans may call; by default the agent's own `actions`.
+        annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
         policies: Cedar files, and the names `default` and `article`.
         database: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
         limits: the other limits of a run.
@@ -54,7 +56,7 @@ class AgenticWorkflow:
         secrets: gives the value of each secret that plans name; by default `AGENTIC_SECRET_<name>` of the environment.
 
     Raises:
-        ActionError: actions are declared wrongly.
+        ActionError: actions are declared or annotated wrongly.
         PolicyError: a policy does not load.
         DatabaseError: the database cannot be used.
 
@@ -66,6 +68,7 @@ class AgenticWorkflow:
         max_iterations: int = 10,
         *,
         actions: Iterable[Action | BaseTool] | None = None,
+        annotations: Files = (),
         policies: Sequence[str | Path] | None = None,
         database: str | Path | Database = MEMORY,
         limits: Limits | None = None,
@@ -76,7 +79,7 @@ class AgenticWorkflow:
         given = limits or Limits()
         is_usual = max_iterations == Limits().max_iterations
         self.limits = given if is_usual else replace(given, max_iterations=max_iterations)
-        self.registry = registry_of(agent, actions)
+        self.registry = registry_of(agent, actions, annotations)
         self.engine = engine_of(self.registry, policies)
         self.database = database if isinstance(database, Database) else Database(database)
         self._metadata, self._secrets = dict(metadata or {}), secrets

@@ -7,8 +7,11 @@ import pytest
 import yaml
 
 from agentic_workflows import Plan, ScriptedAgent, build_graph
+from agentic_workflows.actions.overlay import overlaid
 from agentic_workflows.cli.main import run_command
 from agentic_workflows.graph.plan import from_json
+from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.testing import RecordingAction
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
@@ -23,9 +26,12 @@ def test_python_runs_as_shown(code: str) -> None:
     exec(compile(code, str(README), "exec"), {"__name__": "readme"})  # noqa: S102 - our own text
 
 
-@pytest.mark.parametrize("text", blocks("yaml"))
-def test_plan_files_load(text: str) -> None:
-    assert isinstance(from_json(yaml.safe_load(text)), Plan)
+def test_plan_file_and_annotations_load() -> None:
+    plan, annotations = map(yaml.safe_load, blocks("yaml"))
+    assert isinstance(from_json(plan), Plan)
+    schema: JsonObject = {"properties": {"to": {"type": "string"}, "body": {"type": "string"}}}
+    tools = {name: RecordingAction(name, input_schema=schema) for name in ("send_email", "search_inbox")}
+    assert overlaid(tools, annotations).keys() == annotations.keys()
 
 
 def test_the_graph_is_the_one_drawn() -> None:

@@ -191,8 +191,9 @@ async def test_run_is_reviewed_and_completes(client: LangGraphClient, workspace:
         ),
         ({"workspace": "nowhere"}, "nowhere cannot be used: No such file or directory. Create the folder"),
         ({"policies": ["missing.cedar"]}, "There is no policy file missing.cedar."),
+        ({"annotations": ["missing.yaml"]}, "The annotations in missing.yaml cannot be used:"),
     ],
-    ids=["bounds", "workspace", "policies"],
+    ids=["bounds", "workspace", "policies", "annotations"],
 )
 async def test_context_that_cannot_be_used_is_one_clear_error(
     client: LangGraphClient, workspace: Path, context: dict[str, Any], problem: str

@@ -18,7 +18,7 @@ def from_tool(tool: "BaseTool", *, annotations: Annotations | None = None) -> Ac
     """Return a LangChain tool as an action.
 
     A tool's server may hint at what it does (`readOnlyHint` and so on, in the metadata): hints only ever make it
-    stricter. That a tool is harmless the operator says, with `annotations`.
+    stricter than `annotations`. That a tool is harmless, whatever its server says, is said in an overlay.
 
     Raises:
         ActionError: this is no LangChain tool, or it has no JSON Schema.

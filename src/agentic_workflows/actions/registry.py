@@ -85,8 +85,7 @@ def _references(schema: JsonValue) -> Iterator[str]:
 
 
 def _check_arguments(action: Action) -> None:
-    properties = action.input_schema.get("properties")
-    known = list(properties) if isinstance(properties, dict) else []
+    known = action.input_names
     for argument, kind in action.annotations.arguments.items():
         if argument not in known:
             raise ActionError(f"{action.name!r} has no argument {argument!r}; it has {', '.join(known) or 'none'}.")

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from agentic_workflows.actions.overlay import annotated
 from agentic_workflows.actions.registry import builtin_actions, registry
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.agents.model_agent import ModelAgent
@@ -38,6 +39,7 @@ class Setup:
     policies: tuple[str, ...] = (DEFAULT,)
     model: str | None = None
     actions: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
 
     def to_metadata(self) -> JsonObject:
         """Return it as metadata of a run."""
@@ -49,11 +51,13 @@ def setup_from(flags: Flags, kept: JsonObject | None = None) -> Setup:
     saved: dict[str, Any] = json.loads(str((kept or {}).get(KEPT, "{}")))
     here = absolute(flags.workspace or Path())
     named = tuple(one if one in BUILT_IN else str(absolute(Path(one))) for one in flags.policies)
+    notes = tuple(str(absolute(Path(one))) for one in flags.annotations)
     return Setup(
         workspace=str(here) if flags.workspace else saved.get("workspace") or str(here),
         policies=named or tuple(saved.get("policies") or (DEFAULT,)),
         model=flags.model or saved.get("model"),
         actions=flags.actions or tuple(saved.get("actions") or ()),
+        annotations=notes or tuple(saved.get("annotations") or ()),
     )
 
 
@@ -62,7 +66,7 @@ def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None 
 
     Raises:
         WorkspaceError: the workspace is not there.
-        ActionError: own actions cannot be imported.
+        ActionError: own actions cannot be imported, or annotations do not fit.
         PolicyError: a policy does not load.
         DatabaseError: the database cannot be used.
 
@@ -95,14 +99,15 @@ def build_reader(database: str | Path) -> AgenticWorkflow:
 
 
 def build_actions(setup: Setup, model: "Callable[[], BaseChatModel]") -> "Registry":
-    """Return the built-in actions and the user's own.
+    """Return the built-in actions and the user's own, under the annotations of the setup.
 
     Raises:
-        ActionError: own actions cannot be imported, or are declared wrongly.
+        ActionError: own actions cannot be imported, or are declared or annotated wrongly.
 
     """
     builtin = builtin_actions(Path(setup.workspace), model)
-    return registry([*builtin.values(), *(one for name in setup.actions for one in _imported(name))])
+    known = registry([*builtin.values(), *(one for name in setup.actions for one in _imported(name))])
+    return annotated(known, setup.annotations)
 
 
 def model_factory(name: str | None) -> "Callable[[], BaseChatModel]":

@@ -31,6 +31,15 @@ Actions: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--actions", metavar="MODULE:NAME", help="A list of own actions; repeatable.", show_default=False),
 ]
+Annotations: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--annotations",
+        metavar="FILE",
+        help="What actions do to the world, in YAML, laid over what they declare; repeatable.",
+        show_default=False,
+    ),
+]
 PlanFile: TypeAlias = Annotated[
     Path | None,
     typer.Option("--plan", metavar="FILE", help="A plan in YAML or JSON; no model is asked for one."),
@@ -51,11 +60,25 @@ class Flags:
     policies: tuple[str, ...] = ()
     model: str | None = None
     actions: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
 
 
-def flags(*, workspace: Path | None, policies: list[str] | None, model: str | None, actions: list[str] | None) -> Flags:
+def flags(
+    *,
+    workspace: Path | None = None,
+    policies: list[str] | None = None,
+    model: str | None = None,
+    actions: list[str] | None = None,
+    annotations: list[str] | None = None,
+) -> Flags:
     """Return the options as typer gives them, in one value."""
-    return Flags(workspace=workspace, policies=tuple(policies or ()), model=model or None, actions=tuple(actions or ()))
+    return Flags(
+        workspace=workspace,
+        policies=tuple(policies or ()),
+        model=model or None,
+        actions=tuple(actions or ()),
+        annotations=tuple(annotations or ()),
+    )
 
 
 def absolute(path: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agentic_workflows.cli.options import Actions, Json, Policies, Workspace, flags
+from agentic_workflows.cli.options import Actions, Annotations, Json, Policies, Workspace, flags
 from agentic_workflows.cli.output import COMPLETE, Output
 from agentic_workflows.errors import PolicyError
 
@@ -23,13 +23,14 @@ def check(
     *,
     files: Annotated[list[str] | None, typer.Argument(help="Cedar files, or `default` or `article`.")] = None,
     actions: Actions = None,
+    annotations: Annotations = None,
     _json: Json = False,
 ) -> int:
     """Load policies together against the actions that there are; every mistake is an error with file and line."""
     from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
 
-    setup = setup_from(flags(workspace=None, policies=files, model=None, actions=actions))
+    setup = setup_from(flags(policies=files, actions=actions, annotations=annotations))
     engine = CedarEngine(build_actions(setup, model_factory(None)), setup.policies)
     rules = [
         {"id": one.rule.id, "effect": "permit" if one.is_permit else "forbid", "place": one.rule.place}
@@ -48,6 +49,7 @@ def explain(
     policy: Policies = None,
     workspace: Workspace = None,
     actions: Actions = None,
+    annotations: Annotations = None,
     _json: Json = False,
 ) -> int:
     """Show the decision on each step of a plan, and the rules that made it, with file and line."""
@@ -58,7 +60,7 @@ def explain(
     from agentic_workflows.policies.report import examine  # noqa: PLC0415
 
     plan = load_plan(plan_file)
-    setup = setup_from(flags(workspace=workspace, policies=policy, model=None, actions=actions))
+    setup = setup_from(flags(workspace=workspace, policies=policy, actions=actions, annotations=annotations))
     catalogue = build_actions(setup, model_factory(None))
     report = examine(plan, catalogue=catalogue, engine=CedarEngine(catalogue, setup.policies))
     code = show_report(report, ctx.obj)

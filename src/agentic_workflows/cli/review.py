@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentic_workflows.cli.options import Actions, Database, Json, Model, Policies, Workspace, flags
+from agentic_workflows.cli.options import Actions, Annotations, Database, Json, Model, Policies, Workspace, flags
 from agentic_workflows.cli.output import COMPLETE, Output
 from agentic_workflows.cli.run import reopened
 from agentic_workflows.errors import ReviewError
@@ -36,6 +36,7 @@ def review(
     policy: Policies = None,
     model: Model = None,
     actions: Actions = None,
+    annotations: Annotations = None,
     _json: Json = False,
 ) -> int:
     """List open questions, or answer those of a run and let it go on: one by one at a terminal, or with options."""
@@ -45,7 +46,7 @@ def review(
         return _list(database, ctx.obj)
     from agentic_workflows.cli.drive import Driver  # noqa: PLC0415 - heavy
 
-    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions)
+    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     with asyncio.Runner() as runner:
         workflow, folder = reopened(thread, chosen, database, runner)
         result = runner.run(workflow.result(thread))

@@ -9,6 +9,7 @@ import typer
 
 from agentic_workflows.cli.options import (
     Actions,
+    Annotations,
     Database,
     Flags,
     Goal,
@@ -44,6 +45,7 @@ def plan(
     policy: Policies = None,
     model: Model = None,
     actions: Actions = None,
+    annotations: Annotations = None,
     max_seconds: Annotated[float, typer.Option(help="How long the model may take.")] = 600,
     _json: Json = False,
 ) -> int:
@@ -55,7 +57,7 @@ def plan(
     given = _loaded(plan_file)
     if given is None and not (goal or "").strip():
         raise RunError(_NO_GOAL)
-    given_flags = flags(workspace=workspace, policies=policy, model=model, actions=actions)
+    given_flags = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     workflow = build_workflow(setup_from(given_flags), MEMORY, limits=Limits(max_seconds=max_seconds))
     try:
         report = workflow.examine(given) if given else asyncio.run(workflow.create_plan(goal or ""))
@@ -92,6 +94,7 @@ def run(
     policy: Policies = None,
     model: Model = None,
     actions: Actions = None,
+    annotations: Annotations = None,
     max_iterations: MaxIterations = None,
     max_replans: Annotated[int, typer.Option(help="New plans after a failed step; a plan file has none.")] = 2,
     max_parallel: Annotated[int, typer.Option(help="Action calls at the same time.")] = 8,
@@ -114,7 +117,7 @@ def run(
         max_seconds=max_seconds,
         max_tokens=max_tokens,
     )
-    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions)
+    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     name = thread or uuid4().hex[:8]
     return _run(goal or "", ctx.obj, given=given, chosen=chosen, limits=limits, database=database, thread=name)
 
@@ -128,6 +131,7 @@ def resume(
     policy: Policies = None,
     model: Model = None,
     actions: Actions = None,
+    annotations: Annotations = None,
     max_iterations: Annotated[
         int | None, typer.Option(help="A higher limit, for a run that used up its own.", show_default=False)
     ] = None,
@@ -136,7 +140,7 @@ def resume(
     """Continue a run that is paused, waits for answers, was left behind, or ran out of iterations."""
     from agentic_workflows.cli.drive import Driver  # noqa: PLC0415 - heavy
 
-    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions)
+    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     with asyncio.Runner() as runner:
         workflow, folder = reopened(thread, chosen, database, runner)
         driver = Driver(workflow, thread, ctx.obj, workspace=folder, runner=runner)

@@ -88,10 +88,11 @@ def questions_table(results: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def actions_table(specs: Sequence[ActionSpec]) -> Table:
-    """Return a catalogue of actions."""
-    table = _table("Action", "Arguments", "Is", "Does")
+    """Return a catalogue of actions; an argument whose class nobody declared stands without one."""
+    table = _table("Action", "Arguments", "Is", "Gives", "Does")
     for spec in specs:
-        table.add_row(spec.name, visible(", ".join(_arguments(spec))), ", ".join(_notes(spec)), spec.description)
+        cells = (", ".join(part) for part in (_arguments(spec), _notes(spec), _gives(spec)))
+        table.add_row(visible(spec.name), *map(visible, cells), visible(spec.description))
     return table
 
 
@@ -109,12 +110,21 @@ def _inputs(step: Mapping[str, Any]) -> str:
 
 
 def _arguments(spec: ActionSpec) -> list[str]:
-    properties = spec.input_schema.get("properties")
-    required = spec.input_schema.get("required")
+    required, classes = spec.input_schema.get("required"), spec.annotations.arguments
     needed = required if isinstance(required, list) else []
-    return [name if name in needed else f"[{name}]" for name in (properties if isinstance(properties, dict) else {})]
+    told = {name: f"{name}: {classes[name]}" if name in classes else name for name in spec.input_names}
+    return [shown if name in needed else f"[{shown}]" for name, shown in told.items()]
 
 
 def _notes(spec: ActionSpec) -> list[str]:
     groups = [group.replace("_", "-") for group in spec.groups]
     return [*groups, *(["idempotent"] if spec.annotations.idempotent else [])]
+
+
+def _gives(spec: ActionSpec) -> list[str]:
+    notes = spec.annotations
+    named = {"trusted": notes.trusted_fields, "directory": notes.directory_fields, "secret": notes.secret_fields}
+    return [
+        *(["trusted"] if notes.trusted else ["verbatim"] if notes.verbatim else ["untrusted"]),
+        *(f"{kind} {field}" for kind, fields in named.items() for field in fields),
+    ]
