@@ -48,10 +48,15 @@ class Annotations:
         """Tell whether a failed attempt may be made again without asking."""
         return self.read_only or self.idempotent
 
+    @property
+    def names_fields(self) -> bool:
+        """Tell whether single fields of the output are declared to be something else than the rest."""
+        return bool(self.trusted_fields or self.directory_fields or self.secret_fields)
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ActionSpec:
-    """The declaration of one action."""
+    """The declaration of one action; two of them are never the same, so that what is known of one can be kept."""
 
     name: str
     description: str = ""
@@ -79,14 +84,19 @@ class ActionSpec:
         properties = self.input_schema.get("properties")
         return tuple(properties) if isinstance(properties, dict) else ()
 
-    @property
+    @cached_property
     def has_effect(self) -> bool:
-        """Tell whether the action changes anything."""
+        """Whether the action changes anything."""
         return not self.annotations.read_only
 
-    @property
+    @cached_property
+    def takes_secrets(self) -> bool:
+        """Whether an argument is declared as a secret; no other one is ever given one."""
+        return "secret" in self.annotations.arguments.values()
+
+    @cached_property
     def groups(self) -> tuple[str, ...]:
-        """Return the Cedar groups that the action is in."""
+        """The Cedar groups that the action is in."""
         notes = self.annotations
         member = {
             "read_only": notes.read_only,

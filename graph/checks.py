@@ -33,8 +33,9 @@ def static_findings(plan: Plan, catalogue: Catalogue) -> list[Finding]:
 
 def input_findings(step: str, inputs: Mapping[str, JsonValue], action: ActionSpec) -> Iterator[Finding]:
     """Yield what resolved inputs break of an action's input schema."""
-    for error in action.input_validator.iter_errors(dict(inputs)):
-        yield _schema_finding(step, error)
+    given = dict(inputs)
+    if not action.input_validator.is_valid(given):
+        yield from (_schema_finding(step, error) for error in action.input_validator.iter_errors(given))
 
 
 def _cycles(plan: Plan) -> Iterator[Finding]:

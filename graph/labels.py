@@ -6,6 +6,7 @@ derives from all that determined the call.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from agentic_workflows.graph.catalogue import ActionSpec
@@ -26,9 +27,9 @@ class Source:
     """Dotted names, without the indexes of lists; empty for the whole output."""
     traits: frozenset[Trait] = frozenset()
 
-    @property
+    @cached_property
     def is_trusted(self) -> bool:
-        """Tell whether it may steer an effect."""
+        """Whether it may steer an effect."""
         return "trusted" in self.traits
 
     @property
@@ -50,6 +51,7 @@ GOAL: Final[Label] = frozenset({Source("goal", traits=frozenset({"trusted"}))})
 PLAN: Final[Label] = frozenset({Source("plan", traits=frozenset({"trusted"}))})
 LATE_PLAN: Final[Label] = frozenset({Source("plan")})
 """Of what a plan says that was made after untrusted output was seen."""
+_ANYWHERE: Final = frozenset({""})
 UNKNOWN: Final[Label] = frozenset({Source("output")})
 """Of what nobody has labelled."""
 
@@ -91,19 +93,28 @@ class Origin:
     @property
     def is_certain(self) -> bool:
         """Tell whether the run can make no difference to how far the value is trusted."""
-        return len(self.under) == 1 or self.action is None or len(self._own(self.action)) == len(self.parts)
+        if len(self.under) == 1 or self.action is None:
+            return True
+        if not self.action.annotations.names_fields:
+            return True
+        return len(output_label(self.action, self.parts, self.under)) == len(self.parts)
 
-    @property
+    @cached_property
     def label(self) -> Label:
         """The label of the value."""
         if self.action is None:
             return self.inherited | UNKNOWN
-        return joined([self.inherited, self._own(self.action)])
+        # Where it may stand makes no difference to an action that says nothing of its fields.
+        under = self.under if self.action.annotations.names_fields else _ANYWHERE
+        return joined([self.inherited, output_label(self.action, self.parts, under)])
 
-    def _own(self, action: ActionSpec) -> Label:
-        if action.annotations.verbatim:
-            return NOTHING
-        return frozenset(output_source(action, part, under) for part in self.parts for under in self.under)
+
+@lru_cache(maxsize=4_096)
+def output_label(action: ActionSpec, parts: frozenset[str], under: frozenset[str]) -> Label:
+    """Return the sources that fields of an action's output are, wherever in the output they may stand."""
+    if action.annotations.verbatim:
+        return NOTHING
+    return frozenset(output_source(action, part, one) for part in parts for one in under)
 
 
 def output_source(action: ActionSpec, part: str, under: str = "") -> Source:

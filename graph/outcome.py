@@ -23,12 +23,12 @@ class OutcomeStatus(StrEnum):
     @property
     def is_settled(self) -> bool:
         """Tell whether steps that wait for this one may go on."""
-        return self in {OutcomeStatus.SUCCEEDED, OutcomeStatus.SKIPPED}
+        return self is OutcomeStatus.SUCCEEDED or self is OutcomeStatus.SKIPPED
 
     @property
     def is_failure(self) -> bool:
         """Tell whether this ended without a result that anyone may use."""
-        return self in {OutcomeStatus.FAILED, OutcomeStatus.DENIED}
+        return self is OutcomeStatus.FAILED or self is OutcomeStatus.DENIED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,31 +102,40 @@ async def _before(run_id: str, journal: Journal, lease: Held) -> dict[str, Any]:
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     entries = (entry for entry in state["history"] if isinstance(entry, dict))
     known = {str(entry["step"]) for entry in entries if entry.get("plan") == flow.name}
+    steps = {name: _standing(flow, name, one) for name, one in [*flow.outcomes.items(), *flow.asked.items()]}
     news = [(name, outcome) for name, outcome in flow.outcomes.items() if name not in known]
     return {
         "status": WorkflowState.EXECUTING.value,
-        "steps": {name: _standing(flow, name, one) for name, one in [*flow.outcomes.items(), *flow.asked.items()]},
+        "steps": steps,
         "asks": cast("list[JsonValue]", flow.questions()),
         "iteration": state["iteration"] + flow.started,
         "seconds": state["seconds"] + seconds,
-        "history": [*state["history"], *(_entry(flow, name, outcome) for name, outcome in news)],
+        "history": [
+            *state["history"],
+            *(_entry(flow, name, outcome, steps[name]["untrusted"]) for name, outcome in news),
+        ],
     }
 
 
 def _standing(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:
     """Return how a step stands, without its result."""
-    told: JsonObject = {"status": str(outcome.status), "reason": outcome.reason, "attempts": outcome.attempts}
-    told |= {"started": outcome.started, "seconds": outcome.seconds}
-    return {**told, "untrusted": flow.tells_untrusted(name, outcome)}
+    return {
+        "status": outcome.status.value,
+        "reason": outcome.reason,
+        "attempts": outcome.attempts,
+        "started": outcome.started,
+        "seconds": outcome.seconds,
+        "untrusted": flow.tells_untrusted(name, outcome),
+    }
 
 
-def _entry(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:
+def _entry(flow: Dataflow, name: str, outcome: Outcome, untrusted: JsonValue) -> JsonObject:
     entry: JsonObject = {
         "step": name,
         "result": _shown(outcome.result),
-        "status": str(outcome.status),
+        "status": outcome.status.value,
         "plan": flow.name,
-        "untrusted": flow.tells_untrusted(name, outcome),
+        "untrusted": untrusted,
     }
     if outcome.reason:
         entry["reason"] = outcome.reason
@@ -137,6 +146,8 @@ def _entry(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:
 
 def _shown(result: JsonValue) -> JsonValue:
     """Return a result as the state shows it; a large one is referred to."""
+    if result is None or isinstance(result, bool | int | float):
+        return result
     text = canonical(result)
     return result if len(text) <= MOST_SHOWN else {"$large": digest(result), "characters": len(text)}
 

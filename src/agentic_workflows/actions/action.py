@@ -40,7 +40,7 @@ Reconcile: TypeAlias = Callable[[ActionCall], Awaitable[Found | None]]
 """Finds out whether a call's effect took place; None is no. Raises where that cannot be told."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Action(ActionSpec):
     """Something that an agent can do; the result of `run` must be JSON."""
 

@@ -35,6 +35,8 @@ async def attempt_once(call: ActionCall, action: Action, limits: Limits, secrets
         ActionError: it failed; whatever the action does wrong becomes one.
 
     """
+    if not secrets:
+        return await _attempt(call, action, limits)
     try:
         with kept_from_traces(secrets):
             return hidden(await _attempt(call, action, limits), secrets)
@@ -93,7 +95,7 @@ def result_findings(step: WorkflowStep, action: Action, result: JsonValue) -> It
     """Yield everything that a result breaks of what is asked of it."""
     validation = None if step.validation is None else compiled(canonical(step.validation))
     for name, validator in (("output schema", action.output_validator), ("validation", validation)):
-        for error in validator.iter_errors(result) if validator else ():
+        for error in validator.iter_errors(result) if validator and not validator.is_valid(result) else ():
             yield Finding(step=step.name, field=name, problem=f"The result does not pass: {error.message[:300]}.")
     if named_outputs(step, result) is None:
         names, shape = ", ".join(step.outputs), type(result).__name__

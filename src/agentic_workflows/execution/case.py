@@ -98,12 +98,16 @@ class Case:
     @cached_property
     def secrets(self) -> Mapping[str, str]:
         """The secrets that the call gets, by name; those that are not set are missing."""
+        if not self.action.takes_secrets:
+            return {}
         found = {name: self.run.secrets(name) for name in named_secrets(self.call).values()}
         return {name: secret for name, secret in found.items() if secret}
 
     @property
     def missing_secrets(self) -> list[str]:
         """The names of the secrets that the call needs and that are not set."""
+        if not self.action.takes_secrets:
+            return []
         return sorted(set(named_secrets(self.call).values()) - self.secrets.keys())
 
     def handed(self, intent: Intent | None) -> ActionCall:

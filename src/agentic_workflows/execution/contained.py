@@ -24,18 +24,28 @@ async def contained(work: Awaitable[Result], seconds: float) -> Result:
         Exception: whatever else it raised.
 
     """
-    task = asyncio.ensure_future(_tamed(work))
+    loop = asyncio.get_running_loop()
+    task, ended = loop.create_task(_tamed(work)), loop.create_future()
+    # Half the price of `asyncio.wait`, in the path of every call.
+    task.add_done_callback(lambda _: _set(ended, in_time=True))
+    timer = loop.call_later(seconds, lambda: _set(ended, in_time=False))
     try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
+        in_time = await ended
     finally:
+        timer.cancel()
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=GRACE_SECONDS)
-    if not done:
+    if not in_time:
         raise TimeoutError(f"it did not finish within {seconds:g} s")
     if task.cancelled():
         raise ContainedError("CancelledError: it cancelled itself")
     return task.result()
+
+
+def _set(ended: "asyncio.Future[bool]", *, in_time: bool) -> None:
+    if not ended.done():
+        ended.set_result(in_time)
 
 
 async def _tamed(work: Awaitable[Result]) -> Result:

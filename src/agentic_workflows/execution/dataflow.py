@@ -1,7 +1,8 @@
 """The dataflow: runs the steps of one plan, each the moment its inputs exist and plan order allows it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -10,7 +11,7 @@ from agentic_workflows.actions.action import Action, ActionCall, Registry
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.case import RunPass, footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
-from agentic_workflows.execution.foreach import items_of, run_items
+from agentic_workflows.execution.foreach import Items, items_of, run_items
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
 from agentic_workflows.graph.labels import UNKNOWN, Origin, joined
@@ -25,6 +26,7 @@ from agentic_workflows.policies.provenance import Provenance, given_origins, pro
 Choose: TypeAlias = Callable[[], WorkflowStep | None]
 """Picks the next step in place of the schedule; one at a time."""
 
+_SAYS_NOTHING = frozenset({OutcomeStatus.SKIPPED, OutcomeStatus.DENIED, OutcomeStatus.ASKED})
 _NOTHING = Footprint(has_effect=False, resources=frozenset())
 
 
@@ -68,8 +70,12 @@ class Dataflow:
         self._values: dict[str, JsonValue] = {}
         self._origins: dict[str, Origin] = {}
         self._traced: dict[str, Provenance] = {}
+        self._made: dict[str, ActionCall] = {}
+        """Calls of steps whose footprint was asked for, until they start."""
+        self._settled: set[str] = set()
+        self._skipped_names: set[str] = set()
         order = stable_order(plan)
-        settled = {name: self.outcomes[name] for name in order if name in self._settled_names()}
+        settled = {name: self.outcomes[name] for name in order if self._is_settled(name)}
         for name, outcome in settled.items():
             self._publish(name, outcome)
         self._schedule = Schedule(
@@ -132,7 +138,7 @@ class Dataflow:
 
     def tells_untrusted(self, name: str, outcome: Outcome) -> bool:
         """Tell whether what a step came to may hold text from an untrusted source, its reason included."""
-        if outcome.status in {OutcomeStatus.SKIPPED, OutcomeStatus.DENIED, OutcomeStatus.ASKED}:
+        if outcome.status in _SAYS_NOTHING:
             return False
         label = UNKNOWN if outcome.sources is None else outcome.sources
         if outcome.status == OutcomeStatus.SUCCEEDED or outcome.quotes_output:
@@ -171,7 +177,7 @@ class Dataflow:
                 return None
             known = self._plan.by_name.get(step.name)
             is_over = step.name in self.outcomes or step.name in self._asked
-            if known is None or is_over or not self._plan.dependencies(known) <= self._settled_names():
+            if known is None or is_over or not self._plan.dependencies(known) <= self._settled:
                 return None
             skipped = self._skipped(known)
             if skipped is None:
@@ -195,14 +201,13 @@ class Dataflow:
             if not self._asked:
                 self._settle(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
 
-    def _settled_names(self) -> set[str]:
-        return {name for name, one in self.outcomes.items() if one.status.is_settled}
+    def _is_settled(self, name: str) -> bool:
+        return name in self.outcomes and self.outcomes[name].status.is_settled
 
     def _skipped(self, step: WorkflowStep) -> Outcome | None:
         """Return how a step ends without running, by its condition or a skipped dependency; None where it runs."""
-        for name in sorted(self._plan.dependencies(step)):
-            if name in self.outcomes and self.outcomes[name].status == OutcomeStatus.SKIPPED:
-                return Outcome(status=OutcomeStatus.SKIPPED, reason=f"It depends on {name}, which was skipped.")
+        for name in sorted(self._plan.dependencies(step) & self._skipped_names):
+            return Outcome(status=OutcomeStatus.SKIPPED, reason=f"It depends on {name}, which was skipped.")
         if step.when is None:
             return None
         try:
@@ -214,16 +219,17 @@ class Dataflow:
         return None if holds else Outcome(status=OutcomeStatus.SKIPPED, reason=f"{step.when} is false.")
 
     async def _step(self, name: str) -> Outcome:
-        step = self._plan.by_name[name]
+        step, action = self._plan.by_name[name], self._action(name)
         try:
-            calls = self._calls(step)
+            if step.foreach is None:
+                call = self._made.pop(name, None) or self._call(step, self._values, None)
+                return await self._point.execute(call, action, self._run)
+            items = self._items(step)
+            with self._run.span(step, {"foreach": step.foreach}, None) as record:
+                outcome = await run_items(step, items, action, self._point, self._run)
+                record(outcome)
         except UnresolvedReferenceError as error:
             return Outcome(status=OutcomeStatus.FAILED, reason=str(error))
-        if step.foreach is None:
-            return await self._point.execute(calls[0], self._action(name), self._run)
-        with self._run.span(step, {"foreach": step.foreach}, None) as record:
-            outcome = await run_items(step, calls, self._action(name), self._point, self._run)
-            record(outcome)
         return outcome
 
     def _settle(self, name: str, outcome: Outcome) -> None:
@@ -245,7 +251,10 @@ class Dataflow:
         self._run.emit(_event(name, outcome))
 
     def _publish(self, name: str, outcome: Outcome) -> None:
-        if outcome.status == OutcomeStatus.SUCCEEDED:
+        self._settled.add(name)
+        if outcome.status == OutcomeStatus.SKIPPED:
+            self._skipped_names.add(name)
+        else:
             self._values |= outputs_of(self._plan.by_name[name], outcome)
             self._origins |= self._given(name, outcome)
 
@@ -267,19 +276,24 @@ class Dataflow:
     def _action(self, name: str) -> Action:
         return self._registry[self._plan.by_name[name].action]
 
-    def _calls(self, step: WorkflowStep) -> list[ActionCall]:
+    def _calls(self, step: WorkflowStep) -> Iterable[ActionCall]:
         """Return the step's calls with resolved inputs: one, or one an element of its `foreach`.
 
         Raises:
             UnresolvedReferenceError: a reference gives nothing, or `foreach` gives no list.
 
         """
-        if step.foreach is None:
-            return [self._call(step, self._values, None)]
+        if step.foreach is not None:
+            return self._items(step)
+        if step.name not in self._made:
+            self._made[step.name] = self._call(step, self._values, None)
+        return (self._made[step.name],)
+
+    def _items(self, step: WorkflowStep) -> Items:
         elements = resolve(step.foreach, self._values)
         if not isinstance(elements, list):
             raise UnresolvedReferenceError(f"foreach: {step.foreach} is no list but a {type(elements).__name__}.")
-        return [self._call(step, {**self._values, ITEM: element}, at) for at, element in enumerate(elements)]
+        return Items(len(elements), lambda at: self._call(step, ChainMap({ITEM: elements[at]}, self._values), item=at))
 
     def _call(self, step: WorkflowStep, scope: Mapping[str, JsonValue], item: int | None) -> ActionCall:
         return ActionCall(
@@ -294,12 +308,16 @@ class Dataflow:
     def _footprint(self, name: str) -> Footprint:
         """Return what a step touches, now that its inputs exist."""
         step, action = self._plan.by_name[name], self._action(name)
-        if (name in self.outcomes and self.outcomes[name].status.is_settled) or self._skipped(step):
+        if self._is_settled(name) or self._skipped(step):
             return _NOTHING
+        if action.resources is None:
+            return Footprint(has_effect=action.has_effect)
         try:
             touched = [footprint_of(call, action, self._run) for call in self._calls(step)]
         except UnresolvedReferenceError:
             return Footprint(has_effect=action.has_effect)
+        if len(touched) == 1:
+            return touched[0]
         if any(one.resources is None for one in touched):
             return Footprint(has_effect=action.has_effect)
         names = frozenset[str]().union(*(one.resources or () for one in touched))
@@ -307,10 +325,9 @@ class Dataflow:
 
     def _foreseen(self, step: WorkflowStep) -> list[JsonObject]:
         try:
-            calls = self._calls(step)
+            found = [self._point.question(call, self._action(step.name), self._run) for call in self._calls(step)]
         except UnresolvedReferenceError:
             return []
-        found = (self._point.question(call, self._action(step.name), self._run) for call in calls)
         return [question.to_json() for question in found if question]
 
 

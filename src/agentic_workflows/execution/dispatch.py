@@ -1,8 +1,8 @@
 """Running many calls at once, each as soon as somebody hands it out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Final, Generic, TypeVar
 
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 
@@ -16,7 +16,7 @@ CUT: Final = Outcome(
 
 async def run_ready(
     take: Callable[[], Key | None],
-    perform: Callable[[Key], Awaitable[Outcome]],
+    perform: Callable[[Key], Coroutine[Any, Any, Outcome]],
     settle: Callable[[Key, Outcome], None],
     *,
     limit: int,
@@ -25,22 +25,57 @@ async def run_ready(
 
     When it is cancelled nothing is left running, and what ran is settled as cut.
     """
-    running: dict[asyncio.Future[Outcome], Key] = {}
-    # Not asyncio.wait: that looks at all that runs whenever one of them is done.
-    done: asyncio.Queue[asyncio.Future[Outcome]] = asyncio.Queue()
+    running = _Running(take, perform, settle, limit)
     try:
-        while True:
-            while len(running) < limit and (key := take()) is not None:
-                started = asyncio.ensure_future(perform(key))
-                started.add_done_callback(done.put_nowait)
-                running[started] = key
-            if not running:
-                return
-            ended = await done.get()
-            settle(running.pop(ended), ended.result())
+        running.fill()
+        await running.end()
     finally:
-        for future in running:
-            future.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        for key in running.values():
+        for key in await running.cut():
             settle(key, CUT)
+
+
+class _Running(Generic[Key]):
+    """What runs; what ends is settled and followed at once, in its callback, for waking a task would cost a turn."""
+
+    def __init__(
+        self,
+        take: Callable[[], Key | None],
+        perform: Callable[[Key], Coroutine[Any, Any, Outcome]],
+        settle: Callable[[Key, Outcome], None],
+        limit: int,
+    ) -> None:
+        self._take, self._perform, self._settle, self._limit = take, perform, settle, limit
+        self._keys: dict[asyncio.Future[Outcome], Key] = {}
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fill(self) -> None:
+        """Start what may start."""
+        while len(self._keys) < self._limit and (key := self._take()) is not None:
+            started = asyncio.ensure_future(self._perform(key))
+            self._keys[started] = key
+            started.add_done_callback(self._go_on)
+
+    async def end(self) -> None:
+        """Wait until nothing runs; raises what went wrong on the way."""
+        if self._keys:
+            await self._over
+
+    async def cut(self) -> list[Key]:
+        """Cancel what still runs, and return its keys."""
+        self._over.cancel()
+        for future in self._keys:
+            future.cancel()
+        await asyncio.gather(*self._keys, return_exceptions=True)
+        return list(self._keys.values())
+
+    def _go_on(self, ended: asyncio.Future[Outcome]) -> None:
+        if self._over.done():
+            return
+        try:
+            self._settle(self._keys.pop(ended), ended.result())
+            self.fill()
+        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+            self._over.set_exception(error)
+        else:
+            if not self._keys:
+                self._over.set_result(None)

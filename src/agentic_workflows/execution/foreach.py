@@ -1,6 +1,7 @@
 """A `foreach` step: one call an element, under the same order as steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution.case import RunPass, footprint_of
@@ -15,13 +16,28 @@ from agentic_workflows.journal.entries import WHOLE, Place
 _NOT_RUN = Outcome(status=OutcomeStatus.SKIPPED, reason="It did not run, because an earlier item failed.")
 
 
-async def run_items(
-    step: WorkflowStep, calls: Sequence[ActionCall], action: Action, point: ExecutionPoint, run: RunPass
-) -> Outcome:
-    """Run the items that have not ended, whatever becomes of one of them, and return what became of all."""
+@dataclass(frozen=True)
+class Items:
+    """The calls of a `foreach`, each made when it is asked for and kept by nobody: there may be very many."""
+
+    size: int
+    call: Callable[[int], ActionCall]
+    """Raises an `UnresolvedReferenceError` where a reference gives nothing for the element at this place."""
+
+    def __iter__(self) -> Iterator[ActionCall]:
+        return map(self.call, range(self.size))
+
+
+async def run_items(step: WorkflowStep, calls: Items, action: Action, point: ExecutionPoint, run: RunPass) -> Outcome:
+    """Run the items that have not ended, whatever becomes of one of them, and return what became of all.
+
+    Raises:
+        UnresolvedReferenceError: the inputs of one cannot be resolved; then none is run.
+
+    """
     ended = items_of(step.name, run.log.outcomes_of(run.plan))
     touched = [footprint_of(call, action, run) for call in calls]
-    schedule = Schedule(range(len(calls)), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
+    schedule = Schedule(range(calls.size), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
     handed_out = set(ended)
 
     def take() -> int | None:
@@ -36,7 +52,7 @@ async def run_items(
             schedule.settle(at)
 
     async def perform(at: int) -> Outcome:
-        return await point.execute(calls[at], action, run)
+        return await point.execute(calls.call(at), action, run)
 
     for at, outcome in list(ended.items()):
         settle(at, outcome)

@@ -37,6 +37,8 @@ class SqlJournal:
     def __init__(self, writer: Writer, *, clock: Callable[[], float] = time.time) -> None:
         self._writer = writer
         self._clock = clock
+        self._labels: set[str] = set()
+        """Labels that are known to be in the database."""
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
         """Write down that a run began; again is no change."""
@@ -98,9 +100,12 @@ class SqlJournal:
         used: Sequence[str] = (),
     ) -> Request | None:
         """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run."""
+        labels = {text for text in (_sources(one.outcome.sources) for one in outcomes) if text is not None}
 
         def work(to: Transaction) -> Request | None:
             row = _lease_row(to, lease)
+            for text in labels - self._labels:
+                to.change("label", text=text)
             unused = {str(one[0]) for one in to.run("answers", by_run_id=run_id) if not one[5]} if used else set()
             for review_id in used:  # all are looked at before one is used up: what is refused wrote nothing
                 if review_id not in unused:
@@ -113,7 +118,9 @@ class SqlJournal:
                 to.change("intend", **_columns(run_id, intent), at=intent.at)
             return cast("Request | None", row[5])
 
-        return await self._writer.do(work)
+        asked = await self._writer.do(work)
+        self._labels |= labels
+        return asked
 
     async def answer(self, answered: Answered) -> bool:
         """Write an answer; False where the question has one already, which then stays."""
@@ -247,7 +254,7 @@ def _columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
 
 
 def _record(to: Transaction, run_id: str, one: Recorded) -> None:
-    """Write an outcome; a large result is stored once, under its digest, and so is a label, under its number.
+    """Write an outcome; a large result is stored once, under its digest.
 
     Raises:
         DatabaseError: the call has an outcome already.
@@ -256,15 +263,13 @@ def _record(to: Transaction, run_id: str, one: Recorded) -> None:
     outcome = one.outcome
     told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _USUAL[key]}
     started, result = told.pop("started", ""), told.get("result")
-    text, body, sources = canonical(told | {"result": result}), None, _sources(outcome.sources)
+    text, body = canonical(told | {"result": result}), None
     if len(text) > LARGE:
         whole = canonical(result)
         text, body = canonical(told | {"result": None}), hashlib.sha256(whole.encode()).hexdigest()
         to.change("store", digest=body, body=whole)
-    if sources is not None:
-        to.change("label", text=sources)
-    columns = _columns(run_id, one) | {"at": started, "outcome": text, "body": body, "sources": sources}
-    if not to.change("record", **columns):
+    columns = {**_columns(run_id, one), "at": started, "outcome": text, "body": body}
+    if not to.change("record", **columns, sources=_sources(outcome.sources)):
         raise DatabaseError(f"The call of step {one.place.step} of the run {run_id} has an outcome already.")
 
 
