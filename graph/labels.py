@@ -6,6 +6,7 @@ derives from all that determined the call.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from agentic_workflows.graph.catalogue import ActionSpec
@@ -26,12 +27,12 @@ class Source:
     """Dotted names, without the indexes of lists; empty for the whole output."""
     traits: frozenset[Trait] = frozenset()
 
-    @property
+    @cached_property
     def is_trusted(self) -> bool:
         """Tell whether it may steer an effect."""
         return "trusted" in self.traits
 
-    @property
+    @cached_property
     def shown(self) -> str:
         """The source in words: `read_inbox.body`."""
         if not self.action:
