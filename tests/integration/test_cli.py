@@ -360,6 +360,18 @@ def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], fold
     assert (code, "Leave b alone." in out) == (FAILED, True)
 
 
+def test_policies_are_tested(call: Callable[..., Any], folder: Path) -> None:
+    case = "- {action: delete_file, inputs: {path: a.md}, rule: destructive-effect, expect: "
+    for expect, code in (("Ask", COMPLETE), ("Allow", FAILED), ("ask", BAD_INPUT)):
+        (folder / "cases.yaml").write_text(f"{case}{expect}}}")
+        assert call("policy", "test", "cases.yaml")[0] == code
+        told = json.loads(call("policy", "test", "cases.yaml", "--json")[1])
+        assert code == BAD_INPUT or (told["cases"], told["failed"]) == (1, code)
+    assert told["error"]["type"] == "PolicyError"
+    (folder / "cases.yaml").write_text(f"{case}Allow}}")
+    assert re.search(r"case 1: expected Allow .*\n0 of 1 cases are as", call("policy", "test", "cases.yaml")[1])
+
+
 def test_lists_are_documents(call: Callable[..., Any]) -> None:
     assert call("runs", "--json") == (COMPLETE, "[]\n", "")
     names = {one["name"] for one in json.loads(call("actions", "--json", "--actions", "own:ACTIONS")[1])}
