@@ -1,7 +1,7 @@
 """One Cedar policy, and what can be known of it without running it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,8 @@ class Policy:
     text: str
     cedar: Mapping[str, Any]
     """Cedar's own JSON form of it."""
+    is_built_in: bool = False
+    """Whether it stands in a file of this package."""
 
     @property
     def is_permit(self) -> bool:
@@ -61,7 +63,7 @@ class Policy:
 
     def unconditional(self) -> "Policy":
         """Return it with its scope alone."""
-        return Policy(rule=self.rule, text=self.text, cedar={**self.cedar, "conditions": []})
+        return replace(self, cedar={**self.cedar, "conditions": []})
 
 
 def part_of(context: JsonObject, path: Sequence[str]) -> JsonValue:

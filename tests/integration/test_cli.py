@@ -351,6 +351,10 @@ def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], fold
     )
     (folder / "typo.cedar").write_text('permit (principal, action == Action::"write_fiel", resource);')
     assert call("policy", "check", "mine.cedar")[0] == COMPLETE
+    (folder / "idle.cedar").write_text('permit (principal, action == Action::"read_file", resource);')
+    code, out, _ = call("policy", "check", "default", "idle.cedar", "--json")
+    assert (code, len(json.loads(out)["warnings"])) == (COMPLETE, 1)
+    assert "Warning: " in call("policy", "check", "default", "idle.cedar")[1]
     code, _, err = call("policy", "check", "typo.cedar")
     assert (code, "typo.cedar:1" in err, "Did you mean 'write_file'" in err) == (BAD_INPUT, True, True)
     code, out, _ = call("policy", "explain", "--plan", "copy.yaml", "--policy", "mine.cedar")

@@ -29,18 +29,26 @@ def check(
     annotations: Annotations = None,
     _json: Json = False,
 ) -> int:
-    """Load policies together against the actions that there are; every mistake is an error with file and line."""
+    """Load policies together against the actions that there are, and warn of rules that never matter.
+
+    Every mistake is an error with file and line.
+    """
     from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
+    from agentic_workflows.policies.idle import idle_rules  # noqa: PLC0415
 
     setup = setup_from(flags(policies=files, actions=actions, annotations=annotations))
-    engine = CedarEngine(build_actions(setup, model_factory(None)), setup.policies)
+    catalogue = build_actions(setup, model_factory(None))
+    engine = CedarEngine(catalogue, setup.policies)
+    warnings = list(idle_rules(engine.policies, catalogue))
     rules = [
         {"id": one.rule.id, "effect": "permit" if one.is_permit else "forbid", "place": one.rule.place}
         for one in engine.policies
     ]
-    ctx.obj.document({"policies": list(setup.policies), "rules": rules})
+    ctx.obj.document({"policies": list(setup.policies), "rules": rules, "warnings": warnings})
     if not ctx.obj.is_json:
+        for warning in warnings:
+            ctx.obj.say(f"Warning: {warning}")
         ctx.obj.say(f"{len(rules)} rules load and fit the actions: {', '.join(setup.policies)}")
     return COMPLETE
 
