@@ -36,7 +36,7 @@ def read_document(path: Path, *, max_bytes: int) -> object:
     text = _read(path, max_bytes)
     data = _from_json(text) if path.suffix.lower() == ".json" else _from_yaml(text)
     if data is None:
-        raise _unreadable("It is empty.", "Write a mapping.")
+        raise _unreadable("It is empty.", "Write something into it, or give another file.")
     return data
 
 

@@ -32,7 +32,7 @@ class Source:
         """Whether it may steer an effect."""
         return "trusted" in self.traits
 
-    @property
+    @cached_property
     def shown(self) -> str:
         """The source in words: `read_inbox.body`."""
         if not self.action:

@@ -31,7 +31,7 @@ from agentic_workflows.policies.decision import (
     StaticDecision,
 )
 from agentic_workflows.policies.files import DEFAULT, load_policies
-from agentic_workflows.policies.policy import Policy
+from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of
 from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.policies.schema import (
     PRINCIPAL,
@@ -44,10 +44,8 @@ from agentic_workflows.policies.schema import (
 from agentic_workflows.policies.trust import CARRIED, Carried, Vouching, class_of, is_about_trust
 from agentic_workflows.policies.validation import check_policies
 
-MEMO = 4_096
-"""Decisions kept."""
-MEMO_TEXT = 4_096
-"""A request of which policies can read more characters is decided anew each time."""
+SETS = 128
+"""Sets of policies kept parsed, each of some hundred kilobytes where there are a hundred policies."""
 NO_RULE = "No rule allows it."
 KNOWN: frozenset[str] = frozenset()
 COUNT = frozenset({"count"})
@@ -71,6 +69,8 @@ class _Asked:
     readable: str
     unknown: frozenset[str]
     """What of the context has no value yet."""
+    covering: tuple[int, ...] = field(compare=False)
+    """Which policies cover the action."""
     context: JsonObject = field(compare=False)
     """All of it but `approved`."""
 
@@ -107,8 +107,9 @@ class CedarEngine:
         notes: JsonValue = {name: as_json(asdict(spec.annotations)) for name, spec in self._specs.items()}
         self._digest = digest([schema, notes, *(policy.cedar for policy in self._all)])
         self._undeclared = lru_cache(maxsize=256)(_undeclared_vocabulary)
-        self._policy_set = lru_cache(maxsize=8)(self._make_policy_set)
+        self._covering = lru_cache(maxsize=MEMO)(self._find_covering)
         self._paths = lru_cache(maxsize=MEMO)(self._read_paths)
+        self._policy_set = lru_cache(maxsize=SETS)(self._make_policy_set)
         self._memo = lru_cache(maxsize=MEMO)(self._evaluate)
 
     @property
@@ -153,8 +154,9 @@ class CedarEngine:
 
     def _decided(self, spec: ActionSpec, context: JsonObject, unknown: frozenset[str]) -> Decision:
         """Decide, or know the decision from a question that no policy can tell from this one."""
-        readable = canonical([_part(context, path) for path in self._paths(spec.name, spec.groups)])
-        asked = _Asked(action=spec.name, readable=readable, unknown=unknown, context=context)
+        covering = self._covering(spec.name, spec.groups)
+        readable = canonical([part_of(context, path) for path in self._paths(covering)])
+        asked = _Asked(action=spec.name, readable=readable, unknown=unknown, covering=covering, context=context)
         return self._memo(asked) if len(readable) <= MEMO_TEXT else self._evaluate(asked)
 
     def _decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
@@ -196,12 +198,15 @@ class CedarEngine:
         return ActionSpec(name=action.name, undeclared=True)
 
     def _reads_count(self, spec: ActionSpec) -> bool:
-        return any(path in {(), ("count",)} for path in self._paths(spec.name, spec.groups))
+        return any(path in {(), ("count",)} for path in self._paths(self._covering(spec.name, spec.groups)))
 
-    def _read_paths(self, name: str, groups: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Return the paths into the context that policies on an action read, to the depth of one argument."""
-        applicable = (policy for policy in self._policies if policy.covers({name, *groups}))
-        return tuple(sorted({path[:2] for policy in applicable for path in policy.paths}))
+    def _find_covering(self, name: str, groups: tuple[str, ...]) -> tuple[int, ...]:
+        """Return which policies have an action in their scope; Cedar need not look at the others."""
+        return tuple(at for at, policy in enumerate(self._policies) if policy.covers({name, *groups}))
+
+    def _read_paths(self, covering: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
+        """Return the paths into the context that policies read, to the depth of one argument."""
+        return tuple(sorted({path[:2] for at in covering for path in self._policies[at].paths}))
 
     def _context(
         self,
@@ -249,7 +254,7 @@ class CedarEngine:
                 "resource": RESOURCE,
                 "context": canonical({**asked.context, "approved": approved}),
             },
-            self._policy_set(asked.unknown),
+            self._policy_set(asked.covering, asked.unknown),
             words.entities,
             # Inputs that do not exist yet fit no schema, and then no policy in the set reads them.
             None if asked.unknown else words.schema,
@@ -259,10 +264,11 @@ class CedarEngine:
         rules = (self._policies[at].rule for at in sorted(int(index) for index in answer.diagnostics.reasons))
         return _Answer(allowed=answer.allowed, rules=tuple(rules))
 
-    def _make_policy_set(self, unknown: frozenset[str]) -> cedarpy.PolicySet:
-        """Return the policies; of those that read something unknown, only what permits at most has a say."""
+    def _make_policy_set(self, covering: tuple[int, ...], unknown: frozenset[str]) -> cedarpy.PolicySet:
+        """Return policies; of those that read something unknown, only what permits at most has a say."""
         static: dict[str, object] = {}
-        for at, policy in enumerate(self._policies):
+        for at in covering:
+            policy = self._policies[at]
             if not policy.reads & unknown:
                 static[str(at)] = policy.cedar
             elif policy.is_permit:
@@ -282,14 +288,6 @@ def _vocabulary(schema: JsonObject) -> _Vocabulary:
 
 def _undeclared_vocabulary(name: str) -> _Vocabulary:
     return _vocabulary(cedar_schema({name: ActionSpec(name=name, undeclared=True)}))
-
-
-def _part(context: JsonObject, path: tuple[str, ...]) -> JsonValue:
-    """Return what stands at a path; no value of a context is null, so that is what stands where nothing does."""
-    part: JsonValue = context
-    for name in path:
-        part = part.get(name) if isinstance(part, dict) else None
-    return part
 
 
 def _undecided(error: Exception) -> Deny:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -78,11 +79,12 @@ def load_policy_file(source: str | Path) -> tuple[Policy, ...]:
         PolicyError: it is missing, unreadable or empty, or holds something that is no policy.
 
     """
-    path, name = Path(source), str(source)
-    if source in BUILT_IN:
+    path, name, is_built_in = Path(source), str(source), source in BUILT_IN
+    if is_built_in:
         path = built_in_file(str(source))
         name = path.name
-    policies = tuple(_parse(text, f"{name}:{line}") for text, line in _split(_read(path, name)))
+    found = (_parse(text, f"{name}:{line}") for text, line in _split(_read(path, name)))
+    policies = tuple(replace(policy, is_built_in=is_built_in) for policy in found)
     if not policies:
         raise PolicyError(f"{name}:1: there is no policy in this file. Write at least one permit rule.")
     return policies

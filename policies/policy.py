@@ -1,15 +1,21 @@
 """One Cedar policy, and what can be known of it without running it."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.policies.decision import Rule
 from agentic_workflows.policies.schema import CONTEXT
 
 EVERYTHING = frozenset({*CONTEXT, "inputs"})
 """Every attribute of the context."""
+
+MEMO = 4_096
+"""Answers of Cedar kept."""
+MEMO_TEXT = 4_096
+"""A question of which policies can read more characters is asked anew each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +26,8 @@ class Policy:
     text: str
     cedar: Mapping[str, Any]
     """Cedar's own JSON form of it."""
+    is_built_in: bool = False
+    """Whether it stands in a file of this package."""
 
     @property
     def is_permit(self) -> bool:
@@ -32,7 +40,7 @@ class Policy:
         replaced = self.cedar.get("annotations", {}).get("replaces")
         return None if replaced is None else str(replaced)
 
-    @property
+    @cached_property
     def actions(self) -> frozenset[str] | None:
         """Return the actions and groups that its scope names; None is all."""
         scope = self.cedar["action"]
@@ -55,7 +63,15 @@ class Policy:
 
     def unconditional(self) -> "Policy":
         """Return it with its scope alone."""
-        return Policy(rule=self.rule, text=self.text, cedar={**self.cedar, "conditions": []})
+        return replace(self, cedar={**self.cedar, "conditions": []})
+
+
+def part_of(context: JsonObject, path: Sequence[str]) -> JsonValue:
+    """Return what stands at a path; no value of a context is null, so that is what stands where nothing does."""
+    part: JsonValue = context
+    for name in path:
+        part = part.get(name) if isinstance(part, dict) else None
+    return part
 
 
 def _paths(node: object) -> Iterator[tuple[str, ...]]:

@@ -24,6 +24,8 @@ _SHORTEST = 5
 """Characters of a text that can be said to stand in the goal; a shorter one stands there by chance."""
 _MOST_SHOWN = 3
 """Sources of one argument that a sentence names."""
+_MOST_TOLD = 20
+"""Sources of one argument that a report lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,5 +193,10 @@ def _is_in(text: str, goal: str) -> bool:
 
 
 def _told(label: Label) -> list[JsonValue]:
+    """Return the outputs in a label; of very many, the untrusted ones first, and how many more there are."""
     outputs = sorted({(one.shown, one.is_trusted) for one in label if one.kind == "output"})
+    if len(outputs) > _MOST_TOLD:
+        outputs.sort(key=lambda one: one[1])
+        rest = outputs[_MOST_TOLD:]
+        outputs = [*outputs[:_MOST_TOLD], (f"{len(rest):,} more", all(is_trusted for _, is_trusted in rest))]
     return [{"source": source, "trusted": is_trusted} for source, is_trusted in outputs]

@@ -16,17 +16,18 @@ context::
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import chain, islice
 from typing import Final
 
 import cedarpy
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import TRUST, ActionSpec
-from agentic_workflows.graph.labels import UNKNOWN, Source
+from agentic_workflows.graph.labels import UNKNOWN, Label, Source
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
-from agentic_workflows.policies.policy import Policy
+from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of
 from agentic_workflows.policies.provenance import Flow, Provenance
 from agentic_workflows.policies.schema import PRINCIPAL, RESOURCE, action_type
 
@@ -49,6 +50,8 @@ _CONTEXT: Final[JsonObject] = {
         "attributes": {"action": _TEXT, "read_only": _BOOL, "destructive": _BOOL, "open_world": _BOOL},
     },
 }
+_VALUE: Final[frozenset[tuple[str, ...]]] = frozenset({("value",), ()})
+"""What a rule reads that reads the value, or may do so."""
 _NOTHING: Final[JsonObject] = {name: [] for name in sorted(CARRIED)}
 
 
@@ -59,6 +62,16 @@ class Carried:
     context: JsonObject
     unknown: frozenset[str] = frozenset()
     """Attributes that only the run can tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A question about one source of one value; equal to another one where all that rules can read of both is."""
+
+    readable: str
+    is_early: bool
+    """Whether the value does not exist yet."""
+    context: JsonObject = field(compare=False)
 
 
 class Vouching:
@@ -78,8 +91,11 @@ class Vouching:
                     f"{policy.rule.place}: the rule {policy.rule.id!r} does not fit what it is asked about: "
                     f"{error.error}. What a rule that vouches may read is said in policies/trust.py."
                 )
+        self._entities = cedarpy.Entities.from_json_str("[]", self._schema)
+        self._paths = sorted({path for policy in self._policies for path in policy.paths})
         self._set = lru_cache(maxsize=2)(self._make_set)
-        self._is_allowed = lru_cache(maxsize=4_096)(self._ask)
+        self._reads_value = not _VALUE.isdisjoint(self._paths)
+        self._memo = lru_cache(maxsize=MEMO)(self._ask)
 
     def carried(
         self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, provenance: Provenance | None
@@ -99,13 +115,15 @@ class Vouching:
 
     def _is_steered(self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, flow: Flow) -> bool:
         """Tell whether an untrusted source that nobody vouches for has a part in a value."""
-        sources = [one for one in flow.label if not one.is_trusted]
-        if not sources or not self._policies:
-            return bool(sources)
+        # One that steers is enough, and a label may hold a thousand: no list is made of them.
+        sources = (one for one in flow.label if not one.is_trusted)
+        first = next(sources, None)
+        if first is None or not self._policies:
+            return first is not None
         texts = None if inputs is None else list(_texts(_at(inputs, flow.path))) or [""]
         if texts is not None and len(texts) > MOST_TEXTS:
             return True
-        return not all(self._vouches(spec, flow, source, texts) for source in sources)
+        return not all(self._vouches(spec, flow, source, texts) for source in chain([first], sources))
 
     def _vouches(self, spec: ActionSpec, flow: Flow, source: Source, texts: Sequence[str] | None) -> bool:
         if source.kind != "output":  # a planner that was talked into something is nobody's to vouch for
@@ -115,7 +133,7 @@ class Vouching:
             "argument": flow.argument,
             "class": class_of(spec, flow.argument),
             "whole": flow.is_whole,
-            "alone": sum(one.kind == "output" for one in flow.label) == 1,
+            "alone": _has_one_output(flow.label),
             "same_kind": _last_word(source.field) == _last_word(_name(flow)),
             "source": {
                 "action": source.action,
@@ -129,21 +147,27 @@ class Vouching:
                 "open_world": notes.open_world,
             },
         }
-        if texts is None:
-            return self._is_allowed(canonical({**about, "value": ""}), is_early=True)
-        return all(self._is_allowed(canonical({**about, "value": text}), is_early=False) for text in set(texts))
+        is_early = texts is None
+        values = set(texts) if texts and self._reads_value else {""}
+        return all(self._allows({**about, "value": text}, is_early=is_early) for text in values)
 
-    def _ask(self, context: str, *, is_early: bool) -> bool:
-        action = {"type": "Action", "id": TRUST}
+    def _allows(self, about: JsonObject, *, is_early: bool) -> bool:
+        """Ask, or know the answer from a question that no rule can tell from this one."""
+        readable = canonical([part_of(about, path) for path in self._paths])
+        asked = _Asked(readable=readable, is_early=is_early, context=about)
+        return self._memo(asked) if len(readable) <= MEMO_TEXT else self._ask(asked)
+
+    def _ask(self, asked: _Asked) -> bool:
+        action, context = {"type": "Action", "id": TRUST}, canonical(asked.context)
         request = {"principal": PRINCIPAL, "action": action, "resource": RESOURCE, "context": context}
-        answer = cedarpy.is_authorized(request, self._set(is_early=is_early), "[]", self._schema)
+        answer = cedarpy.is_authorized(request, self._set(is_early=asked.is_early), self._entities, self._schema)
         return answer.allowed and not answer.diagnostics.errors
 
     def _make_set(self, *, is_early: bool) -> cedarpy.PolicySet:
         """Return the rules; before a value exists, as if it were the one that they like best."""
         static: dict[str, object] = {}
         for at, policy in enumerate(self._policies):
-            if not (is_early and (policy.paths & {("value",), ()})):
+            if not (is_early and policy.paths & _VALUE):
                 static[str(at)] = policy.cedar
             elif policy.is_permit:
                 static[str(at)] = policy.unconditional().cedar
@@ -170,6 +194,10 @@ def is_about_trust(policy: Policy) -> bool:
 def class_of(spec: ActionSpec, argument: str) -> str:
     """Return the class of an argument; one that nobody classed is a target."""
     return spec.annotations.arguments.get(argument, "target")
+
+
+def _has_one_output(label: Label) -> bool:
+    return len(list(islice((one for one in label if one.kind == "output"), 2))) == 1
 
 
 def _named(spec: ActionSpec, attribute: str, flows: Iterable[Flow]) -> JsonObject:

@@ -8,7 +8,7 @@
     ├── PlanningError           the agent cannot give another plan
     ├── ActionError             an action failed, or was declared wrongly
     │   └── WorkspaceError      a path leaves the workspace, or is no ordinary file
-    ├── PolicyError             a policy that does not load; a run never starts under it
+    ├── PolicyError             a policy that does not load, and no run starts under it; or cases for one that do not
     ├── ReviewError             an answer that fits no open question
     ├── RunError                the run cannot be found, resumed or started
     │   ├── RunBusyError        another process has it
@@ -61,7 +61,7 @@ class WorkspaceError(ActionError):
 
 
 class PolicyError(WorkflowError):
-    """A policy does not load; the message names file and line."""
+    """A policy does not load, or cases that test one; the message names file, place and remedy."""
 
 
 class ReviewError(WorkflowError):

@@ -351,6 +351,10 @@ def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], fold
     )
     (folder / "typo.cedar").write_text('permit (principal, action == Action::"write_fiel", resource);')
     assert call("policy", "check", "mine.cedar")[0] == COMPLETE
+    (folder / "idle.cedar").write_text('permit (principal, action == Action::"read_file", resource);')
+    code, out, _ = call("policy", "check", "default", "idle.cedar", "--json")
+    assert (code, len(json.loads(out)["warnings"])) == (COMPLETE, 1)
+    assert "Warning: " in call("policy", "check", "default", "idle.cedar")[1]
     code, _, err = call("policy", "check", "typo.cedar")
     assert (code, "typo.cedar:1" in err, "Did you mean 'write_file'" in err) == (BAD_INPUT, True, True)
     code, out, _ = call("policy", "explain", "--plan", "copy.yaml", "--policy", "mine.cedar")
@@ -358,6 +362,18 @@ def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], fold
     assert re.search(r"save +text +read_file +no", out), out
     code, out, _ = call("run", "--plan", "replace.yaml", "--workspace", "files", "--policy", "mine.cedar")
     assert (code, "Leave b alone." in out) == (FAILED, True)
+
+
+def test_policies_are_tested(call: Callable[..., Any], folder: Path) -> None:
+    case = "- {action: delete_file, inputs: {path: a.md}, rule: destructive-effect, expect: "
+    for expect, code in (("Ask", COMPLETE), ("Allow", FAILED), ("ask", BAD_INPUT)):
+        (folder / "cases.yaml").write_text(f"{case}{expect}}}")
+        assert call("policy", "test", "cases.yaml")[0] == code
+        told = json.loads(call("policy", "test", "cases.yaml", "--json")[1])
+        assert code == BAD_INPUT or (told["cases"], told["failed"]) == (1, code)
+    assert told["error"]["type"] == "PolicyError"
+    (folder / "cases.yaml").write_text(f"{case}Allow}}")
+    assert re.search(r"case 1: expected Allow .*\n0 of 1 cases are as", call("policy", "test", "cases.yaml")[1])
 
 
 def test_lists_are_documents(call: Callable[..., Any]) -> None:

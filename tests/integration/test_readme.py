@@ -40,7 +40,7 @@ def test_the_graph_is_the_one_drawn() -> None:
 
 
 def test_every_command_shown_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = re.findall(r"^    agentic (\w+)(?: (check|explain|show))?", README.read_text(), re.MULTILINE)
+    shown = re.findall(r"^    agentic (\w+)(?: (check|explain|show|test))?", README.read_text(), re.MULTILINE)
     for command, sub in shown:
         assert run_command([command, *([sub] if command == "policy" and sub else []), "--help"]) == 0
     assert len(shown) >= 9
@@ -54,3 +54,16 @@ def test_example_plans_are_accepted(
     monkeypatch.chdir(README.parent)
     assert run_command(["plan", "--plan", str(path), "--workspace", "examples/workspace"]) == 0
     assert "Allow" in capsys.readouterr().out
+
+
+def test_example_policies_pass_their_tests(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(README.parent)
+    examples = sorted(Path("examples/policies").glob("*.yaml"))
+    for cases in examples:
+        assert (
+            run_command(
+                ["policy", "test", str(cases), "--policy", "default", "--policy", str(cases.with_suffix(".cedar"))]
+            )
+            == 0
+        )
+    assert "5 of 5 cases are as expected." in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`policy check`, `policy explain`, `policy show`: policies without a run."""
+"""`policy check`, `policy test`, `policy explain`, `policy show`: policies without a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,15 +6,18 @@ from typing import Annotated
 import typer
 
 from agentic_workflows.cli.options import Actions, Annotations, Json, Policies, Workspace, flags
-from agentic_workflows.cli.output import COMPLETE, Output
+from agentic_workflows.cli.output import COMPLETE, FAILED, Output
 from agentic_workflows.errors import PolicyError
 
 
 def make_policy() -> typer.Typer:
     """Return the group of commands."""
-    group = typer.Typer(help="Check policies, explain their decisions, copy a built-in one.", no_args_is_help=True)
-    for command in (check, explain, show):
-        group.command()(command)
+    told = "Check policies, test them, explain their decisions, copy a built-in one."
+    group = typer.Typer(help=told, no_args_is_help=True)
+    group.command()(check)
+    group.command("test")(try_cases)
+    group.command()(explain)
+    group.command()(show)
     return group
 
 
@@ -26,20 +29,56 @@ def check(
     annotations: Annotations = None,
     _json: Json = False,
 ) -> int:
-    """Load policies together against the actions that there are; every mistake is an error with file and line."""
+    """Load policies together against the actions that there are, and warn of rules that never matter.
+
+    Every mistake is an error with file and line.
+    """
     from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
+    from agentic_workflows.policies.idle import idle_rules  # noqa: PLC0415
 
     setup = setup_from(flags(policies=files, actions=actions, annotations=annotations))
-    engine = CedarEngine(build_actions(setup, model_factory(None)), setup.policies)
+    catalogue = build_actions(setup, model_factory(None))
+    engine = CedarEngine(catalogue, setup.policies)
+    warnings = list(idle_rules(engine.policies, catalogue))
     rules = [
         {"id": one.rule.id, "effect": "permit" if one.is_permit else "forbid", "place": one.rule.place}
         for one in engine.policies
     ]
-    ctx.obj.document({"policies": list(setup.policies), "rules": rules})
+    ctx.obj.document({"policies": list(setup.policies), "rules": rules, "warnings": warnings})
     if not ctx.obj.is_json:
+        for warning in warnings:
+            ctx.obj.say(f"Warning: {warning}")
         ctx.obj.say(f"{len(rules)} rules load and fit the actions: {', '.join(setup.policies)}")
     return COMPLETE
+
+
+def try_cases(
+    ctx: typer.Context,
+    *,
+    file: Annotated[Path, typer.Argument(metavar="CASES", help="Cases in a YAML or JSON file.")],
+    policy: Policies = None,
+    actions: Actions = None,
+    annotations: Annotations = None,
+    _json: Json = False,
+) -> int:
+    """Decide every case of a file, and tell which decisions are not the expected ones; exit with 1 if there are any."""
+    from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.policies.cases import check_cases, load_cases  # noqa: PLC0415
+    from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
+
+    setup = setup_from(flags(policies=policy, actions=actions, annotations=annotations))
+    catalogue = build_actions(setup, model_factory(None))
+    engine = CedarEngine(catalogue, setup.policies)
+    results = check_cases(load_cases(file, catalogue=catalogue, policies=engine.policies), engine)
+    failed = [one for one in results if not one.is_as_expected]
+    told = {"cases": len(results), "failed": len(failed), "results": [one.to_json() for one in results]}
+    ctx.obj.document(told)
+    if not ctx.obj.is_json:
+        for one in failed:
+            ctx.obj.say(str(one))
+        ctx.obj.say(f"{len(results) - len(failed)} of {len(results)} cases are as expected.")
+    return FAILED if failed else COMPLETE
 
 
 def explain(

@@ -36,10 +36,16 @@ def told(decision: Mapping[str, Any]) -> tuple[str, str]:
     """Return a decision as a word and its reason, with the rules that made it."""
     if "at_least" in decision:
         word, why = told(decision["at_least"])
-        return f"{decision['decision']}, {word} at least" if word != "Allow" else decision["decision"], why
+        if word == "Allow":
+            return decision["decision"], f"Nothing is against it so far. {_ids(decision['at_least'])}"
+        return f"{decision['decision']}, {word} at least", why
     rules = decision["rules"]
     reason = decision["reason"] or " ".join(rule["reason"] for rule in rules if rule["reason"])
-    return decision["decision"], f"{reason} [{', '.join(rule['id'] for rule in rules)}]" if rules else reason
+    return decision["decision"], f"{reason} {_ids(decision)}" if rules else reason
+
+
+def _ids(decision: Mapping[str, Any]) -> str:
+    return f"[{', '.join(rule['id'] for rule in decision['rules'])}]"
 
 
 def came_from(sources: Iterable[Mapping[str, Any]]) -> str:

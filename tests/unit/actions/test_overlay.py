@@ -220,7 +220,7 @@ def test_files_are_laid_over_each_other_in_their_order(written: Callable[[str, s
 @pytest.mark.parametrize(
     "content, problem",
     [
-        ("", "It is empty. Write a mapping."),
+        ("", "It is empty. Write something into it, or give another file."),
         (b"ping: {trusted: true} # \xff", "It is not UTF-8 text"),
         ("ping: {trusted: true}\nping: {trusted: false}", "The key 'ping' at line 2, column 1 stands twice."),
         ("ping: {trusted: true, trusted: false}", "The key 'trusted' at line 1, column 23 stands twice."),

@@ -12,6 +12,7 @@ from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, AtRunTime, Decision, Deny
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.files import ARTICLE, DEFAULT, REFINEMENTS
+from agentic_workflows.policies.policy import MEMO_TEXT
 from agentic_workflows.policies.provenance import Flow, Provenance
 
 WRITE_SCHEMA: JsonObject = {
@@ -286,6 +287,16 @@ def test_no_rule_about_calls_vouches_for_data(tmp_path: Path) -> None:
     file = tmp_path / "v.cedar"
     file.write_text('forbid(principal, action == Action::"trust", resource) when { context.value == "y" };')
     assert vouched(str(file)) == "Ask"
+
+
+def test_cedar_is_asked_about_a_value_only_where_a_rule_reads_values() -> None:
+    for more, asked in (("system_assigned", 1), ("own_domains", 3)):
+        engine = CedarEngine(CATALOGUE, [DEFAULT, more])
+        for value in ("a@example.org", "b@example.org", "a@example.org", "c" * MEMO_TEXT, "d@example.com"):
+            request = ActionRequest(action=CATALOGUE["post"], inputs={"to": value}, provenance=carrying("to", STRANGE))
+            vouched_for = more == "own_domains" and value.endswith("@example.org")
+            assert engine.decide(request).name == ("Allow" if vouched_for else "Ask")
+        assert engine._vouching._memo.cache_info().currsize == asked
 
 
 def test_before_a_value_exists_a_refinement_counts_as_far_as_it_can() -> None:

@@ -22,7 +22,9 @@ from agentic_workflows.policies.decision import (
     StaticDecision,
     to_json,
 )
-from agentic_workflows.policies.engine import MEMO_TEXT, NO_RULE, CedarEngine
+from agentic_workflows.policies.engine import NO_RULE, CedarEngine
+from agentic_workflows.policies.idle import idle_rules
+from agentic_workflows.policies.policy import MEMO_TEXT
 
 PERMIT = '@id("all") permit(principal, action, resource);'
 ALL = Rule(id="all", place="P:1")
@@ -481,6 +483,30 @@ def test_approval_turns_an_ask_into_an_allow_and_nothing_else(
     for request in requests:
         expected = {"Ask": "Allow"}.get(name := engine.decide(request).name, name)
         assert engine.decide(request, approved=True).name == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(POLICIES, st.lists(REQUESTS, min_size=1, max_size=5))
+def test_policies_that_cover_another_action_make_no_difference(
+    policies: Sequence[str], requests: Sequence[ActionRequest]
+) -> None:
+    narrow, whole = engine_of(*policies), engine_of(*policies)
+    whole._covering = lambda *_: tuple(range(len(policies)))  # type: ignore[assignment, method-assign]
+    for request in requests:
+        assert narrow.decide(request) == whole.decide(request)
+
+
+@settings(deadline=None, max_examples=100)
+@given(POLICIES.map(lambda texts: [*texts, *texts[:1]]), st.lists(REQUESTS, min_size=1, max_size=5))
+def test_without_a_rule_that_is_told_to_be_idle_every_decision_is_the_same(
+    policies: Sequence[str], requests: Sequence[ActionRequest]
+) -> None:
+    engine = engine_of(*policies)
+    for warning in idle_rules(engine.policies, CATALOGUE):
+        at = int(warning.split(":")[1]) - 1
+        if rest := [text for index, text in enumerate(policies) if index != at]:
+            names = [engine.decide(one).name for one in requests if not one.action.undeclared]
+            assert [engine_of(*rest).decide(one).name for one in requests if not one.action.undeclared] == names
 
 
 JSON = st.recursive(

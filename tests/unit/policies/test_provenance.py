@@ -2,7 +2,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -153,6 +153,14 @@ def test_people_are_told_where_an_argument_comes_from() -> None:
         "to": [{"source": "inbox.a", "trusted": False}, {"source": "inbox.b", "trusted": False}],
     }
     assert (found.is_plain, Provenance(()).is_plain) == (False, True)
+
+
+def test_of_very_many_sources_the_untrusted_ones_are_told_first() -> None:
+    step = WorkflowStep("last", "send", {"to": " ".join(f"${{clocks.t{at}}} ${{mails.m{at}}}" for at in range(15))})
+    found = provenance_of(step, Plan("", [step]), {"clocks": Origin(CLOCK, PLAN), "mails": Origin(INBOX, PLAN)})
+    told = cast("list[dict[str, object]]", found.to_json()["to"])
+    assert [one["trusted"] for one in told] == [False] * 15 + [True] * 6
+    assert told[-1] == {"source": "10 more", "trusted": True}
 
 
 # Laws, on plans of any shape that are really run

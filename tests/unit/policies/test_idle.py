@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+
+from agentic_workflows.graph.catalogue import ActionSpec, Annotations, Catalogue
+from agentic_workflows.policies.engine import CedarEngine
+from agentic_workflows.policies.files import DEFAULT, REFINEMENTS
+from agentic_workflows.policies.idle import idle_rules
+
+CATALOGUE: Catalogue = {
+    spec.name: spec
+    for spec in (
+        ActionSpec(name="write", annotations=Annotations(destructive=False, open_world=False)),
+        ActionSpec(name="remove", annotations=Annotations(open_world=False)),
+        ActionSpec(name="read", annotations=Annotations(read_only=True, open_world=False)),
+    )
+}
+PERMIT = '@id("all") permit(principal, action, resource);'
+ASK = '@id("ask") forbid(principal, action in Action::"effect", resource) unless { context.approved };'
+ON_WRITE = 'principal, action == Action::"write", resource'
+ON_TWO = 'principal, action in [Action::"write", Action::"read"], resource'
+WHOLE, COUNT = "context.whole", "context.count"
+TRUST = 'principal, action == Action::"trust", resource'
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return what is told of rules, one a line of the file P; the last one has the id `x`."""
+    monkeypatch.chdir(tmp_path)
+
+    def about(*rules: str, beside: tuple[str, ...] = ()) -> list[str]:
+        (tmp_path / "P").write_text("\n".join([*rules[:-1], f'@id("x") {rules[-1]}']))
+        return list(idle_rules(CedarEngine(CATALOGUE, [*beside, "P"]).policies, CATALOGUE))
+
+    return about
+
+
+@pytest.mark.parametrize(
+    "rule, why",
+    [
+        (
+            'forbid(principal, action in Action::"open_world", resource);',
+            "no action that there is belongs to open_world. It waits for one that does.",
+        ),
+        ("forbid(principal, action, resource) when { 1 == 2 && context.approved };", "its condition never holds."),
+        ("forbid(principal, action, resource) when { true } unless { !(context.approved && false) };", "its condition"),
+        ('forbid(principal == Agent::"bob", action, resource);', 'the principal is always Agent::"agent".'),
+        ('forbid(principal, action, resource in Run::"x");', 'the resource is always Run::"run".'),
+        (f"forbid({TRUST}) when {{ false }};", "its condition never holds."),
+    ],
+)
+def test_a_rule_that_can_never_apply_is_told(told, rule: str, why: str) -> None:
+    (warning,) = told(PERMIT, rule)
+    assert warning.startswith(f"P:2: the rule 'x' never applies: {why}")
+
+
+BY_ALL = "changes no decision: whenever it applies, 'all' (P:1) permits the same. No permit takes a question away"
+BY_ASK = "changes no decision: whenever it applies, 'ask' (P:2) forbids the same. Take it away, or narrow the other."
+
+
+@pytest.mark.parametrize(
+    "rules, why",
+    [
+        ([PERMIT, f"permit({ON_WRITE}) when {{ context.count < 3 }};"], BY_ALL),
+        ([PERMIT, ASK, f"forbid({ON_WRITE}) unless {{ context.approved }};"], BY_ASK),
+        ([PERMIT, ASK, f"forbid({ON_WRITE}) when {{ context.overwrites }} unless {{ context.approved }};"], BY_ASK),
+        ([PERMIT, ASK, f"forbid({ON_WRITE}) when {{ context.overwrites && !context.approved }};"], BY_ASK),
+        ([PERMIT, ASK, f"forbid({ON_WRITE}) unless {{ context.overwrites || context.approved }};"], BY_ASK),
+        ([PERMIT, ASK, ASK.removeprefix('@id("ask") ')], BY_ASK),
+        (
+            [PERMIT, f'@id("no") forbid({ON_WRITE});', f"forbid({ON_WRITE}) unless {{ context.approved }};"],
+            "changes no decision: whenever it applies, 'no' (P:2) forbids the same.",
+        ),
+        (
+            [PERMIT, f'@id("no") forbid({ON_WRITE});', f"permit({ON_WRITE});"],
+            "permits nothing: whenever it applies, 'no' (P:2) forbids the same. Take one of them away.",
+        ),
+        (
+            [PERMIT, f"permit({TRUST}) when {{ {WHOLE} }};", f"permit({TRUST}) when {{ context.alone && {WHOLE} }};"],
+            "changes no decision: whenever it applies, 'P:2' (P:2) permits the same.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_rule_that_another_one_takes_in_is_told(told, rules: list[str], why: str) -> None:
+    (warning,) = told(*rules)
+    assert warning.startswith(f"P:{len(rules)}: the rule 'x' {why}")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [PERMIT, ASK, f"forbid({ON_WRITE});"],
+        [PERMIT, ASK, f"forbid({ON_TWO}) unless {{ context.approved }};"],
+        [PERMIT, f"forbid({ON_WRITE}) when {{ context.overwrites }};", f"forbid({ON_WRITE}) when {{ {COUNT} > 1 }};"],
+        [PERMIT, ASK, f"forbid({ON_WRITE}) when {{ {COUNT} * 9 > 1 }} unless {{ context.approved }};"],
+        [PERMIT, 'forbid(principal, action == Action::"delete_all", resource);'],
+        [PERMIT, f"permit({TRUST}) when {{ {WHOLE} }};"],
+    ],
+)  # fmt: skip
+def test_a_rule_that_may_matter_is_not_told(told, rules: list[str]) -> None:
+    assert told(*rules) == []
+
+
+def test_a_rule_of_ones_own_is_told_beside_the_default(told) -> None:
+    (warning,) = told(f"permit({ON_WRITE});", beside=(DEFAULT,))
+    assert "whenever it applies, 'known-action' (default.cedar:" in warning
+
+
+def test_built_in_files_are_not_told_about() -> None:
+    assert list(idle_rules(CedarEngine(CATALOGUE, [DEFAULT, *REFINEMENTS]).policies, CATALOGUE)) == []
