@@ -4,6 +4,7 @@ A plan reads as a sequential program. `outputs` name values, `inputs` use them b
 (`graph/references.py`); what may run at the same time follows from that (`graph/schedule.py`).
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -155,10 +156,18 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
     return plan if plan.goal else replace(plan, goal=goal)
 
 
+_restored: deque[tuple[JsonObject, Plan]] = deque(maxlen=16)
+"""Plans read last; the nodes of a run hand on one and the same object."""
+
+
 def restore(data: JsonObject) -> Plan:
     """Return the plan that `Plan.to_json` wrote, without checking it again."""
+    for known, plan in tuple(_restored):
+        if known is data:
+            return plan
     plan = _parsed(data)
     plan.__dict__["_json"] = data  # what it would write again
+    _restored.append((data, plan))
     return plan
 
 
