@@ -1,6 +1,7 @@
 """The log of a run: what was done before counts, and what is written down is on disk in order."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -26,14 +27,23 @@ class Slow(MemoryJournal):
         self.fails: list[bool] = []
         self.seconds = 0.0
 
-    async def write(self, lease: Lease, run_id: str, *, intents: Any = (), outcomes: Any = (), used: Any = ()) -> Any:
+    async def write(
+        self,
+        lease: Lease,
+        run_id: str,
+        *,
+        intents: Any = (),
+        outcomes: Any = (),
+        used: Any = (),
+        until: datetime | None = None,
+    ) -> Any:
         fails = bool(self.fails and self.fails.pop(0))
         await asyncio.sleep(self.seconds)
         if fails:
             raise DatabaseError("The disk is full.")
         written = ([one.place.step for one in intents], [one.place.step for one in outcomes], list(used))
         self.writes.append(written)
-        return await super().write(lease, run_id, intents=intents, outcomes=outcomes)
+        return await super().write(lease, run_id, intents=intents, outcomes=outcomes, until=until)
 
 
 LEASE = Lease(thread_id="t", owner="me", token=1, expires=1e12)
