@@ -3,12 +3,13 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.errors import DatabaseError, ExpiredError, LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Lease, Past, Place, Recorded
@@ -233,6 +234,33 @@ async def test_a_refused_write_uses_none_of_its_answers(journal: Journal, lease:
     with pytest.raises(ReviewError):
         await journal.write(lease, RUN, intents=[intent()], outcomes=[outcome_of(intent("x"))], used=["good", "used"])
     assert (await unused(journal), (await journal.past(RUN)).outcomes) == ({"good": {"type": "approve"}}, ())
+
+
+async def test_an_approval_that_expired_writes_nothing_and_stays_unused(house: House, lease: Lease) -> None:
+    journal = house.open()
+    await journal.answer(answer_row("q"))
+    until = journal.now() + timedelta(seconds=60)
+    house.clock.now += 60
+    with pytest.raises(ExpiredError) as expired:
+        await journal.write(lease, RUN, intents=[intent()], outcomes=[outcome_of(intent("x"))], used=["q"], until=until)
+    assert expired.value.until == until
+    past = await journal.past(RUN)
+    assert (past.outcomes, past.in_doubt, await unused(journal)) == ((), (), {"q": {"type": "approve"}})
+    house.clock.now -= 1
+    await journal.write(lease, RUN, intents=[intent()], used=["q"], until=until)
+    assert ((await journal.past(RUN)).in_doubt, await unused(journal)) == ((intent(),), {})
+
+
+async def test_the_time_is_that_of_the_journals_clock(house: House) -> None:
+    journal = house.open()
+    assert journal.now().timestamp() == house.clock.now
+    house.clock.now += 1
+    assert (journal.now().timestamp(), journal.now().tzinfo) == (house.clock.now, UTC)
+
+
+async def test_an_answer_keeps_who_gave_it_and_when(journal: Journal) -> None:
+    await journal.answer(answer_row("q"))
+    assert (await journal.past(RUN)).answers == {"q": answer_row("q")}
 
 
 async def test_a_write_that_fails_leaves_nothing_of_it(shared: House) -> None:
