@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentic_workflows.errors import DatabaseError
+from agentic_workflows.errors import DatabaseError, ExpiredError
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.journal.entries import Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
@@ -42,8 +42,9 @@ class Slow(MemoryJournal):
         if fails:
             raise DatabaseError("The disk is full.")
         written = ([one.place.step for one in intents], [one.place.step for one in outcomes], list(used))
+        request = await super().write(lease, run_id, intents=intents, outcomes=outcomes, until=until)
         self.writes.append(written)
-        return await super().write(lease, run_id, intents=intents, outcomes=outcomes, until=until)
+        return request
 
 
 LEASE = Lease(thread_id="t", owner="me", token=1, expires=1e12)
@@ -61,6 +62,26 @@ def recorded(place: Place, outcome: Outcome = DONE, *, attempt: int = 0, occurre
 
 def begun(place: Place, *, attempt: int = 0, occurrence: int = 0) -> Intent:
     return Intent(place=place, attempt=attempt, action="act", key="k", occurrence=occurrence, at="then")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_doubt_stays_in_doubt_where_nothing_takes_its_place(fails: bool) -> None:  # noqa: FBT001
+    doubt = begun(HERE)
+    log, journal = log_after(in_doubt=(doubt,))
+    journal.fails = [fails]
+    with pytest.raises(DatabaseError if fails else ExpiredError):
+        await log.intend(HERE, "act", "k", again=doubt, until=None if fails else journal.now())
+    await log.flush()
+    assert (log.doubt(HERE, "k"), journal.writes) == (doubt, [])
+
+
+async def test_an_effect_gets_a_key_of_its_own_after_an_intent_that_was_refused() -> None:
+    log, journal = log_after()
+    with pytest.raises(ExpiredError):
+        await log.intend(HERE, "act", "k", until=journal.now())
+    written = await log.intend(THERE, "act", "k")
+    later, _ = log_after(outcomes=(written.ended(DONE),))
+    assert (await later.intend(Place("2:q", "c"), "act", "k")).occurrence != written.occurrence
 
 
 async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_it_uses() -> None:
