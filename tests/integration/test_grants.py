@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,11 +128,11 @@ async def test_an_approval_lets_exactly_this_call_through_once(house: House) -> 
     assert ((await house.resume(approved(asked)))["state"], house.sent) == ("COMPLETE", ["ada"])
 
 
-async def commanded(house: House, decision: dict[str, Any]) -> dict[str, Any]:
+async def commanded(house: House, decision: dict[str, Any], **server: Any) -> dict[str, Any]:
     """Answer as Studio does."""
     workflow = house.open()
     async with workflow.database.checkpointer() as saver:
-        config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+        config: RunnableConfig = {"configurable": {"thread_id": "t", **server}}
         await workflow._assemble(saver).ainvoke(Command(resume={"decisions": [decision]}), config)
     return await workflow.result("t")
 
@@ -600,6 +601,18 @@ async def test_a_refused_plan_between_two_plans_widens_nothing(house: House) -> 
 
 
 # Who, and when.
+
+
+@pytest.mark.parametrize(
+    "user, reviewer", [(SimpleNamespace(identity="ada@example.org"), "ada@example.org"), (None, "")]
+)
+async def test_an_answer_on_a_server_names_the_user_that_the_server_knows(
+    house: House, user: object, reviewer: str
+) -> None:
+    asked = await house.run(ONE)
+    await commanded(house, {"type": "approve"}, langgraph_auth_user=user)
+    past = await Database(house.path).journal.past(asked["run_id"])
+    assert (past.answers[ids(asked)[0]].reviewer, house.sent) == (reviewer, ["ada"])
 
 
 async def test_the_timeline_says_who_answered_and_when(house: House) -> None:

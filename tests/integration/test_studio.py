@@ -129,6 +129,8 @@ async def test_forms_have_descriptions_defaults_and_bounds(client: LangGraphClie
         "max_tokens": (1, 1_000_000, 100_000_000),
         "max_seconds": (1, 3_600, 86_400),
         "max_parallel": (1, 8, 64),
+        "review_seconds": (1, 604_800, 31_536_000),
+        "grant_seconds": (1, 86_400, 31_536_000),
     }
 
 
