@@ -117,17 +117,11 @@ def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     return {
         "status": WorkflowState.EXECUTING.value,
         "steps": {name: _standing(flow, name, one) for name, one in [*flow.outcomes.items(), *flow.asked.items()]},
-        "asks": _asked(state, flow),
+        "asks": cast("list[JsonValue]", flow.questions()),
         "iteration": state["iteration"] + flow.started,
         "seconds": state["seconds"] + seconds,
         "history": [*state["history"], *(_entry(flow, name, outcome) for name, outcome in news)],
     }
-
-
-def _asked(state: State, flow: Dataflow) -> list[JsonValue]:
-    """Return what can be asked now; a question that stands already keeps its deadline."""
-    standing = {ask["id"]: ask for ask in state["asks"] if isinstance(ask, dict)}
-    return [standing.get(question["id"], question) for question in flow.questions()]
 
 
 def _standing(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:

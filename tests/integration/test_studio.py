@@ -153,7 +153,7 @@ async def test_run_is_reviewed_and_completes(client: LangGraphClient, workspace:
     (question,) = asked["value"]["action_requests"]
     assert question["name"] == "write_file"
     assert question["args"] == {"path": "note.txt", "text": "old, and new", "overwrite": True}
-    assert question["description"] == QUESTION
+    assert question["description"].startswith(f"{QUESTION} Answer by ")
     allowed = ["approve", "edit", "reject", "respond"]
     assert asked["value"]["review_configs"] == [{"action_name": "write_file", "allowed_decisions": allowed}]
     decisions = asked["response_schema"]["properties"]["decisions"]
