@@ -165,5 +165,5 @@ def _feedback(question: JsonObject, row: Answered, kept: Sequence[str]) -> JsonO
     who, said = "The deadline" if row.reviewer == DEADLINE else "A reviewer", row.answer.get("message")
     feedback = f"{who} rejected step {question['step']} ({question['name']}): {said or 'no reason given'}"
     if kept:
-        feedback += f" Answers beside it ({', '.join(kept)}) count on in the same plan with steps left out, no other."
+        feedback += f" What was answered beside it ({', '.join(kept)}) still counts if a plan only leaves steps out."
     return {"step": None, "result": {"feedback": feedback, "rejected": question["step"]}}

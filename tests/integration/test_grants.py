@@ -35,6 +35,7 @@ from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Answered
 from agentic_workflows.journal.sql_journal import SqlJournal
 from agentic_workflows.nodes.execute import plan_name
+from agentic_workflows.policies.decision import ActionRequest, Decision, PolicyEngine
 
 HOUR, DAY = 3_600.0, 86_400.0
 TO = {"type": "object", "properties": {"to": {"type": "string", "maxLength": 8}}, "required": ["to"]}
@@ -438,6 +439,29 @@ async def test_an_approval_that_expires_before_its_intent_is_written_is_asked_fo
     past = await Database(house.path).journal.past(asked["run_id"])
     acts = [(one.place.step, one.occurrence) for one in past.outcomes]
     assert len(set(acts)) == 2, "each act has a key of its own"
+
+
+class Pensive:
+    """A policy engine that takes a day for every decision."""
+
+    def __init__(self, engine: PolicyEngine, house: House) -> None:
+        self._engine, self._house = engine, house
+
+    def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
+        self._house.now += DAY
+        return self._engine.decide(request, approved=approved)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+async def test_an_approval_that_expires_while_it_is_decided_on_is_asked_for_again(house: House) -> None:
+    asked = await house.run(ONE)
+    workflow = house.open()
+    workflow.engine = Pensive(workflow.engine, house)  # type: ignore[assignment]  # it decides as the other one does
+    again = await workflow.resume(approved(asked), thread_id="t")
+    assert (again["state"], house.sent) == ("REVIEWING", [])
+    assert ids(again) != ids(asked)
 
 
 # By when an answer must come.

@@ -53,10 +53,15 @@ class Grants:
         return None if last is None or self._is_used(last) else last
 
     def take(self, review_id: str) -> bool:
-        """Use an answer up for this pass; False where there is none that counts."""
-        is_there = self.answer(review_id) is not None
-        self._used |= {review_id} if is_there else set()
-        return is_there
+        """Use an answer up for this pass; False where there is none, or it was used.
+
+        One that expired since it was read is taken, too: then `until` makes the transaction of its intent refuse it.
+        """
+        row = self.rows.get(review_id)
+        if row is None or self._is_used(row):
+            return False
+        self._used.add(review_id)
+        return True
 
     def give_back(self, taken: Sequence[str]) -> None:
         """Undo `take`: nothing was done with these."""
