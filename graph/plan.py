@@ -117,6 +117,13 @@ class Plan:
         """Map each name to its step."""
         return {step.name: step for step in self.steps}
 
+    def narrows(self, earlier: "Plan") -> bool:
+        """Tell whether this plan is an earlier one with nothing changed but steps left out."""
+        mine, theirs = self.to_json(), earlier.to_json()
+        left = iter(cast("list[JsonObject]", theirs["steps"]))
+        is_in_order = all(step in left for step in cast("list[JsonObject]", mine["steps"]))
+        return is_in_order and {**mine, "steps": []} == {**theirs, "steps": []}
+
     def dependencies(self, step: WorkflowStep) -> frozenset[str]:
         """Return the names of the steps that a step waits for, by reference or `after`."""
         return self._dependencies[step.name]

@@ -33,14 +33,18 @@ class Question:
     """By argument, the outputs of other actions that it comes from, and whether each is trusted."""
     in_doubt: list[JsonValue] | None = None
     """Of a call that was begun before and may have had its effect: plan, step, item and attempt of its intent."""
+    expires: str | None = None
+    """ISO 8601: nobody's answer by then is a rejection. A question without it stays open."""
 
     def to_json(self) -> JsonObject:
         """Return the question as an action request with our own keys beside LangChain's."""
         where = self.step if self.item is None else f"{self.step}, item {self.item + 1}"
+        by = answer_by({"expires": self.expires})
+        until = f" Answer by {by}; then it counts as rejected." if by else ""
         return {
             "name": self.action,
             "args": self.inputs,
-            "description": f"Step {where} calls {self.action}. {self.reason}",
+            "description": f"Step {where} calls {self.action}. {self.reason}{until}",
             "id": self.id,
             "step": self.step,
             "item": self.item,
@@ -48,12 +52,18 @@ class Question:
             "rules": list(self.rules),
             "provenance": self.provenance,
             "in_doubt": self.in_doubt,
+            "expires": self.expires,
         }
 
 
 def review_id(run_id: str, policy: str, place: tuple[str, str, int], inputs: JsonObject) -> str:
     """Return the id of a question about the call at a place (plan, step, item) with these resolved inputs."""
     return digest([run_id, policy, *place, inputs])[:16]
+
+
+def asked_again(review_id: str) -> str:
+    """Return the id of the same question, asked again because its answer does not count any more."""
+    return digest([review_id, "again"])[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +158,11 @@ def from_json(data: object, *, id: str) -> Answer:  # noqa: A002
         f"The answer to {id} is {dict(data)!r}. Give approve; edit with edited_action.args; reject with a message; "
         f"or respond with a message."
     )
+
+
+def answer_by(question: Mapping[str, JsonValue]) -> str:
+    """Return the minute by which a question must be answered, as people read it; empty where it stays open."""
+    return str(question["expires"])[:16].replace("T", " ") + " UTC" if question.get("expires") else ""
 
 
 def request(questions: Sequence[Mapping[str, JsonValue]]) -> JsonObject:

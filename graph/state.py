@@ -45,6 +45,10 @@ class Limits:
     max_steps: int = MAX_STEPS
     step_timeout: float = 300.0
     """Seconds for one attempt of a step that says nothing else."""
+    review_seconds: float = 7 * 86_400.0
+    """A question that nobody answers within this time counts as rejected."""
+    grant_seconds: float = 86_400.0
+    """An approval that is not used within this time after it was given is asked for again."""
 
     def __post_init__(self) -> None:
         for limit in fields(self):
@@ -119,6 +123,8 @@ class State(TypedDict):
     seconds: float
     plan_number: int
     """Which planner call of the run gave the plan."""
+    lineage: list[str]
+    """Names of accepted plans, each of which only left steps out of the one before; approvals count for all of them."""
     steps: dict[str, JsonObject]
     """How each step stands; results are in the journal."""
     asks: list[JsonValue]

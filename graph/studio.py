@@ -79,6 +79,12 @@ class StudioContext(BaseModel):
         default=3_600, ge=1, le=86_400, description="Seconds of the run's own work; waiting for people does not count."
     )
     max_parallel: int = Field(default=8, ge=1, le=64, description="Action calls at the same time.")
+    review_seconds: float = Field(
+        default=604_800, ge=1, le=31_536_000, description="A question that nobody answers for this long is rejected."
+    )
+    grant_seconds: float = Field(
+        default=86_400, ge=1, le=31_536_000, description="An approval not used for this long is asked for again."
+    )
 
     def limits(self) -> Limits:
         """Return how much a run may use."""
@@ -88,6 +94,8 @@ class StudioContext(BaseModel):
             max_tokens=self.max_tokens,
             max_seconds=self.max_seconds,
             max_parallel=self.max_parallel,
+            review_seconds=self.review_seconds,
+            grant_seconds=self.grant_seconds,
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from time import perf_counter
 from typing import Any, TypeAlias, cast
 
@@ -11,10 +12,10 @@ from langgraph.runtime import Runtime
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
+from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
-from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
 from agentic_workflows.journal.entries import Journal
@@ -42,14 +43,16 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
             reason = f"These actions of the plan are not there any more: {', '.join(sorted(missing))}."
             return {"status": WorkflowState.FAILED.value, "left": "EXECUTING", "reason": reason}
         async with held(leases, state, config) as lease:
+            lineage = await _lineage(state, plan, leases.journal)
             run = RunPass(
                 run_id=state["run_id"],
                 plan=plan_name(state["plan_number"], plan),
+                asked_under=lineage[0],
                 policy=point.engine.digest,
                 limits=limits,
                 secrets=point.secrets,
                 emit=lambda event: runtime.stream_writer(event.to_json()),
-                **await _before(state["run_id"], leases.journal, lease),
+                **await _before(state["run_id"], leases.journal, lease, limits),
             )
 
             def chosen() -> WorkflowStep | None:
@@ -73,7 +76,7 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 await run.log.flush()
             if lease.lost:
                 raise lease.lost
-            update = _update(state, flow, seconds=perf_counter() - began)
+            update = {**_update(state, flow, seconds=perf_counter() - began), "lineage": lineage}
             if lease.request and not flow.is_finished:
                 request = lease.request
                 await lease.clear()
@@ -88,14 +91,22 @@ def plan_name(number: int, plan: Plan) -> str:
     return f"{number}:{plan.digest[:16]}"
 
 
-async def _before(run_id: str, journal: Journal, lease: Held) -> dict[str, Any]:
+async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
+    """Return the plans that approvals count for, this one the last: each only left steps out of the one before."""
+    known, name = state.get("lineage") or [], plan_name(state["plan_number"], plan)
+    if name in known:
+        return known
+    earlier = await journal.proposed(state["run_id"], int(known[-1].partition(":")[0])) if known else None
+    return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
+
+
+async def _before(run_id: str, journal: Journal, lease: Held, limits: Limits) -> dict[str, Any]:
     """Return what a pass takes over from before: the log, the counts of calls, the answers."""
-    past, answers = await journal.past(run_id), await journal.answers(run_id)
+    past = await journal.past(run_id)
     return {
         "log": RunLog(journal, lease, run_id, past),
         "counts": Counter(past.counts),
-        "answers": {one: answer_from_json(raw, id=one) for one, raw in answers.items()},
-        "edits": past.edits,
+        "grants": Grants(now=journal.now, lasts=timedelta(seconds=limits.grant_seconds), rows=past.answers),
     }
 
 

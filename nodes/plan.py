@@ -147,6 +147,7 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
         "tokens": 0,
         "seconds": 0.0,
         "plan_number": 0,
+        "lineage": [],
         "steps": {},
         "asks": [],
         "findings": [],

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, cast
+from datetime import datetime
+from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
@@ -15,12 +15,15 @@ from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.graph.review import Answer, Edit, read_answers, request, response_schema, to_json
+from agentic_workflows.graph.review import Answer, Edit, Reject, read_answers, request, response_schema, to_json
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
+
+DEADLINE: Final = "the deadline"
+"""Stands for the reviewer where nobody answered in time."""
 
 
 def make_review(leases: Leases, catalogue: Catalogue) -> Node:
@@ -31,9 +34,9 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         questions = cast("list[JsonObject]", state.get("asks") or [])
         await refuse_foreign(leases.journal, state, thread_of(state, config))
         # Used ones, too: the checkpoint of what was done with an answer may be lost.
-        known = (await leases.journal.past(state["run_id"])).answers
+        known = await _known(state["run_id"], questions, leases.journal)
         unanswered = [question for question in questions if question["id"] not in known]
-        if unanswered:
+        if unanswered and not _rejected(questions, known):
             raw = _ask(unanswered)
             try:
                 answers = checked_answers(raw, unanswered, catalogue)
@@ -41,7 +44,8 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
                 return {"status": WorkflowState.REVIEWING.value, "findings": [{"problem": str(error)}]}
             for answer in answers.values():
-                await leases.journal.answer(answered(state["run_id"], answer, reviewer=""))
+                row = answered(state["run_id"], answer, reviewer=_identity(runtime), at=leases.journal.now())
+                await leases.journal.answer(row)
             known = (await leases.journal.past(state["run_id"])).answers
         async with held(leases, state, config) as lease:
             return await _update(state, questions, known, _Pen(leases.journal, lease, runtime))
@@ -72,10 +76,35 @@ def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Cat
     return answers
 
 
-def answered(run_id: str, answer: Answer, *, reviewer: str) -> Answered:
+def answered(run_id: str, answer: Answer, *, reviewer: str, at: datetime) -> Answered:
     """Return the row of an answer."""
-    at = datetime.now(UTC).isoformat()
-    return Answered(review_id=str(answer.id), run_id=run_id, answer=to_json(answer), reviewer=reviewer, at=at)
+    said = to_json(answer)
+    return Answered(review_id=str(answer.id), run_id=run_id, answer=said, reviewer=reviewer, at=at.isoformat())
+
+
+def is_overdue(question: JsonObject, now: datetime) -> bool:
+    """Tell whether a question can be answered no more."""
+    return bool(question.get("expires")) and now >= datetime.fromisoformat(str(question["expires"]))
+
+
+async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal) -> Mapping[str, Answered]:
+    """Return the answers of a run, once questions that nobody answered in time are answered with a rejection."""
+    known, now = (await journal.past(run_id)).answers, journal.now()
+    overdue = [question for question in questions if question["id"] not in known and is_overdue(question, now)]
+    for question in overdue:  # a row like every other: an answer that comes at the same moment counts, or this does
+        silence = Reject(feedback=f"Nobody answered by {question['expires']}.", id=str(question["id"]))
+        await journal.answer(answered(run_id, silence, reviewer=DEADLINE, at=now))
+    return (await journal.past(run_id)).answers if overdue else known
+
+
+def _rejected(questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:
+    return [one for one in questions if one["id"] in known and known[str(one["id"])].answer["type"] == "reject"]
+
+
+def _identity(runtime: Runtime[Any]) -> str:
+    """Return who answers, where a server knows it."""
+    user = runtime.server_info.user if runtime.server_info else None
+    return user.identity if user else ""
 
 
 class _Waiting(GraphInterrupt):
@@ -101,21 +130,16 @@ class _Pen:
     runtime: Runtime[Any]
 
 
-async def _update(state: State, questions: list[JsonObject], known: Mapping[str, JsonObject], pen: _Pen) -> Update:
+async def _update(state: State, questions: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> Update:
     """A rejection plans again at once; otherwise go on, or ask for what is not answered yet."""
-    rejected = []
     for question in (one for one in questions if one["id"] in known):
-        answer = known[str(question["id"])]
-        kind = str(answer["type"])
-        pen.runtime.stream_writer(
-            ReviewAnswered(id=str(question["id"]), step=str(question["step"]), answer=kind).to_json()
-        )
-        if kind == "reject":
-            rejected.append(question)
-    if rejected:
+        kind = str(known[str(question["id"])].answer["type"])
+        event = ReviewAnswered(id=str(question["id"]), step=str(question["step"]), answer=kind)
+        pen.runtime.stream_writer(event.to_json())
+    if rejected := _rejected(questions, known):
         await _give_up(state["run_id"], rejected, pen)
-        dropped = sorted({str(one["step"]) for one in questions if one not in rejected and one["id"] in known})
-        entries = [_feedback(question, known[str(question["id"])], dropped) for question in rejected]
+        kept = sorted({str(one["step"]) for one in questions if one not in rejected and one["id"] in known})
+        entries = [_feedback(question, known[str(question["id"])], kept) for question in rejected]
         return {
             "status": WorkflowState.PLANNING.value,
             "asks": [],
@@ -129,17 +153,17 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
 
 async def _give_up(run_id: str, rejected: list[JsonObject], pen: _Pen) -> None:
     """Use up the rejections, and settle the effects in doubt that they give up."""
-    past, unused = await pen.journal.past(run_id), await pen.journal.answers(run_id)
+    past = await pen.journal.past(run_id)
     given_up = [one["in_doubt"] for one in rejected if one.get("in_doubt")]
     outcome = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and a reviewer gave it up.", attempts=1)
     outcomes = [one.ended(outcome) for one in past.in_doubt if [*one.place, one.attempt] in given_up]
-    used = [one for one in (str(question["id"]) for question in rejected) if one in unused]
+    used = [one for one in (str(question["id"]) for question in rejected) if not past.answers[one].used]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
 
 
-def _feedback(question: JsonObject, answer: JsonObject, dropped: Sequence[str]) -> JsonObject:
-    said = answer.get("message") or "no reason given"
-    feedback = f"A reviewer rejected step {question['step']} ({question['name']}): {said}"
-    if dropped:
-        feedback += f" With it fell what was answered beside it: {', '.join(dropped)}."
+def _feedback(question: JsonObject, row: Answered, kept: Sequence[str]) -> JsonObject:
+    who, said = "The deadline" if row.reviewer == DEADLINE else "A reviewer", row.answer.get("message")
+    feedback = f"{who} rejected step {question['step']} ({question['name']}): {said or 'no reason given'}"
+    if kept:
+        feedback += f" What was answered beside it ({', '.join(kept)}) still counts if a plan only leaves steps out."
     return {"step": None, "result": {"feedback": feedback, "rejected": question["step"]}}

@@ -10,6 +10,7 @@
     │   └── WorkspaceError      a path leaves the workspace, or is no ordinary file
     ├── PolicyError             a policy that does not load, and no run starts under it; or cases for one that do not
     ├── ReviewError             an answer that fits no open question
+    │   └── ExpiredError        an approval expired before it was used
     ├── RunError                the run cannot be found, resumed or started
     │   ├── RunBusyError        another process has it
     │   └── LeaseLostError      this process had it, and another one took it
@@ -66,6 +67,14 @@ class PolicyError(WorkflowError):
 
 class ReviewError(WorkflowError):
     """An answer fits no open question."""
+
+
+class ExpiredError(ReviewError):
+    """An approval expired before it was used; the call is asked about again."""
+
+    def __init__(self, until: datetime) -> None:
+        self.until = until
+        super().__init__(f"The approval expired at {until.isoformat(timespec='seconds')}; nothing was done.")
 
 
 class RunError(WorkflowError):

@@ -25,7 +25,7 @@ from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
-from agentic_workflows.nodes.review import answered, checked_answers
+from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import open_questions
 
 Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
@@ -153,10 +153,16 @@ class OpenRun:
             )
         raw = {"decisions": [answer_to_json(answer) for answer in chosen]}
         read = checked_answers(raw, questions, self.catalogue)
-        run_id = self.values["run_id"]
+        run_id, now = self.values["run_id"], self.journal.now()
         await refuse_foreign(self.journal, self.values, self.thread_id)
+        if late := [str(one["id"]) for one in questions if one["id"] in read and is_overdue(one, now)]:
+            raise ReviewError(
+                f"It is too late to answer {', '.join(late)}: nobody did in time, which counts as a rejection. "
+                f"Resume the run without an answer."
+            )
         for one, answer in read.items():
-            if not await self.journal.answer(answered(run_id, answer, reviewer=_reviewer())):
+            row = answered(run_id, answer, reviewer=_reviewer(), at=now)
+            if not await self.journal.answer(row):
                 raise ReviewError(f"The question {one} was answered already, and that answer counts.")
 
     async def cancel(self) -> None:

@@ -17,7 +17,7 @@ from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
 from agentic_workflows.journal.run_log import RunLog
 
-__all__ = ["FixedClock", "RecordingAction", "ScriptedAgent", "memory_log"]
+__all__ = ["FixedClock", "RecordingAction", "ScriptedAgent", "answer_rows", "memory_log"]
 
 
 class RecordingAction(Action):
@@ -88,12 +88,15 @@ class FixedClock:
         self._now += by
 
 
+def answer_rows(answers: Iterable[Answer], *, run_id: str = "r") -> dict[str, Answered]:
+    """Return answers as the rows that a journal has of them when they are given now, by review id."""
+    at = datetime.now(UTC).isoformat()
+    rows = {str(one.id): answer_to_json(one) for one in answers}
+    return {one: Answered(review_id=one, run_id=run_id, answer=said, reviewer="", at=at) for one, said in rows.items()}
+
+
 def memory_log(*before: Recorded, answers: Iterable[Answer] = (), run_id: str = "r") -> RunLog:
     """Return the log of a run in a journal of its own, with what was recorded and answered before."""
     lease = Lease(thread_id="t", owner=new_owner(), token=1, expires=float("inf"))
-    rows = [
-        Answered(review_id=str(one.id), run_id=run_id, answer=answer_to_json(one), reviewer="", at="")
-        for one in answers
-    ]
-    journal = MemoryJournal(leases=[lease], answers=rows)
+    journal = MemoryJournal(leases=[lease], answers=answer_rows(answers, run_id=run_id).values())
     return RunLog(journal, Held(journal, lease), run_id, Past(outcomes=before))

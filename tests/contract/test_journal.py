@@ -3,12 +3,13 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.errors import DatabaseError, ExpiredError, LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Lease, Past, Place, Recorded
@@ -111,7 +112,14 @@ def outcome_of(one: Intent, result: Any = "done", status: OutcomeStatus = Outcom
 
 
 def answer_row(review_id: str, kind: str = "approve", run_id: str = RUN) -> Answered:
-    return Answered(review_id=review_id, run_id=run_id, answer={"type": kind}, reviewer=ODD_NAME, at="2026")
+    return Answered(
+        review_id=review_id, run_id=run_id, answer={"type": kind}, reviewer=ODD_NAME, at="2026-01-01T00:00:00+00:00"
+    )
+
+
+async def unused(journal: Journal, run_id: str = RUN) -> dict[str, Any]:
+    """Return the answers that have not counted for a call yet."""
+    return {one: row.answer for one, row in (await journal.past(run_id)).answers.items() if not row.used}
 
 
 def dead_owner() -> str:
@@ -204,9 +212,9 @@ async def test_a_lease_that_was_never_given_writes_nothing(journal: Journal) -> 
 
 async def test_an_answer_is_used_once(journal: Journal, lease: Lease) -> None:
     await journal.answer(answer_row("q"))
-    assert await journal.answers(RUN) == {"q": {"type": "approve"}}
+    assert await unused(journal) == {"q": {"type": "approve"}}
     await journal.write(lease, RUN, intents=[intent("a")], used=["q"])
-    assert await journal.answers(RUN) == {}
+    assert await unused(journal) == {}
     with pytest.raises(ReviewError):
         await journal.write(lease, RUN, intents=[intent("b")], used=["q"])
     past = await journal.past(RUN)
@@ -225,7 +233,34 @@ async def test_a_refused_write_uses_none_of_its_answers(journal: Journal, lease:
     await journal.write(lease, RUN, used=["used"])
     with pytest.raises(ReviewError):
         await journal.write(lease, RUN, intents=[intent()], outcomes=[outcome_of(intent("x"))], used=["good", "used"])
-    assert (await journal.answers(RUN), (await journal.past(RUN)).outcomes) == ({"good": {"type": "approve"}}, ())
+    assert (await unused(journal), (await journal.past(RUN)).outcomes) == ({"good": {"type": "approve"}}, ())
+
+
+async def test_an_approval_that_expired_writes_nothing_and_stays_unused(house: House, lease: Lease) -> None:
+    journal = house.open()
+    await journal.answer(answer_row("q"))
+    until = journal.now() + timedelta(seconds=60)
+    house.clock.now += 60
+    with pytest.raises(ExpiredError) as expired:
+        await journal.write(lease, RUN, intents=[intent()], outcomes=[outcome_of(intent("x"))], used=["q"], until=until)
+    assert expired.value.until == until
+    past = await journal.past(RUN)
+    assert (past.outcomes, past.in_doubt, await unused(journal)) == ((), (), {"q": {"type": "approve"}})
+    house.clock.now -= 1
+    await journal.write(lease, RUN, intents=[intent()], used=["q"], until=until)
+    assert ((await journal.past(RUN)).in_doubt, await unused(journal)) == ((intent(),), {})
+
+
+async def test_the_time_is_that_of_the_journals_clock(house: House) -> None:
+    journal = house.open()
+    assert journal.now().timestamp() == house.clock.now
+    house.clock.now += 1
+    assert (journal.now().timestamp(), journal.now().tzinfo) == (house.clock.now, UTC)
+
+
+async def test_an_answer_keeps_who_gave_it_and_when(journal: Journal) -> None:
+    await journal.answer(answer_row("q"))
+    assert (await journal.past(RUN)).answers == {"q": answer_row("q")}
 
 
 async def test_a_write_that_fails_leaves_nothing_of_it(shared: House) -> None:
@@ -236,7 +271,7 @@ async def test_a_write_that_fails_leaves_nothing_of_it(shared: House) -> None:
     with pytest.raises(DatabaseError):
         await journal.write(lease, RUN, outcomes=[outcome_of(intent("b"))], intents=[intent("a")], used=["q"])
     past = await journal.past(RUN)
-    assert (past.outcomes, past.in_doubt, await journal.answers(RUN)) == (
+    assert (past.outcomes, past.in_doubt, await unused(journal)) == (
         (),
         (intent("a"),),
         {"q": {"type": "approve"}},
@@ -291,8 +326,8 @@ async def test_the_first_answer_counts(journal: Journal) -> None:
     assert await journal.answer(answer_row("q", "approve")) is True
     assert await journal.answer(answer_row("q", "reject")) is False
     assert await journal.answer(answer_row("q", "approve")) is False
-    assert await journal.answers(RUN) == {"q": {"type": "approve"}}
-    assert await journal.answers("another run") == {}
+    assert await unused(journal) == {"q": {"type": "approve"}}
+    assert await unused(journal, "another run") == {}
 
 
 async def test_of_answers_at_once_one_counts(shared: House) -> None:

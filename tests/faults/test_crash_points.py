@@ -5,9 +5,11 @@
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ class CrashingJournal(SqlJournal):
     """A journal whose process dies at a chosen write."""
 
     def __init__(self, of: SqlJournal, dies: Callable[[str, Any], bool], *, before: bool) -> None:
-        super().__init__(of._writer)
+        super().__init__(of._writer, clock=of._clock)
         self._dies, self._before = dies, before
         self.is_dead = False
 
@@ -46,8 +48,9 @@ class CrashingJournal(SqlJournal):
         intents: Sequence[Intent] = (),
         outcomes: Sequence[Recorded] = (),
         used: Sequence[str] = (),
+        until: datetime | None = None,
     ) -> Request | None:
-        write = super().write(lease, run_id, intents=intents, outcomes=outcomes, used=used)
+        write = super().write(lease, run_id, intents=intents, outcomes=outcomes, used=used, until=until)
         return await self._maybe("write", (intents, outcomes), write)
 
     async def answer(self, answered: Answered) -> bool:
@@ -85,9 +88,11 @@ class House:
         self.keys: list[str] = []
         self.plans = plans
         self.planned = 0
+        self.later = 0.0
+        """Seconds by which all clocks are ahead."""
 
     def open(self, dies: Callable[[str, Any], bool] | None = None, *, before: bool = False) -> AgenticWorkflow:
-        database = Database(self.path)
+        database = Database(self.path, clock=lambda: time.time() + self.later)
         if dies is not None:
             journal = database.journal
             assert isinstance(journal, SqlJournal)
@@ -363,7 +368,8 @@ async def test_an_approval_is_used_up_in_the_transaction_of_its_intent(house: Ca
         asked = await here.open().run("g", thread_id="t")
         with pytest.raises(DatabaseError, match="process"):
             await here.open(at_intent("sent"), before=before).resume(approve(), thread_id="t")
-        unused = await Database(here.path).journal.answers(asked["run_id"])
+        past = await Database(here.path).journal.past(asked["run_id"])
+        unused = [row for row in past.answers.values() if not row.used]
         assert (len(unused), here.world) == (times, [])
         again = await here.resume()
         if before:  # the approval is still there
@@ -371,6 +377,72 @@ async def test_an_approval_is_used_up_in_the_transaction_of_its_intent(house: Ca
         else:  # it was used for the intent, which is in doubt now
             assert (again["state"], [bool(one["in_doubt"]) for one in again["reviews"]]) == ("REVIEWING", [True])
             assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent", "after"])
+
+
+DAY = 86_400.0
+
+
+async def test_an_approval_that_expired_while_the_process_was_dead_is_asked_for_again(
+    house: Callable[..., House],
+) -> None:
+    here = house(REVIEWED)
+    asked = await here.open().run("g", thread_id="t")
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_intent("sent"), before=True).resume(approve(), thread_id="t")
+    here.later = DAY + 1
+    again = await here.resume()
+    assert (again["state"], len(again["reviews"]), here.world) == ("REVIEWING", 1, [])
+    assert again["reviews"][0]["id"] != asked["reviews"][0]["id"]
+    assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent", "after"])
+
+
+async def test_an_approval_that_was_used_in_time_is_not_asked_for_again(house: Callable[..., House]) -> None:
+    here = house(plan(step("sent", "put", human_review_required=True)))
+    await here.open().run("g", thread_id="t")
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_outcome("sent"), before=True).resume(approve(), thread_id="t")
+    here.later = 30 * DAY
+    assert ((await here.resume())["state"], here.world, len(set(here.keys))) == ("COMPLETE", ["sent", "sent"], 1)
+
+
+async def test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired(house: Callable[..., House]) -> None:
+    here = house(DOUBTFUL)
+    await here.crashed(at_outcome("it"), before=True)
+    doubtful = await here.resume()
+
+    def takes_a_day(kind: str, value: Any) -> bool:
+        here.later += DAY if at_intent("it")(kind, value) else 0
+        return False
+
+    again = await here.open(takes_a_day).resume(approve(), thread_id="t")
+    assert (again["state"], [bool(one["in_doubt"]) for one in again["reviews"]]) == ("REVIEWING", [True])
+    assert (again["reviews"][0]["id"] != doubtful["reviews"][0]["id"], here.world.count("it")) == (True, 1)
+    assert len((await Database(here.path).journal.past(again["run_id"])).in_doubt) == 1
+    assert ((await here.resume(respond("it was so")))["state"], here.world.count("it")) == ("COMPLETE", 1)
+
+
+async def test_a_deadline_that_passed_while_the_process_was_dead_is_a_rejection(house: Callable[..., House]) -> None:
+    here = house(REVIEWED, plan(step("instead", "told")))
+    await here.open().run("g", thread_id="t")
+    here.later = 7 * DAY + 1
+    done = await here.resume()
+    assert (done["state"], here.world, here.planned) == ("COMPLETE", ["instead"], 2)
+
+
+async def test_a_rejection_by_the_deadline_without_a_checkpoint_is_the_same_rejection(
+    house: Callable[..., House],
+) -> None:
+    here = house(REVIEWED, plan(step("instead", "told")))
+    asked = await here.open().run("g", thread_id="t")
+    here.later = 7 * DAY + 1
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(lambda kind, _: kind == "answer").resume(thread_id="t")
+    here.later = 0.0  # a clock that was wrong
+    with pytest.raises(ReviewError):
+        await here.resume(approve(asked["reviews"][0]["id"]))
+    done = await here.resume()
+    assert (done["state"], here.world, here.planned) == ("COMPLETE", ["instead"], 2)
+    assert len((await Database(here.path).journal.past(asked["run_id"])).answers) == 1
 
 
 async def test_a_used_approval_is_never_used_again(house: Callable[..., House]) -> None:

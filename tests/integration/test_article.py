@@ -274,7 +274,7 @@ async def test_one_rejection_among_answers_runs_none_of_them() -> None:
     result = await workflow.resume({first["id"]: approve(), second["id"]: reject("no")})
     assert (result["state"], agent.did) == ("COMPLETE", ["other"])
     feedback = str(result["history"][0]["result"]["feedback"])
-    assert feedback.endswith(f"With it fell what was answered beside it: {first['step']}.")
+    assert feedback.endswith(f"({first['step']}) still counts if a plan only leaves steps out.")
 
 
 # What goes wrong.

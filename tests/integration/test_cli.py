@@ -229,6 +229,33 @@ def test_second_answer_is_refused(call: Callable[..., Any]) -> None:
     assert "is COMPLETE and asks nothing" in err
 
 
+def test_silence_is_a_rejection_that_says_so(call: Callable[..., Any]) -> None:
+    limited = ["run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t", "--review-seconds", "1"]
+    assert "UTC; then it counts as rejected" in call(*limited)[1]
+    time.sleep(1)
+    code, _, err = call("review", "t", "--approve", "all")
+    assert (code, "It is too late to answer" in err) == (BAD_INPUT, True)
+    code, out, _ = call("review", "t")
+    assert (code, "Nobody answered by" in out) == (FAILED, True)
+    assert Path("files/b.md").read_text() == "from b"
+    assert re.search(r"the deadline answered \w+: reject  Nobody answered by", call("show", "t")[1])
+
+
+def test_a_short_approval_is_asked_for_again(call: Callable[..., Any]) -> None:
+    limited = ["run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t", "--grant-seconds", "1"]
+    call(*limited)
+    with closing(sqlite3.connect(".agentic/agentic.db")) as connection:  # approved by a process that was killed then
+        (run_id,) = connection.execute("SELECT run_id FROM agentic_runs").fetchone()
+        one = json.loads(call("review", "--json")[1])[0]["reviews"][0]["id"]
+        row = (one, run_id, '{"type": "approve"}', "ada", "2026-01-01T00:00:00+00:00", 0)
+        connection.execute("INSERT INTO agentic_answers VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.commit()
+    code, out, _ = call("resume", "t")
+    assert (code, "ada approved it at 2026-01-01T00:00:00+00:00, and that expired" in out) == (WAITING, True)
+    assert re.search(r"ada answered \w+: approve", call("show", "t")[1])
+    assert call("review", "t", "--approve", "all")[0] == COMPLETE
+
+
 def test_bad_input_is_one_clear_error(call: Callable[..., Any]) -> None:
     wrong = {
         "There is no goal": ["run"],

@@ -172,6 +172,9 @@ def test_question_left_for_later_is_asked_again_by_resume(replacing: Terminal, f
 
 def test_questions_are_asked_one_by_one(folder: Path) -> None:
     terminal = Terminal("run", "--plan", "both.yaml", "--thread", "t")
+    terminal.expect("2 questions wait for you:")
+    terminal.expect("1  step first call delete_file")
+    terminal.expect("2  step second call delete_file")
     terminal.expect("Question 1 of 2: may step first call delete_file?")
     terminal.expect(PROMPT)
     terminal.type("l\n")

@@ -43,10 +43,11 @@ async def executed(path: Path) -> Any:
 
 
 def outputs(notebook: Any) -> list[list[str]]:
-    """Return what each code cell says, without what differs from run to run: review ids, and which step ends first."""
+    """Return what each code cell says, without what differs from run to run: ids, times, and which step ends first."""
     code = (cell for cell in notebook.cells if cell.cell_type == "code")
     texts = ("\n".join(map(text_of, cell.outputs)) for cell in code)
-    return [sorted(re.sub(r"\(review \w+\)", "(review ...)", text).splitlines()) for text in texts]
+    differs = r"(?<=\(review )\w+|(?<=Answer by )[-\d: ]+(?= UTC)"
+    return [sorted(re.sub(differs, "...", text).splitlines()) for text in texts]
 
 
 def text_of(output: Any) -> str:

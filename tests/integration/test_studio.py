@@ -129,6 +129,8 @@ async def test_forms_have_descriptions_defaults_and_bounds(client: LangGraphClie
         "max_tokens": (1, 1_000_000, 100_000_000),
         "max_seconds": (1, 3_600, 86_400),
         "max_parallel": (1, 8, 64),
+        "review_seconds": (1, 604_800, 31_536_000),
+        "grant_seconds": (1, 86_400, 31_536_000),
     }
 
 
@@ -151,7 +153,7 @@ async def test_run_is_reviewed_and_completes(client: LangGraphClient, workspace:
     (question,) = asked["value"]["action_requests"]
     assert question["name"] == "write_file"
     assert question["args"] == {"path": "note.txt", "text": "old, and new", "overwrite": True}
-    assert question["description"] == QUESTION
+    assert question["description"].startswith(f"{QUESTION} Answer by ")
     allowed = ["approve", "edit", "reject", "respond"]
     assert asked["value"]["review_configs"] == [{"action_name": "write_file", "allowed_decisions": allowed}]
     decisions = asked["response_schema"]["properties"]["decisions"]

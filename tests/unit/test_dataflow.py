@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
+from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.events import Event
@@ -25,7 +26,7 @@ from agentic_workflows.graph.state import Limits
 from agentic_workflows.journal.entries import Place, Recorded
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, StaticDecision
 from agentic_workflows.policies.provenance import Provenance
-from agentic_workflows.testing import RecordingAction, memory_log
+from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
 
 
 class Engine:
@@ -89,7 +90,7 @@ async def run(
             policy="policy",
             limits=limits or Limits(),
             emit=events.append,
-            answers={str(one.id): one for one in answers},
+            grants=Grants(rows=answer_rows(answers)),
             log=memory_log(*recorded(before or {}), answers=answers),
         ),
         is_stopped=is_stopped,

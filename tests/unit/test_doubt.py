@@ -1,6 +1,7 @@
 """Effects that may have happened: whatever is not certain is a question, and nothing is done twice in silence."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +9,12 @@ import pytest
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.execution.case import RunPass, make_case
+from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.review import Answer, Reject, edit, to_json
+from agentic_workflows.graph.review import Answer, Reject, edit
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.journal.entries import Intent, Lease, Past
 from agentic_workflows.journal.lease import Held
@@ -20,6 +22,7 @@ from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.provenance import Provenance
+from agentic_workflows.testing import answer_rows
 from agentic_workflows.workflow import AgenticWorkflow
 
 EFFECT = Annotations(destructive=False, open_world=False)
@@ -57,8 +60,7 @@ def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[Exec
         limits=Limits(),
         emit=lambda _: None,
         log=RunLog(journal, Held(journal, lease), "r", past),
-        answers={str(one.id): one for one in answers},
-        edits=past.edits,
+        grants=Grants(rows={**past.answers, **answer_rows(answers)}),
     )
     return point, run
 
@@ -108,7 +110,8 @@ async def test_what_a_reviewer_edited_away_is_never_sent_after_a_crash() -> None
     mail = Mail(None)
     _, run = a_pass(mail, Past())
     asked = make_case(CALL, mail.action, run).review_id
-    past = Past(in_doubt=(begun(mail, {"to": "bob"}),), answers={asked: to_json(edit({"to": "bob"}))})
+    rows = {one: replace(row, used=True) for one, row in answer_rows([edit({"to": "bob"}, asked)]).items()}
+    past = Past(in_doubt=(begun(mail, {"to": "bob"}),), answers=rows)
     outcome = await recovered(mail, past)
     assert (outcome.status, mail.sent) == (OutcomeStatus.SUCCEEDED, [{"to": "bob"}])
 

@@ -11,6 +11,7 @@ import pytest
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.case import RunPass, make_case
+from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.events import AttemptFailed, Event, StepStarted
@@ -21,7 +22,7 @@ from agentic_workflows.graph.review import approve, edit, respond
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, Rule, StaticDecision
 from agentic_workflows.policies.provenance import Provenance
-from agentic_workflows.testing import RecordingAction, memory_log
+from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -111,17 +112,17 @@ async def asked(bench: Bench, action: Action, inputs: Mapping[str, Any] | None =
 async def test_an_approval_is_for_exactly_these_inputs_and_used_once() -> None:
     bench, action = Bench(Engine(lambda _: Ask(reason="Why?"))), RecordingAction("act")
     one = await asked(bench, action, {"n": 1})
-    bench.run.answers[one] = approve(one)
+    bench.run.grants = Grants(rows=answer_rows([approve(one)]))
     assert (await bench.execute(action, {"n": 2})).status == OutcomeStatus.ASKED
     assert (await bench.execute(action, {"n": 1})).status == OutcomeStatus.SUCCEEDED
     assert (await bench.execute(action, {"n": 1})).status == OutcomeStatus.ASKED
-    assert (action.calls, bench.run.answers) == ([{"n": 1}], {})
+    assert (action.calls, bench.run.grants.answer(one)) == ([{"n": 1}], None)
 
 
 async def test_an_approval_overrules_no_denial() -> None:
     bench, action = Bench(Engine(lambda _: Deny(reason="Never."))), RecordingAction("act")
     key = make_case(call(action), action, bench.run).review_id
-    bench.run.answers[key] = approve(key)
+    bench.run.grants = Grants(rows=answer_rows([approve(key)]))
     assert (await bench.execute(action)).status == OutcomeStatus.DENIED
     assert action.calls == []
 
@@ -133,7 +134,7 @@ async def test_an_edit_runs_with_its_inputs_after_they_are_decided_on() -> None:
     for given, status, calls in [(2, "succeeded", [{"n": 2}]), (13, "denied", []), ("x", "failed", [])]:
         bench, action = Bench(Engine(by_inputs)), RecordingAction("act", input_schema=NUMBER)
         one = await asked(bench, action, {"n": 1})
-        bench.run.answers[one] = edit({"n": given}, one)
+        bench.run.grants = Grants(rows=answer_rows([edit({"n": given}, one)]))
         assert (await bench.execute(action, {"n": 1})).status == status
         assert action.calls == calls
 
@@ -142,7 +143,7 @@ async def test_a_response_is_the_result_and_is_checked_like_one() -> None:
     for message, status in [("fine", "succeeded"), (5, "failed")]:
         bench, action = Bench(Engine(lambda _: Ask(reason="Why?"))), RecordingAction("act")
         one = await asked(bench, action)
-        bench.run.answers[one] = respond(message, one)
+        bench.run.grants = Grants(rows=answer_rows([respond(message, one)]))
         outcome = await bench.execute(action, validation={"type": "string"})
         assert (outcome.status, outcome.result, action.calls) == (status, message, [])
 
@@ -345,7 +346,7 @@ async def test_a_question_is_asked_once_and_only_where_policy_asks() -> None:
     assert asking.point.question(call(action, {"n": "x"}), action, asking.run) is None
     question = asking.point.question(call(action, {"n": 1}), action, asking.run)
     assert question is not None
-    asking.run.answers[question.id] = approve(question.id)
+    asking.run.grants = Grants(rows=answer_rows([approve(question.id)]))
     assert asking.point.question(call(action, {"n": 1}), action, asking.run) is None
     other = replace(asking.run, run_id="another")
     assert asking.point.question(call(action, {"n": 1}), action, other) != question

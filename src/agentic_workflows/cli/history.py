@@ -68,8 +68,9 @@ def _line(entry: Mapping[str, object]) -> str:
             reason = f"  {entry['reason']}" if entry["reason"] else ""
             return f"{_where(entry)} {entry['status']} {entry['seconds']:.1f} s{reason}"
         case _:
-            kind = entry["answer"]["type"] if isinstance(entry["answer"], dict) else ""
-            return f"{entry['reviewer'] or 'somebody'} answered {entry['review_id']}: {kind}"
+            answer = entry["answer"] if isinstance(entry["answer"], dict) else {}
+            said = f"  {answer['message']}" if answer.get("message") else ""
+            return f"{entry['reviewer'] or 'somebody'} answered {entry['review_id']}: {answer.get('type')}{said}"
 
 
 def _where(entry: Mapping[str, object]) -> str:

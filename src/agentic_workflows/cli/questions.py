@@ -7,21 +7,26 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from agentic_workflows.cli.output import Output, visible
+from agentic_workflows.cli.output import Output, shortened, visible
 from agentic_workflows.cli.tables import came_from
-from agentic_workflows.graph.review import Answer, Reject, approve, edit, reject, respond
+from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond
 
 _PROMPT: Final = "[a]pprove  [e]dit  [r]eject  re[s]pond  [l]ater  (Enter: reject) > "
 _LETTERS: Final = {"approve": "a", "edit": "e", "reject": "r", "respond": "s", "later": "l"}
 _MOST: Final = 4_000
 """Characters of one input that are shown; it says so where there are more."""
+_OVERVIEW: Final = 80
 
 
 def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answer]:
-    """Ask one question after the other and return the answers; what is left for later has none.
+    """Show what is asked, then ask one question after the other and return the answers; a later one has none.
 
     A rejection ends the round: the run plans again, so that no other answer would count.
     """
+    if len(questions) > 1:  # nobody has to answer the first one without knowing of the last
+        output.say(f"\n{len(questions)} questions wait for you:")
+        for number, question in enumerate(questions, start=1):
+            output.say(f"  {number}  {_call(question)}  {shortened(question['args'], _OVERVIEW)}")
     answers: list[Answer] = []
     for number, question in enumerate(questions, start=1):
         show_question(question, output, number=number, total=len(questions))
@@ -39,15 +44,21 @@ def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answ
 
 def show_question(question: Mapping[str, Any], output: Output, *, number: int = 1, total: int = 1) -> None:
     """Show what would be done, with exactly which inputs, and why a person is asked."""
-    item = "" if question.get("item") is None else f", item {question['item'] + 1}"
-    output.say(f"\nQuestion {number} of {total}: may step {question['step']}{item} call {question['name']}?")
+    output.say(f"\nQuestion {number} of {total}: may {_call(question)}?")
     output.say(f"  Review: {question['id']}")
     output.say(f"  Why:    {question['reason']} [{', '.join(question['rules'])}]")
+    if by := answer_by(question):
+        output.say(f"  Until:  {by}; then it counts as rejected")
     for name, value in question["args"].items():
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         more = f" ... ({len(text) - _MOST:,} characters more)" if len(text) > _MOST else ""
         shown = (text[:_MOST] + more).replace("\n", "\n            ")
         output.say(f"  Input:  {name} = {shown}{came_from(question.get('provenance', {}).get(name, ()))}")
+
+
+def _call(question: Mapping[str, Any]) -> str:
+    item = "" if question.get("item") is None else f", item {question['item'] + 1}"
+    return f"step {question['step']}{item} call {question['name']}"
 
 
 def open_ids(questions: Sequence[Mapping[str, Any]], *, but: Collection[str]) -> list[Mapping[str, Any]]:

@@ -59,7 +59,8 @@ def review(
             *_edited(edit, inputs),
             *_responded(respond, message),
         ]
-        return driver.resume(workflow.resume_stream(answers, thread_id=thread)) if answers else driver.drive(None)
+        # Without an answer, too: what nobody answered in time is rejected now.
+        return driver.resume(workflow.resume_stream(answers or None, thread_id=thread))
 
 
 def _list(database: str | None, output: Output) -> int:

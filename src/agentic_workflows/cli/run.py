@@ -100,6 +100,12 @@ def run(
     max_parallel: Annotated[int, typer.Option(help="Action calls at the same time.")] = 8,
     max_seconds: Annotated[float, typer.Option(help="Wall clock; waiting for people does not count.")] = 3_600,
     max_tokens: Annotated[int, typer.Option(help="Tokens of all planner calls.")] = 1_000_000,
+    review_seconds: Annotated[
+        float, typer.Option(help="A question that nobody answers for this long counts as rejected.")
+    ] = 604_800,
+    grant_seconds: Annotated[
+        float, typer.Option(help="An approval that is not used for this long is asked for again.")
+    ] = 86_400,
     thread: Annotated[str | None, typer.Option(help="A name for the run.", show_default="a new one")] = None,
     _json: Json = False,
 ) -> int:
@@ -116,6 +122,8 @@ def run(
         max_parallel=max_parallel,
         max_seconds=max_seconds,
         max_tokens=max_tokens,
+        review_seconds=review_seconds,
+        grant_seconds=grant_seconds,
     )
     chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     name = thread or uuid4().hex[:8]
@@ -144,8 +152,6 @@ def resume(
     with asyncio.Runner() as runner:
         workflow, folder = reopened(thread, chosen, database, runner)
         driver = Driver(workflow, thread, ctx.obj, workspace=folder, runner=runner)
-        if runner.run(workflow.result(thread))["state"] == "REVIEWING" and max_iterations is None:
-            return driver.drive(None)
         return driver.resume(workflow.resume_stream(thread_id=thread, max_iterations=max_iterations))
 
 

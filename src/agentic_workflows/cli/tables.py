@@ -8,6 +8,7 @@ from rich.text import Text
 
 from agentic_workflows.cli.output import shortened, visible
 from agentic_workflows.graph.catalogue import ActionSpec
+from agentic_workflows.graph.review import answer_by
 from agentic_workflows.graph.values import JsonObject
 
 _INPUT = 48
@@ -84,12 +85,12 @@ def progress_of(result: Mapping[str, Any]) -> str:
 
 def questions_table(results: Iterable[Mapping[str, Any]]) -> Table:
     """Return the open questions of several runs."""
-    table = _table("Thread", "Review", "Step", "Action", "Inputs", "Why")
+    table = _table("Thread", "Review", "Step", "Action", "Inputs", "Why", "Answer by")
     for one in results:
         for question in one["reviews"]:
             inputs, why = shortened(question["args"], _INPUTS), f"{question['reason']} [{', '.join(question['rules'])}]"
             cells = (one["thread_id"], question["id"], question["step"], question["name"])
-            table.add_row(*(visible(str(cell)) for cell in cells), inputs, visible(why))
+            table.add_row(*(visible(str(cell)) for cell in cells), inputs, visible(why), answer_by(question) or "-")
     return table
 
 

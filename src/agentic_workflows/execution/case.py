@@ -4,16 +4,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.secrets import Secrets, named_secrets, secret_of_environment
 from agentic_workflows.execution.tracing import Span, current_span
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import JsonObject, digest
+from agentic_workflows.graph.values import digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
@@ -36,16 +38,22 @@ class RunPass:
     """Gives the values of the secrets that the plan names."""
     counts: Counter[str] = field(default_factory=Counter)
     """Calls started, by action, over the whole run."""
-    answers: dict[str, Answer] = field(default_factory=dict)
-    """By review id; removed when used."""
-    edits: Mapping[str, JsonObject] = field(default_factory=dict)
-    """Inputs that a person put in place of a call's own, by review id."""
+    grants: Grants = field(default_factory=Grants)
+    """What people answered."""
+    asked_under: str = ""
+    """The plan under whose name people are asked: where plans only leave steps out, the first of them."""
     span: Span = field(default_factory=current_span)
     """Opens the span of a call, where somebody traces."""
     slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.limits.max_parallel)
+        self.asked_under = self.asked_under or self.plan
+
+    @property
+    def deadline(self) -> datetime:
+        """Return by when a question that is asked now must be answered."""
+        return self.grants.now() + timedelta(seconds=self.limits.review_seconds)
 
 
 @dataclass(kw_only=True)
@@ -65,21 +73,27 @@ class Case:
     """Answers that this call uses up, in the transaction that writes it down."""
 
     @cached_property
+    def first_id(self) -> str:
+        """The id of the question that policy would ask about the call as planned, if nobody had answered it yet."""
+        place = self.place._replace(plan=self.run.asked_under)
+        return review_id(self.run.run_id, self.run.policy, place, dict(self.planned.inputs))
+
+    @cached_property
     def review_id(self) -> str:
-        """The id of the question that policy would ask about the call as planned."""
-        return review_id(self.run.run_id, self.run.policy, self.place, dict(self.planned.inputs))
+        """The id under which that question stands now."""
+        return self.run.grants.current(self.first_id)
 
     @cached_property
     def answer(self) -> Answer | None:
         """What a person said of the call."""
-        return self.run.answers.get(self.review_id) if self.run.answers else None
+        return self.run.grants.answer(self.review_id) if self.run.grants.rows else None
 
     @cached_property
     def call(self) -> ActionCall:
         """The call as it would be executed: an edit holds also after its answer was used up."""
         if isinstance(self.answer, Edit):
             return replace(self.planned, inputs=self.answer.inputs)
-        edited = self.run.edits.get(self.review_id) if self.run.edits else None
+        edited = self.run.grants.edited(self.first_id) if self.run.grants.rows else None
         return self.planned if edited is None else replace(self.planned, inputs=edited)
 
     @cached_property
@@ -120,8 +134,15 @@ class Case:
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
-        if self.run.answers.pop(asked, None) is not None:
+        if self.run.grants.take(asked):
             self.used.append(asked)
+
+    def withdraw(self) -> None:
+        """Forget what this call was about to be done under: an approval has expired, and nothing was done."""
+        self.run.grants.give_back(self.used)
+        self.used = []
+        for name in ("review_id", "answer", "call", "key", "secrets"):
+            vars(self).pop(name, None)
 
     def use_answer(self) -> None:
         """Use up the answer to the policy's question, where there is one."""
@@ -129,16 +150,21 @@ class Case:
             self.use(self.review_id)
 
     def question(
-        self, reason: str, rules: tuple[Rule, ...] = (), *, review_id: str = "", in_doubt: Intent | None = None
+        self, reason: str, rules: tuple[Rule, ...] = (), *, first_id: str = "", in_doubt: Intent | None = None
     ) -> Question:
         """Return a question about the call."""
+        first, grants = first_id or self.first_id, self.run.grants
+        if row := grants.expired(first):
+            reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired before it was used."
         return Question(
-            id=review_id or self.review_id,
+            id=grants.current(first),
             step=self.call.step.name,
             item=self.call.item,
             action=self.call.action,
             inputs=dict(self.call.inputs),
             reason=reason,
+            # Silence says nothing of whether an effect happened: what is in doubt is neither done again nor given up.
+            expires=None if in_doubt else self.run.deadline.isoformat(timespec="seconds"),
             rules=tuple(rule.id for rule in rules),
             provenance=self.call.provenance.to_json() if self.call.provenance else {},
             in_doubt=None if in_doubt is None else [*in_doubt.place, in_doubt.attempt],
@@ -155,7 +181,7 @@ def footprint_of(call: ActionCall, action: Action, run: RunPass) -> Footprint:
     """Return what a call touches, with the inputs that a person may have put in place of its own."""
     if action.resources is None:
         return Footprint(has_effect=action.has_effect)
-    inputs = make_case(call, action, run).call.inputs if run.answers or run.edits else call.inputs
+    inputs = make_case(call, action, run).call.inputs if run.grants.rows else call.inputs
     try:
         return Footprint(has_effect=action.has_effect, resources=frozenset(action.resources(inputs)))
     except Exception:  # noqa: BLE001 - an action's own code; what it cannot name is everything

@@ -26,8 +26,8 @@ Resolution: TypeAlias = Found | Again | Question
 
 async def resolve(case: Case, doubt: Intent) -> Resolution:
     """Return what to do about an effect in doubt; a question where a person must say."""
-    asked = doubt_id(case, doubt)
-    match case.run.answers.get(asked):
+    asked = case.run.grants.current(doubt_id(case, doubt))
+    match case.run.grants.answer(asked):
         case Respond(message=message):
             case.use(asked)
             return Found(result=message)
@@ -59,8 +59,8 @@ async def _reconciled(case: Case, doubt: Intent, reconcile: Reconcile) -> Resolu
 
 
 def doubt_id(case: Case, doubt: Intent) -> str:
-    """Return the id of the question about an effect in doubt; each attempt has its own."""
-    return digest([case.review_id, "in doubt", *doubt.place, doubt.attempt])[:16]
+    """Return the first id of the question about an effect in doubt; each attempt has its own."""
+    return digest([case.first_id, "in doubt", *doubt.place, doubt.attempt])[:16]
 
 
 def _asked(case: Case, doubt: Intent, more: str) -> Question:
@@ -68,4 +68,4 @@ def _asked(case: Case, doubt: Intent, more: str) -> Question:
         f"It was begun at {doubt.at} and may have happened; nothing is known of its end.{more} Respond with its result "
         f"if it happened, approve to do it again, reject to give it up."
     )
-    return case.question(reason, review_id=doubt_id(case, doubt), in_doubt=doubt)
+    return case.question(reason, first_id=doubt_id(case, doubt), in_doubt=doubt)

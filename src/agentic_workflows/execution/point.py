@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Found
-from agentic_workflows.errors import ActionError, DatabaseError, RunError
+from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, RunError
 from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
 from agentic_workflows.execution.case import Case, RunPass, make_case
 from agentic_workflows.execution.doubt import Again, resolve
@@ -70,7 +70,7 @@ class ExecutionPoint:
             case = None
             try:
                 case = make_case(call, action, run)
-                outcome = await self._traced(case)
+                outcome = await self._granted(case)
             except (DatabaseError, RunError):
                 raise
             except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
@@ -81,6 +81,14 @@ class ExecutionPoint:
         if case is not None and outcome.status != OutcomeStatus.ASKED:
             run.log.record(case.place, outcome, case.intent or case.done, action=call.action, used=case.used)
         return outcome
+
+    async def _granted(self, case: Case) -> Outcome:
+        """Take a call through; once more, which asks again, where an approval expired before its intent was written."""
+        try:
+            return await self._traced(case)
+        except ExpiredError:
+            case.withdraw()
+            return await self._traced(case)
 
     async def _traced(self, case: Case) -> Outcome:
         with case.run.span(case.call.step, case.call.inputs, case.call.item) as record:
@@ -133,8 +141,15 @@ class ExecutionPoint:
     async def _act(self, case: Case) -> Outcome:
         call, run, is_retryable = case.call, case.run, case.action.annotations.is_retryable
         if case.key:
-            used, case.used = case.used, []
-            case.intent = await run.log.intend(case.place, call.action, case.key, again=case.intent, used=used)
+            until = run.grants.until(case.used)
+            try:
+                case.intent = await run.log.intend(
+                    case.place, call.action, case.key, again=case.intent, used=case.used, until=until
+                )
+            except ExpiredError:
+                run.counts[call.action] -= 1
+                raise
+            case.used = []
         call = case.handed(case.intent)
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
         most = 1 + (call.step.retries if is_retryable else 0)

@@ -61,6 +61,23 @@ grant and intent
     one transaction writes both, so the grant is unused, or the effect is in doubt
     test_an_approval_is_used_up_in_the_transaction_of_its_intent
     test_a_used_approval_is_never_used_again
+an approval expired while the process was dead
+    asks again, under an id of its own: the effect had not happened
+    test_an_approval_that_expired_while_the_process_was_dead_is_asked_for_again
+an approval expired between the decision and its intent
+    the transaction is refused, and it is asked again
+    test_an_approval_that_expires_before_its_intent_is_written_is_asked_for_again
+    test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired
+an approval expired after its intent was written
+    nothing: it was used, and the effect is in doubt
+    test_an_approval_that_was_used_in_time_is_not_asked_for_again
+nobody answered by the deadline
+    writes the rejection as a row, whichever process touches the run first, and plans again
+    test_a_deadline_that_passed_while_the_process_was_dead_is_a_rejection
+    test_a_rejection_by_the_deadline_without_a_checkpoint_is_the_same_rejection
+nobody answered about an effect in doubt
+    waits on: silence says nothing of whether it happened
+    test_silence_about_an_effect_in_doubt_decides_nothing
 two answers at once
     the first one counts, the other is told so
     test_of_answers_at_once_one_counts

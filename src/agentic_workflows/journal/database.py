@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -32,16 +33,24 @@ class Database:
     Args:
         url: `memory`; the path of a SQLite file, which is created where it is missing; or `postgresql://...`.
         lease_seconds: how long a run stays with a process that does not answer any more.
+        clock: seconds since the epoch; leases, questions and approvals expire by it.
 
     Raises:
         DatabaseError: the database cannot be used; it is not changed then.
 
     """
 
-    def __init__(self, url: str | Path = MEMORY, *, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str | Path = MEMORY,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         in_memory = url in (MEMORY, ":memory:")
         self.url = url if in_memory or "://" in str(url) else Path(url).absolute()  # however a process moves
         self._memory = InMemorySaver(serde=_plain()) if in_memory else None
+        self._clock = clock
         self.leases = Leases(self._journal(), seconds=lease_seconds)
 
     @property
@@ -75,9 +84,10 @@ class Database:
 
     def _journal(self) -> Journal:
         if self._memory is not None:
-            return MemoryJournal()
+            return MemoryJournal(clock=self._clock)
         if self._is_postgres:
-            return SqlJournal(writer_for(str(self.url), lambda: PostgresBackend(str(self.url))))
+            writer = writer_for(str(self.url), lambda: PostgresBackend(str(self.url)))
+            return SqlJournal(writer, clock=self._clock)
         if "://" in str(self.url):
             raise DatabaseError(
                 f"{self.url} is no database that this version knows. Give a file path, postgresql://..., or {MEMORY!r}."
@@ -85,7 +95,7 @@ class Database:
         path = Path(self.url)
         with explained(self.url):
             _probe(path)
-        return SqlJournal(writer_for(str(path.resolve()), lambda: SqliteBackend(path)))
+        return SqlJournal(writer_for(str(path.resolve()), lambda: SqliteBackend(path)), clock=self._clock)
 
 
 @asynccontextmanager

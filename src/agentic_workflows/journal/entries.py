@@ -8,7 +8,8 @@ equal calls of a run, so that an equal effect in a new plan is recognised.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, cast
+from datetime import datetime
+from typing import NamedTuple, Protocol
 
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.state import Request
@@ -71,19 +72,13 @@ class Past:
     outcomes: tuple[Recorded, ...] = ()
     in_doubt: tuple[Intent, ...] = ()
     """Intents without outcome: the effect may have happened."""
-    answers: Mapping[str, JsonObject] = field(default_factory=dict)
+    answers: Mapping[str, "Answered"] = field(default_factory=dict)
     """What people answered, used or not, by review id."""
 
     @property
     def answered(self) -> frozenset[str]:
         """Return the review ids that have an answer, used or not."""
         return frozenset(self.answers)
-
-    @property
-    def edits(self) -> dict[str, JsonObject]:
-        """Return the inputs that a person put in place of a call's own, by review id; they hold for that call."""
-        edited = {one: answer.get("edited_action") for one, answer in self.answers.items() if answer["type"] == "edit"}
-        return {one: cast("JsonObject", action["args"]) for one, action in edited.items() if isinstance(action, dict)}
 
     @property
     def counts(self) -> Counter[str]:
@@ -116,6 +111,9 @@ class Answered:
     answer: JsonObject
     reviewer: str
     at: str
+    """ISO 8601, by the journal's clock."""
+    used: bool = False
+    """Whether it has counted for a call; it counts for no other then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +129,10 @@ class Lease:
 
 class Journal(Protocol):
     """An append-only store of runs; every write is durable when it returns, and refused without the lease."""
+
+    def now(self) -> datetime:
+        """Return the time by which answers are given and expire."""
+        ...
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
         """Write down that a run began; again is no change.
@@ -176,21 +178,19 @@ class Journal(Protocol):
         intents: Sequence[Intent] = (),
         outcomes: Sequence[Recorded] = (),
         used: Sequence[str] = (),
+        until: datetime | None = None,
     ) -> Request | None:
         """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run.
 
         Raises:
             ReviewError: an answer was used before.
+            ExpiredError: it is not before `until` any more, when an approval expires; nothing is written.
 
         """
         ...
 
     async def answer(self, answered: Answered) -> bool:
         """Write an answer; False where the question has one already, which then stays."""
-        ...
-
-    async def answers(self, run_id: str) -> dict[str, JsonObject]:
-        """Return a run's answers that are not used yet, by review id."""
         ...
 
     async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:

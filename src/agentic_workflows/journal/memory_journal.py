@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from agentic_workflows.errors import LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.errors import ExpiredError, LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
@@ -29,9 +30,12 @@ class MemoryJournal:
         self._intents: dict[str, list[Intent]] = {}
         self._outcomes: dict[str, list[Recorded]] = {}
         self._answers = {one.review_id: one for one in answers}
-        self._used: set[str] = set()
         self._leases = {lease.thread_id: lease for lease in leases}
         self._requests: dict[str, Request] = {}
+
+    def now(self) -> datetime:
+        """Return the time by which answers are given and expire."""
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
         """Write down that a run began; again is no change."""
@@ -77,7 +81,7 @@ class MemoryJournal:
         return Past(
             outcomes=outcomes,
             in_doubt=tuple(one for one in intents if (one.place, one.attempt) not in ended),
-            answers={one.review_id: one.answer for one in self._answers.values() if one.run_id == run_id},
+            answers={one.review_id: one for one in self._answers.values() if one.run_id == run_id},
         )
 
     async def write(
@@ -88,13 +92,16 @@ class MemoryJournal:
         intents: Sequence[Intent] = (),
         outcomes: Sequence[Recorded] = (),
         used: Sequence[str] = (),
+        until: datetime | None = None,
     ) -> Request | None:
         """Write intents and outcomes and use up answers; returns what somebody asked of the run."""
         self._check(lease)
+        if until is not None and self.now() >= until:
+            raise ExpiredError(until)
         for review_id in used:
-            if review_id in self._used or review_id not in self._answers:
+            if review_id not in self._answers or self._answers[review_id].used:
                 raise ReviewError(f"The answer to {review_id} was used already.")
-        self._used.update(used)
+        self._answers |= {one: replace(self._answers[one], used=True) for one in used}
         self._outcomes.setdefault(run_id, []).extend(outcomes)
         self._intents.setdefault(run_id, []).extend(intents)
         return self._requests.get(lease.thread_id)
@@ -102,11 +109,6 @@ class MemoryJournal:
     async def answer(self, answered: Answered) -> bool:
         """Write an answer; False where the question has one already, which then stays."""
         return self._answers.setdefault(answered.review_id, answered) is answered
-
-    async def answers(self, run_id: str) -> dict[str, JsonObject]:
-        """Return a run's answers that are not used yet, by review id."""
-        mine = (one for one in self._answers.values() if one.run_id == run_id)
-        return {one.review_id: one.answer for one in mine if one.review_id not in self._used}
 
     async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
         """Take the lease of a thread."""

@@ -37,7 +37,10 @@ class RunLog:
             if one.outcome.status == OutcomeStatus.SUCCEEDED and one.key:
                 self._done.setdefault(one.key, []).append(one)
         self._refused = [_intent_of(one) for one in past.outcomes if one.key and _is_refused(one.outcome)]
-        self._occurrences = Counter(key for key, _ in {claim[1:] for claim in self._claimed})
+        # Not how many there are: an intent that was refused leaves a gap.
+        self._occurrences = Counter[str]()
+        for _, key, occurrence in self._claimed:
+            self._occurrences[key] = max(self._occurrences[key], occurrence + 1)
         self._attempts = Counter(one.place for one in calls)
         self._waiting: list[Recorded] = []
         self._used: list[str] = []
@@ -68,14 +71,23 @@ class RunLog:
         return next((one for one in (*others, *refused) if one.key == key), None)
 
     async def intend(
-        self, place: Place, action: str, key: str, *, again: Intent | None = None, used: Sequence[str] = ()
+        self,
+        place: Place,
+        action: str,
+        key: str,
+        *,
+        again: Intent | None = None,
+        used: Sequence[str] = (),
+        until: datetime | None = None,
     ) -> Intent:
         """Write down that an effect is about to happen, with every outcome it may derive from; then it is durable.
 
         An effect that is begun again keeps its occurrence: it is the same act, under the same idempotency key.
+
+        Raises:
+            ExpiredError: `until` has passed, when an approval among the used answers expires; nothing is written.
+
         """
-        if again is not None:
-            self._supersede(again)
         is_same = again is not None and again.key == key
         occurrence = again.occurrence if again is not None and is_same else self._occurrences[key]
         attempt = self._attempts[place]
@@ -84,14 +96,15 @@ class RunLog:
         at = datetime.now(UTC).isoformat()
         intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
         self._claimed.add((place.plan, key, occurrence))
-        await self._write([intent], used)
+        doubt = None if again is None else self._in_doubt.pop(again.place, None)
+        settled = () if doubt is None else (doubt.ended(_SUPERSEDED),)  # in the transaction of what takes its place
+        try:
+            await self._write([intent], settled, used, until)
+        except BaseException:
+            if doubt is not None:  # nothing took its place
+                self._in_doubt[doubt.place] = doubt
+            raise
         return intent
-
-    def _supersede(self, intent: Intent) -> None:
-        """Settle an intent in doubt, in the transaction of the one that takes its place."""
-        if self._in_doubt.pop(intent.place, None) is not None:
-            reason = "It was in doubt, and is done again."
-            self._waiting.append(intent.ended(Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1)))
 
     def record(
         self,
@@ -122,7 +135,7 @@ class RunLog:
     async def flush(self) -> None:
         """Write what still waits, and wait for what is on its way."""
         while self._waiting or self._used or self._flushing is not None:
-            await self._write(())
+            await self._write()
 
     def _flush_soon(self) -> None:
         self._flushing = asyncio.ensure_future(self._write_after(self._flushing))
@@ -131,12 +144,18 @@ class RunLog:
         """Write what waits after what is on its way, so that a failure of that is heard of."""
         if earlier is not None:
             await earlier
-        await self._write_waiting(())
+        await self._write_waiting()
 
-    async def _write(self, intents: Sequence[Intent], used: Sequence[str] = ()) -> None:
+    async def _write(
+        self,
+        intents: Sequence[Intent] = (),
+        settled: Sequence[Recorded] = (),
+        used: Sequence[str] = (),
+        until: datetime | None = None,
+    ) -> None:
         """Write intents after all that came before them, what is on its way included."""
         await self._landed()
-        await self._write_waiting(intents, used)
+        await self._write_waiting(intents, settled, used, until)
         await self._landed()
 
     async def _landed(self) -> None:
@@ -144,21 +163,36 @@ class RunLog:
             flushing, self._flushing = self._flushing, None
             await flushing
 
-    async def _write_waiting(self, intents: Sequence[Intent], used: Sequence[str] = ()) -> None:
+    async def _write_waiting(
+        self,
+        intents: Sequence[Intent] = (),
+        settled: Sequence[Recorded] = (),
+        used: Sequence[str] = (),
+        until: datetime | None = None,
+    ) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         outcomes, self._waiting = self._waiting, []
         waiting, self._used = self._used, []
-        everything = [*waiting, *used]
-        if not (intents or outcomes or everything):
+        if not (intents or outcomes or waiting):
             return
-        write = self._journal.write(self._held.lease, self._run_id, intents=intents, outcomes=outcomes, used=everything)
+        write = self._journal.write(
+            self._held.lease,
+            self._run_id,
+            intents=intents,
+            outcomes=[*outcomes, *settled],
+            used=[*waiting, *used],
+            until=until,
+        )
         try:
             self._held.hear(await write)
         except Exception:
             self._waiting, self._used = [*outcomes, *self._waiting], [*waiting, *self._used]
             raise
+
+
+_SUPERSEDED = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and is done again.", attempts=1)
 
 
 def _is_refused(outcome: Outcome) -> bool:

@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from agentic_workflows.errors import DatabaseError, LeaseLostError, ReviewError, RunBusyError, WorkflowError
+from agentic_workflows.errors import (
+    DatabaseError,
+    ExpiredError,
+    LeaseLostError,
+    ReviewError,
+    RunBusyError,
+    WorkflowError,
+)
 from agentic_workflows.graph.labels import Label, label_from_json
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
@@ -39,6 +46,10 @@ class SqlJournal:
         self._clock = clock
         self._labels: set[str] = set()
         """Labels that are known to be in the database."""
+
+    def now(self) -> datetime:
+        """Return the time by which answers are given and expire."""
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
         """Write down that a run began; again is no change."""
@@ -87,7 +98,7 @@ class SqlJournal:
         return Past(
             outcomes=tuple(_recorded(row) for row in calls if row[OUTCOME] is not None),
             in_doubt=tuple(_intent(row) for row in calls if row[OUTCOME] is None),
-            answers={one.review_id: one.answer for one in map(_answered, answers)},
+            answers={one.review_id: one for one in map(_answered, answers)},
         )
 
     async def write(
@@ -98,18 +109,21 @@ class SqlJournal:
         intents: Sequence[Intent] = (),
         outcomes: Sequence[Recorded] = (),
         used: Sequence[str] = (),
+        until: datetime | None = None,
     ) -> Request | None:
         """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run."""
         labels = {text for text in (_sources(one.outcome.sources) for one in outcomes) if text is not None}
 
         def work(to: Transaction) -> Request | None:
             row = _lease_row(to, lease)
-            for text in labels - self._labels:
-                to.change("label", text=text)
+            if until is not None and self.now() >= until:
+                raise RefusedError(ExpiredError(until))
             unused = {str(one[0]) for one in to.run("answers", by_run_id=run_id) if not one[5]} if used else set()
             for review_id in used:  # all are looked at before one is used up: what is refused wrote nothing
                 if review_id not in unused:
                     raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
+            for text in labels - self._labels:
+                to.change("label", text=text)
             for review_id in used:
                 to.change("use", by_review_id=review_id)
             for recorded in outcomes:
@@ -124,13 +138,8 @@ class SqlJournal:
 
     async def answer(self, answered: Answered) -> bool:
         """Write an answer; False where the question has one already, which then stays."""
-        values = {**answered.__dict__, "answer": canonical(answered.answer), "used": 0}
+        values = {**answered.__dict__, "answer": canonical(answered.answer), "used": int(answered.used)}
         return await self._writer.do(lambda to: to.change("answer", **values)) == 1
-
-    async def answers(self, run_id: str) -> dict[str, JsonObject]:
-        """Return a run's answers that are not used yet, by review id."""
-        rows = await self._writer.do(lambda to: to.run("answers", by_run_id=run_id))
-        return {one.review_id: one.answer for one in (_answered(row) for row in rows if not row[5])}
 
     async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
         """Take the lease of a thread.
@@ -315,11 +324,12 @@ def _begun(run: tuple[Any, ...], plans: Sequence[tuple[Any, ...]]) -> Begun:
 
 
 def _answered(row: tuple[Any, ...]) -> Answered:
-    review_id, run_id, answer, reviewer, at, _ = row
+    review_id, run_id, answer, reviewer, at, used = row
     with _read(ANSWERS, f"question {review_id}"):
         said = json.loads(answer)
         answer_from_json(said, id=review_id)
-    return Answered(review_id=review_id, run_id=run_id, answer=said, reviewer=reviewer, at=at)
+        datetime.fromisoformat(at)
+    return Answered(review_id=review_id, run_id=run_id, answer=said, reviewer=reviewer, at=at, used=bool(used))
 
 
 def _plan(row: tuple[Any, ...]) -> JsonObject:

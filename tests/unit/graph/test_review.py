@@ -52,13 +52,22 @@ def test_the_interrupt_asks_everything_in_langchains_form() -> None:
     assert asked["action_requests"][0] == {  # type: ignore[index, call-overload]  # a list
         "name": "act", "args": {"x": 1}, "description": "Step step-one calls act. Because.", "id": "one",
         "step": "step-one", "item": None, "reason": "Because.", "rules": ["r"], "provenance": {},
-            "in_doubt": None,
+            "in_doubt": None, "expires": None,
     }  # fmt: skip
 
 
 def test_an_item_is_named_as_people_count() -> None:
     asked = Question(id="i", step="s", action="act", inputs={}, reason="Because.", item=0).to_json()
     assert asked["description"] == "Step s, item 1 calls act. Because."
+
+
+def test_a_question_says_until_when_it_can_be_answered() -> None:
+    until = "2026-01-08T12:00:00+00:00"
+    asked = Question(id="i", step="s", action="act", inputs={}, reason="Because.", expires=until).to_json()
+    assert asked["description"] == (
+        "Step s calls act. Because. Answer by 2026-01-08 12:00 UTC; then it counts as rejected."
+    )
+    assert asked["expires"] == until
 
 
 def test_a_review_id_is_the_same_for_the_same_call_only() -> None:

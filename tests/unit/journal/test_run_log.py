@@ -1,11 +1,12 @@
 """The log of a run: what was done before counts, and what is written down is on disk in order."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from agentic_workflows.errors import DatabaseError
+from agentic_workflows.errors import DatabaseError, ExpiredError
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.journal.entries import Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
@@ -26,14 +27,24 @@ class Slow(MemoryJournal):
         self.fails: list[bool] = []
         self.seconds = 0.0
 
-    async def write(self, lease: Lease, run_id: str, *, intents: Any = (), outcomes: Any = (), used: Any = ()) -> Any:
+    async def write(
+        self,
+        lease: Lease,
+        run_id: str,
+        *,
+        intents: Any = (),
+        outcomes: Any = (),
+        used: Any = (),
+        until: datetime | None = None,
+    ) -> Any:
         fails = bool(self.fails and self.fails.pop(0))
         await asyncio.sleep(self.seconds)
         if fails:
             raise DatabaseError("The disk is full.")
         written = ([one.place.step for one in intents], [one.place.step for one in outcomes], list(used))
+        request = await super().write(lease, run_id, intents=intents, outcomes=outcomes, until=until)
         self.writes.append(written)
-        return await super().write(lease, run_id, intents=intents, outcomes=outcomes)
+        return request
 
 
 LEASE = Lease(thread_id="t", owner="me", token=1, expires=1e12)
@@ -51,6 +62,26 @@ def recorded(place: Place, outcome: Outcome = DONE, *, attempt: int = 0, occurre
 
 def begun(place: Place, *, attempt: int = 0, occurrence: int = 0) -> Intent:
     return Intent(place=place, attempt=attempt, action="act", key="k", occurrence=occurrence, at="then")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_doubt_stays_in_doubt_where_nothing_takes_its_place(fails: bool) -> None:  # noqa: FBT001
+    doubt = begun(HERE)
+    log, journal = log_after(in_doubt=(doubt,))
+    journal.fails = [fails]
+    with pytest.raises(DatabaseError if fails else ExpiredError):
+        await log.intend(HERE, "act", "k", again=doubt, until=None if fails else journal.now())
+    await log.flush()
+    assert (log.doubt(HERE, "k"), journal.writes) == (doubt, [])
+
+
+async def test_an_effect_gets_a_key_of_its_own_after_an_intent_that_was_refused() -> None:
+    log, journal = log_after()
+    with pytest.raises(ExpiredError):
+        await log.intend(HERE, "act", "k", until=journal.now())
+    written = await log.intend(THERE, "act", "k")
+    later, _ = log_after(outcomes=(written.ended(DONE),))
+    assert (await later.intend(Place("2:q", "c"), "act", "k")).occurrence != written.occurrence
 
 
 async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_it_uses() -> None:

@@ -1,0 +1,92 @@
+"""Grants: what people answered. Each answer counts for one call, once, and an approval only for a while."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from agentic_workflows.graph.review import Answer, Approve, Edit, asked_again, from_json
+from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.journal.entries import Answered
+
+
+@dataclass(kw_only=True)
+class Grants:
+    """The answers of a run, and which of them count now.
+
+    An answer is spent once a call has used it, or once its approval has expired. A call whose answer is spent is asked
+    about again, under an id of its own: so the first answer to a question stays the one that counts.
+    """
+
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    lasts: timedelta = timedelta(days=1)
+    """How long after it was given an approval may be used."""
+    rows: Mapping[str, Answered] = field(default_factory=dict)
+    """By the id of the question, used or not."""
+    _used: set[str] = field(default_factory=set)
+    """Used in this pass."""
+
+    def current(self, first: str) -> str:
+        """Return the id under which a question stands now, from the id that it had first."""
+        for row in self._spent(first):
+            first = asked_again(row.review_id)
+        return first
+
+    def answer(self, review_id: str) -> Answer | None:
+        """Return what a person said, where it still counts."""
+        row = self.rows.get(review_id)
+        return None if row is None or self._is_spent(row) else from_json(row.answer, id=review_id)
+
+    def edited(self, first: str) -> JsonObject | None:
+        """Return the inputs that a person put in place of a call's own; they hold also after the answer was used."""
+        inputs = None
+        for row in self._spent(first):
+            answer = from_json(row.answer, id=row.review_id)
+            if isinstance(answer, Edit) and self._is_used(row):
+                inputs = answer.inputs
+        return inputs
+
+    def expired(self, first: str) -> Answered | None:
+        """Return the last answer to a question where it expired before it was used."""
+        last = None
+        for row in self._spent(first):
+            last = row
+        return None if last is None or self._is_used(last) else last
+
+    def take(self, review_id: str) -> bool:
+        """Use an answer up for this pass; False where there is none, or it was used.
+
+        One that expired since it was read is taken, too: then `until` makes the transaction of its intent refuse it.
+        """
+        row = self.rows.get(review_id)
+        if row is None or self._is_used(row):
+            return False
+        self._used.add(review_id)
+        return True
+
+    def give_back(self, taken: Sequence[str]) -> None:
+        """Undo `take`: nothing was done with these."""
+        self._used -= set(taken)
+
+    def until(self, taken: Sequence[str]) -> datetime | None:
+        """Return when the first of these answers expires; None where none does."""
+        return min((end for one in taken if (end := self._end(self.rows[one]))), default=None)
+
+    def _spent(self, first: str) -> Iterator[Answered]:
+        """Yield the answers to a question that do not count any more, the oldest first."""
+        while (row := self.rows.get(first)) and self._is_spent(row):
+            yield row
+            first = asked_again(row.review_id)
+
+    def _is_spent(self, row: Answered) -> bool:
+        if self._is_used(row):
+            return True
+        end = self._end(row)
+        return end is not None and self.now() >= end
+
+    def _is_used(self, row: Answered) -> bool:
+        return row.used or row.review_id in self._used
+
+    def _end(self, row: Answered) -> datetime | None:
+        """Return when an answer expires: what lets something happen does, a refusal and a result do not."""
+        lets = isinstance(from_json(row.answer, id=row.review_id), Approve | Edit)
+        return datetime.fromisoformat(row.at).astimezone() + self.lasts if lets else None
