@@ -1,6 +1,9 @@
 """A secret is named in a plan, reaches its action, and is nowhere else."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +85,42 @@ async def test_a_secret_reaches_its_action_and_nothing_else(house: Any, tmp_path
     assert result["history"][0]["result"]["headers"] == [{"auth": "Bearer [secret TOKEN]"}]
     shown = json.dumps([told, result, await workflow.timeline("t")], default=str)
     assert (TOKEN in shown, TOKEN in everything(tmp_path / "runs.db")) == (False, False)
+
+
+ACTIONS = """
+from agentic_workflows import action
+
+@action(destructive=False, arguments={"text": "content", "token": "secret"})
+def post(text: str, token: str) -> str:
+    \"\"\"Post a text, and say too much about it.\"\"\"
+    return f"posted {text} with {token}"
+
+ACTIONS = [post]
+"""
+
+
+def test_a_secret_is_in_no_file_and_no_output_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ACTIONS)
+    (tmp_path / "plan.json").write_text(json.dumps({"goal": "g", **PLAN}))
+    (tmp_path / "files").mkdir()
+    environment = {**os.environ, "AGENTIC_SECRET_TOKEN": TOKEN, "LANGSMITH_TRACING": "false"}
+    said = ""
+
+    def agentic(*arguments: str, code: int = 0) -> None:
+        nonlocal said
+        command = [sys.executable, "-m", "agentic_workflows.cli.main", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        said += done.stdout + done.stderr
+        assert done.returncode == code, said
+
+    agentic("run", "--plan", "plan.json", "--workspace", "files", "--actions", "mine:ACTIONS", "--thread", "t", code=3)
+    agentic("review")
+    agentic("review", "t", "--approve", "all")
+    for command in (["show", "t"], ["show", "t", "--json"], ["export", "t"], ["runs", "--json"]):
+        agentic(*command)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file.name for file in files if TOKEN.encode() in file.read_bytes()] == []
+    assert (TOKEN in said, "posted hello with [secret TOKEN]" in said) == (False, True)
 
 
 async def test_an_error_does_not_show_the_secret(house: Any) -> None:
