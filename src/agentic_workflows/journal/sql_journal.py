@@ -118,10 +118,8 @@ class SqlJournal:
             row = _lease_row(to, lease)
             if until is not None and self.now() >= until:
                 raise RefusedError(ExpiredError(until))
-            unused = {str(one[0]) for one in to.run("answers", by_run_id=run_id) if not one[5]} if used else set()
-            for review_id in used:  # all are looked at before one is used up: what is refused wrote nothing
-                if review_id not in unused:
-                    raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
+            if used:  # all are looked at before one is used up: what is refused wrote nothing
+                _refuse_used(to, run_id, used)
             for text in labels - self._labels:
                 to.change("label", text=text)
             for review_id in used:
@@ -245,6 +243,13 @@ def _lease_row(to: Transaction, lease: Lease) -> tuple[Any, ...]:
     if not row or (row[0][1], row[0][2]) != (lease.owner, lease.token):
         raise RefusedError(LeaseLostError(lease.thread_id, row[0][1] if row else ""))
     return row[0]
+
+
+def _refuse_used(to: Transaction, run_id: str, used: Sequence[str]) -> None:
+    unused = {str(row[0]) for row in to.run("answers", by_run_id=run_id) if not row[5]}
+    for review_id in used:
+        if review_id not in unused:
+            raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
 
 
 def _held(lease: Lease, **values: object) -> dict[str, object]:
