@@ -249,7 +249,7 @@ def _killed(process: Any, path: Path) -> bool:
 async def kills(times: int) -> None:
     """Print how often a run that was killed and resumed handed an output to the wrong step."""
     context, wrong, landed = get_context("forkserver"), 0, 0
-    context.set_forkserver_preload(["durability", "langgraph.checkpoint.sqlite.aio", "sqlalchemy.dialects.sqlite"])
+    context.set_forkserver_preload(["durability", "langgraph.checkpoint.sqlite.aio"])
     for _ in range(times):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "runs.db"

@@ -21,7 +21,6 @@ from typing import Any
 
 # Imported here so that no child has to.
 import langgraph.checkpoint.sqlite.aio
-import sqlalchemy.dialects.sqlite
 
 from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, approve, respond
 from agentic_workflows.actions.action import Action, ActionCall, Found
@@ -33,7 +32,6 @@ from agentic_workflows.journal.database import Database
 try:
     import langgraph.checkpoint.postgres.aio  # noqa: F401
     import psycopg  # noqa: F401
-    import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
 except ImportError:  # the extra postgres is not installed, and no test that needs it runs
     pass
 

@@ -1,5 +1,6 @@
 """The databases that a journal can be in: a SQLite file, or Postgres."""
 
+import json
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,13 +23,11 @@ class SqliteBackend:
 
     def connect(self) -> None:
         """Open the file, and create or migrate the tables."""
-        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - slow to import, and only this thread waits
-
         self._connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
         _use_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
-        _prepare(self, sqlite.dialect(paramstyle="named"), self._path)
+        _prepare(self, "sqlite", self._path)
         self._connection.execute("COMMIT")
 
     def begin(self) -> "SqliteBackend":
@@ -80,14 +79,13 @@ class PostgresBackend:
     def connect(self) -> None:
         """Open the connection, and create or migrate the tables."""
         import psycopg  # noqa: PLC0415 - an extra
-        from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
 
         self._connection = psycopg.connect(self._url, connect_timeout=BUSY_SECONDS)
         # Nobody waits for ever, and who freezes in the middle of a transaction does not keep the others from writing.
         for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
             self._connection.execute(f"SET {name} = '{BUSY_SECONDS}s'")
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentic_version'))")
-        _prepare(self, PGDialect_psycopg(), self._url.rsplit("@", 1)[-1])  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        _prepare(self, "postgresql", self._url.rsplit("@", 1)[-1])
         self._connection.commit()
 
     def begin(self) -> "PostgresBackend":
@@ -136,27 +134,26 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _prepare(backend: SqliteBackend | PostgresBackend, dialect: Any, name: object) -> None:
+def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) -> None:
     """Create or migrate the tables, and teach the backend its statements.
 
     Raises:
         DatabaseError: a newer version of this package wrote the journal.
 
     """
-    from agentic_workflows.journal.tables import VERSION, definitions, statements  # noqa: PLC0415 - imports SQLAlchemy
-
-    backend.execute(definitions(dialect)["agentic_version"])
-    compiled = statements(dialect)
-    backend.learn(compiled)
+    known = json.loads(Path(__file__).with_name(f"{kind}.json").read_text(encoding="utf-8"))
+    newest, definitions = known["version"], known["definitions"]
+    backend.execute(definitions["agentic_version"])
+    backend.learn(known["statements"])
     version = int(backend.run("get_version")[0][0] or 0)
-    if version > VERSION:
+    if version > newest:
         raise DatabaseError(
-            f"The journal in {name} has version {version}, and this program knows {VERSION}. Upgrade agentic-workflows."
+            f"The journal in {name} has version {version}, and this program knows {newest}. Upgrade agentic-workflows."
         )
-    if version < VERSION:
-        for text in definitions(dialect).values():
+    if version < newest:
+        for text in definitions.values():
             backend.execute(text)
-        for step in range(version + 1, VERSION + 1) if version else ():
+        for step in range(version + 1, newest + 1) if version else ():
             for text in MIGRATIONS[step]:
                 backend.execute(text)
-        backend.change("set_version", version=VERSION)
+        backend.change("set_version", version=newest)

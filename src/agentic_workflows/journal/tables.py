@@ -1,5 +1,12 @@
-"""The tables of the journal, once for every database, and the statements on them; versioned and migrated in place."""
+"""The tables of the journal, once for every database, and the statements on them; versioned and migrated in place.
 
+Processes run what is compiled of them in `sqlite.json` and `postgresql.json`, and need no SQLAlchemy for that. After a
+change here, write these files again: `python -m agentic_workflows.journal.tables`.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -171,3 +178,18 @@ def statements(dialect: Dialect) -> dict[str, str]:
         **{f"forget_{table.name}": delete(table).where(*_by(table, "run_id")) for table in OF_A_RUN},
     }
     return {name: str(statement.compile(dialect=dialect)) for name, statement in named.items()}
+
+
+def compiled(name: str) -> str:
+    """Return everything that a process must know to use a database, as the text of its file."""
+    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415
+
+    make: Any = postgresql.psycopg.dialect if name == "postgresql" else partial(sqlite.dialect, paramstyle="named")
+    dialect: Dialect = make()
+    known = {"version": VERSION, "definitions": definitions(dialect), "statements": statements(dialect)}
+    return json.dumps(known, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    for name in ("sqlite", "postgresql"):
+        Path(__file__).with_name(f"{name}.json").write_text(compiled(name), encoding="utf-8")

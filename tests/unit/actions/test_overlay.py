@@ -101,7 +101,8 @@ def test_applying_it_twice_is_applying_it_once(notes: Any) -> None:
 @given(NOTES)
 def test_an_empty_overlay_changes_nothing(notes: Any) -> None:
     known = overlaid(ACTIONS, notes)
-    for nothing in ({}, {"send_email": {}, "ping": {}}):
+    empty: list[Any] = [{}, {"send_email": {}, "ping": {}}]
+    for nothing in empty:
         assert declared(overlaid(known, nothing)) == declared(known)
 
 
