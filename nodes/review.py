@@ -46,7 +46,7 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
             for answer in answers.values():
                 row = answered(state["run_id"], answer, reviewer=_identity(runtime), at=leases.journal.now())
                 await leases.journal.answer(row)
-            known = (await leases.journal.past(state["run_id"])).answers
+            known = await leases.journal.answers(state["run_id"])
         async with held(leases, state, config) as lease:
             return await _update(state, questions, known, _Pen(leases.journal, lease, runtime))
 
@@ -89,12 +89,12 @@ def is_overdue(question: JsonObject, now: datetime) -> bool:
 
 async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal) -> Mapping[str, Answered]:
     """Return the answers of a run, once questions that nobody answered in time are answered with a rejection."""
-    known, now = (await journal.past(run_id)).answers, journal.now()
+    known, now = await journal.answers(run_id), journal.now()
     overdue = [question for question in questions if question["id"] not in known and is_overdue(question, now)]
     for question in overdue:  # a row like every other: an answer that comes at the same moment counts, or this does
         silence = Reject(feedback=f"Nobody answered by {question['expires']}.", id=str(question["id"]))
         await journal.answer(answered(run_id, silence, reviewer=DEADLINE, at=now))
-    return (await journal.past(run_id)).answers if overdue else known
+    return await journal.answers(run_id) if overdue else known
 
 
 def _rejected(questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:

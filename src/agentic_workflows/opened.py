@@ -88,11 +88,13 @@ class OpenRun:
         async with self._invoked(entry) as given:
             async for raw in self.graph.astream(given, self._config(), stream_mode="custom", durability="exit"):
                 yield event_from_json(raw)
+        await self.load()
 
     async def finish(self, entry: Input | Command[Any] | None) -> None:
         """Invoke the graph until it stops."""
         async with self._invoked(entry) as given:
-            await self.graph.ainvoke(given, self._config(), durability="exit")
+            last = await self.graph.ainvoke(given, self._config(), durability="exit")
+        self.values = cast("State", {key: value for key, value in last.items() if key in State.__annotations__})
 
     async def advance_to(
         self, node: str, entry: Input | Command[Any] | None, *, at_most: int | None = None, before: bool = False
@@ -101,22 +103,25 @@ class OpenRun:
         place = {"interrupt_before" if before else "interrupt_after": [node]}
         async with self._invoked(entry) as given:
             await self.graph.ainvoke(given, self._config(at_most), durability="exit", **place)  # type: ignore[call-overload]  # one of the two
+        await self.load()
 
     @asynccontextmanager
     async def _invoked(self, entry: Input | Command[Any] | None) -> AsyncIterator[Input | Command[Any] | None]:
-        """Give what the graph is invoked with; then note that it has left a checkpoint, and read that.
+        """Give what the graph is invoked with, and note afterwards that it has left a checkpoint.
 
         One checkpoint, where the graph stops, is enough: what happened since the one before is in the journal.
         """
         try:
             yield as_input(self.begun) if entry is None and self.begun else entry
             await self._keep()
-        finally:
+        except BaseException:
             await self.load()
+            raise
 
     async def _keep(self) -> None:
         if self.begun is not None and self.lease is not None:
             await self.journal.keep(self.lease.lease, self.begun.run_id)
+        self.begun = None
 
     async def re_entry(self, answers: Answers | None, max_iterations: int | None) -> Command[Any] | None:
         """Return what the graph is invoked with to continue the run; answers are written down first.
@@ -143,7 +148,7 @@ class OpenRun:
             ReviewError: an answer fits no open question, or comes second.
 
         """
-        questions = open_questions(self.values, await self.past())
+        questions = open_questions(self.values, await self.journal.answers(self.values.get("run_id", "")))
         if not questions:
             raise ReviewError(f"The run {self.thread_id} is {self.state} and asks nothing.")
         chosen = _listed(answers)

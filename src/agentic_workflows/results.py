@@ -1,6 +1,6 @@
 """A run as the dict that users get: the state of its thread, with the values that its journal holds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from agentic_workflows.execution.dataflow import ended_steps
@@ -26,7 +26,7 @@ def as_result(thread_id: str, values: State, past: Past) -> dict[str, Any]:
         "history": [_whole(entry, known) for entry in values.get("history", [])],
         "iterations": values.get("iteration", 0),
         "reason": values.get("reason"),
-        "reviews": open_questions(values, past),
+        "reviews": open_questions(values, past.answers),
         "plan": values.get("plan"),
         "report": values.get("report"),
         "steps": values.get("steps", {}),
@@ -36,12 +36,12 @@ def as_result(thread_id: str, values: State, past: Past) -> dict[str, Any]:
     }
 
 
-def open_questions(values: State, past: Past) -> list[JsonObject]:
-    """Return the questions that nobody has answered yet."""
+def open_questions(values: State, answers: Collection[str]) -> list[JsonObject]:
+    """Return the questions that nobody has answered yet, given the ids of those that somebody has."""
     if values.get("status") != WorkflowState.REVIEWING:
         return []
     asks = (ask for ask in values.get("asks", []) if isinstance(ask, dict))
-    return [ask for ask in asks if ask["id"] not in past.answered]
+    return [ask for ask in asks if ask["id"] not in answers]
 
 
 def _outputs(values: State, known: Mapping[Place, Outcome]) -> JsonObject:

@@ -364,9 +364,10 @@ class AgenticWorkflow:
         if self._walking is not None and self._walking.thread_id == thread_id:
             yield self._walking
             return
-        async with self._looked_at(thread_id):
-            pass
         async with self._held(thread_id) as run:
+            if not run.exists:
+                await self.database.journal.forget(thread_id)  # holding it left a trace
+                raise self._unknown(thread_id)
             yield run
 
     @asynccontextmanager

@@ -157,9 +157,10 @@ async def test_the_past_has_outcomes_intents_without_one_and_answered_questions(
     await journal.answer(answer_row("q"))
     past = await journal.past(RUN)
     assert sorted(past.outcomes, key=lambda one: one.attempt) == [failed, outcome_of(again)]
-    assert (set(past.in_doubt), past.answered) == ({open_one, item}, frozenset({"q"}))
+    assert (set(past.in_doubt), past.answers.keys()) == ({open_one, item}, {"q"})
     assert past.counts == {"act": 4}
-    assert await journal.past("another run") == Past()
+    assert await journal.answers(RUN) == past.answers
+    assert (await journal.past("another run"), await journal.answers("another run")) == (Past(), {})
 
 
 @pytest.mark.parametrize("value", [ODD, {ODD: [ODD, None, True, 1.5, -(2**63), 2**64 - 1]}, [], {}, None, ""])
@@ -218,7 +219,7 @@ async def test_an_answer_is_used_once(journal: Journal, lease: Lease) -> None:
     with pytest.raises(ReviewError):
         await journal.write(lease, RUN, intents=[intent("b")], used=["q"])
     past = await journal.past(RUN)
-    assert (past.in_doubt, past.answered) == ((intent("a"),), frozenset({"q"}))
+    assert (past.in_doubt, past.answers.keys()) == ((intent("a"),), {"q"})
 
 
 async def test_an_answer_that_does_not_exist_cannot_be_used(journal: Journal, lease: Lease) -> None:

@@ -327,7 +327,7 @@ async def test_an_answer_by_command_becomes_a_row(house: Callable[..., House]) -
         graph = workflow._assemble(saver)
         await graph.ainvoke(Command(resume=raw), {"configurable": {"thread_id": "t"}})
     past = await workflow.database.journal.past(asked["run_id"])
-    assert (past.answered, here.world) == ({asked["reviews"][0]["id"]}, ["sent", "after"])
+    assert (past.answers.keys(), here.world) == ({asked["reviews"][0]["id"]}, ["sent", "after"])
 
 
 async def test_an_answer_by_command_without_a_row_is_acted_on_once(house: Callable[..., House]) -> None:
@@ -338,7 +338,7 @@ async def test_an_answer_by_command_without_a_row_is_acted_on_once(house: Callab
         graph = workflow._assemble(saver)
         with pytest.raises(DatabaseError, match="process"):
             await graph.ainvoke(Command(resume=raw), {"configurable": {"thread_id": "t"}})
-    assert ((await Database(here.path).journal.past(asked["run_id"])).answered, here.world) == (frozenset(), [])
+    assert ((await Database(here.path).journal.past(asked["run_id"])).answers.keys(), here.world) == (set(), [])
     again = await here.resume()
     assert (again["state"], here.world) == ("COMPLETE", ["sent", "after"])
 
@@ -525,7 +525,7 @@ async def test_an_answer_on_a_copied_thread_does_not_count_for_the_run(house: Ca
     with pytest.raises(RunError, match="is a copy"):
         await here.open().resume(approve(), thread_id="copy")
     past = await Database(here.path).journal.past(asked["run_id"])
-    assert (past.answered, here.world) == (frozenset(), [])
+    assert (past.answers.keys(), here.world) == (set(), [])
     assert len((await here.open().result("t"))["reviews"]) == 1
 
 

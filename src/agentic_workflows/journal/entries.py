@@ -76,11 +76,6 @@ class Past:
     """What people answered, used or not, by review id."""
 
     @property
-    def answered(self) -> frozenset[str]:
-        """Return the review ids that have an answer, used or not."""
-        return frozenset(self.answers)
-
-    @property
     def counts(self) -> Counter[str]:
         """Return how many calls were started, by action."""
         started = [one.action for one in self.outcomes if one.outcome.attempts]
@@ -168,6 +163,10 @@ class Journal(Protocol):
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
+        ...
+
+    async def answers(self, run_id: str) -> "dict[str, Answered]":
+        """Return what people answered, used or not, by review id."""
         ...
 
     async def write(

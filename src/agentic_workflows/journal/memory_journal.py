@@ -81,8 +81,12 @@ class MemoryJournal:
         return Past(
             outcomes=outcomes,
             in_doubt=tuple(one for one in intents if (one.place, one.attempt) not in ended),
-            answers={one.review_id: one for one in self._answers.values() if one.run_id == run_id},
+            answers=await self.answers(run_id),
         )
+
+    async def answers(self, run_id: str) -> dict[str, Answered]:
+        """Return what people answered, used or not, by review id."""
+        return {one.review_id: one for one in self._answers.values() if one.run_id == run_id}
 
     async def write(
         self,
@@ -128,7 +132,8 @@ class MemoryJournal:
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back; its token stays used."""
-        if self._leases[lease.thread_id].token == lease.token:
+        held = self._leases.get(lease.thread_id)
+        if held is not None and held.token == lease.token:
             self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "owner": "", "expires": 0.0})
 
     async def request(self, thread_id: str, request: Request | None) -> bool:

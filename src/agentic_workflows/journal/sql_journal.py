@@ -101,6 +101,11 @@ class SqlJournal:
             answers={one.review_id: one for one in map(_answered, answers)},
         )
 
+    async def answers(self, run_id: str) -> dict[str, Answered]:
+        """Return what people answered, used or not, by review id."""
+        rows = await self._writer.do(lambda to: to.run("answers", by_run_id=run_id))
+        return {one.review_id: one for one in map(_answered, rows)}
+
     async def write(
         self,
         lease: Lease,
