@@ -85,30 +85,38 @@ class Origin:
     inherited: Label
     """All that determined the call, but what was only its content."""
     parts: frozenset[str] = frozenset({""})
-    """Fields of the result that the value is or derives from."""
+    """Fields of the result that the value is or is made of."""
     under: frozenset[str] = frozenset({""})
     """Where in the result these fields may stand; more than one place where only the run tells."""
     content: Label = NOTHING
     """What the call was given as content, and so steered nothing of what it did."""
+    choosing: frozenset[str] = frozenset()
+    """Fields of the result that only say which part of it the value is."""
     is_call_certain: bool = True
     """Whether the run can make what determined the call no smaller."""
 
     def narrowed(self, path: str) -> "Origin":
         """Return the origin of what a path leads to."""
-        return replace(self, parts=fields_of(path, self.parts)) if path else self
+        if not path:
+            return self
+        fields = fields_of(path, self.parts)
+        return replace(self, parts=fields.given, choosing=self.choosing | fields.choosing)
 
     @property
     def is_certain(self) -> bool:
         """Tell whether the run can make no difference to how far the value is trusted."""
         if self.action is None:
             return True
-        return self.is_call_certain and len({output_label(self.action, self.parts, one) for one in self._places}) == 1
+        read = self.parts | self.choosing
+        return self.is_call_certain and len({output_label(self.action, read, one) for one in self._places}) == 1
 
     @cached_property
     def label(self) -> Label:
         """The label of the value."""
         if self.action is None:
             return joined([self.inherited, self.content, UNKNOWN])
+        if self.action.annotations.verbatim:
+            return joined([self.inherited, self.content])
         return joined(self._label(self.action, under) for under in self._places)
 
     @property
@@ -122,14 +130,14 @@ class Origin:
         Nothing that the call was given is in an entry which it looked up in a directory, and nothing of its content in
         what the system assigned. Anything else may be made of all that the call was given.
         """
-        if action.annotations.verbatim:
-            return joined([self.inherited, self.content])
-        own = output_label(action, self.parts, under)
+        own, choosing = (output_label(action, fields, under) for fields in (self.parts, self.choosing))
         if own and not action.has_effect and all("directory" in one.traits for one in own):
-            return joined([own, behind(self.inherited), behind(self.content)])
-        if own and all("assigned" in one.traits for one in own):
-            return joined([own, self.inherited, behind(self.content)])
-        return joined([own, reworked(self.inherited), reworked(self.content)])
+            inherited, content = behind(self.inherited), behind(self.content)
+        elif own and all("assigned" in one.traits for one in own):
+            inherited, content = self.inherited, behind(self.content)
+        else:
+            inherited, content = reworked(self.inherited), reworked(self.content)
+        return joined([own, behind(choosing), inherited, content])
 
 
 @lru_cache(maxsize=256)
@@ -150,9 +158,9 @@ def reworked(label: Label) -> Label:
 
 
 @lru_cache(maxsize=4_096)
-def output_label(action: ActionSpec, parts: frozenset[str], under: str) -> Label:
+def output_label(action: ActionSpec, fields: frozenset[str], under: str) -> Label:
     """Return the sources that fields of an action's output are if they stand under a name in it."""
-    return frozenset(output_source(action, part, under) for part in parts)
+    return frozenset(output_source(action, field, under) for field in fields)
 
 
 def output_source(action: ActionSpec, part: str, under: str = "") -> Source:

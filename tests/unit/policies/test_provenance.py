@@ -86,8 +86,14 @@ def test_a_field_is_a_source_of_its_own() -> None:
     assert shown(label_of("${mails}", READ)) == {"inbox": []}
 
 
-def test_a_field_that_only_chooses_counts_as_well() -> None:
-    assert set(shown(label_of("${mails[?subject == 'x'] | [0].id}", LIST))) == {"list.subject.()", "list.id"}
+def test_a_field_that_only_chooses_counts_as_well_but_is_not_in_the_value() -> None:
+    assert shown(label_of("${mails[?subject == 'x'] | [0].id}", LIST)) == {
+        "list.subject.()": ["behind"],
+        "list.id": ["assigned"],
+    }
+    each = WorkflowStep("each", "text", {"text": "${item}"}, ["texts"], foreach="${mails[?subject == 'x'].id}")
+    (flow,) = trace(Plan("", [LIST, each]), CATALOGUE)["each"].flows
+    assert shown(flow.label)["list.subject.()"] == ["behind"]
 
 
 def test_text_around_a_reference_joins_its_label() -> None:
@@ -251,7 +257,7 @@ def plans(draw: st.DrawFn) -> Plan:
     steps: list[WorkflowStep] = []
     for at in range(draw(st.integers(1, 6))):
         earlier = [name for step in steps for name in step.outputs]
-        path = st.sampled_from(["", ".id", ".body", ".o0", " | keys(@)", " | @.body || @.id"])
+        path = st.sampled_from(["", ".id", ".body", ".o0", ".list[?body].id", " | keys(@)", " | @.body || @.id"])
         reference = st.builds("${{{}{}}}".format, st.sampled_from(earlier), path) if earlier else st.just("plain")
         text = st.one_of(st.just("literal"), reference, st.builds("a {} b".format, reference))
         inputs = draw(st.dictionaries(st.sampled_from(["x", "y", "id"]), text | st.lists(text, max_size=2), max_size=2))
