@@ -94,6 +94,10 @@ class ActionSpec:
         """Whether an argument is declared as a secret; no other one is ever given one."""
         return "secret" in self.annotations.arguments.values()
 
+    def class_of(self, argument: str) -> ArgumentClass:
+        """Return the class of an argument; one that nobody classed is a target."""
+        return self.annotations.arguments.get(argument, "target")
+
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """The Cedar groups that the action is in."""

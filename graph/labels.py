@@ -14,7 +14,7 @@ from agentic_workflows.graph.paths import fields_of, is_below
 from agentic_workflows.graph.values import JsonValue
 
 Kind: TypeAlias = Literal["goal", "plan", "output"]
-Trait: TypeAlias = Literal["trusted", "assigned", "directory", "created", "secret"]
+Trait: TypeAlias = Literal["trusted", "assigned", "directory", "created", "secret", "behind", "reworked"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Source:
     field: str = ""
     """Dotted names, without the indexes of lists; empty for the whole output."""
     traits: frozenset[Trait] = frozenset()
+    """`behind` says that the source only had a part in the call that gave the value, and nothing of it is in the value;
+    `reworked`, that something else may have been made of it.
+    """
 
     @cached_property
     def is_trusted(self) -> bool:
@@ -80,41 +83,84 @@ class Origin:
     action: ActionSpec | None
     """None where nobody knows it, and then nothing of it is trusted."""
     inherited: Label
-    """All that determined the call."""
+    """All that determined the call, but what was only its content."""
     parts: frozenset[str] = frozenset({""})
-    """Fields of the result that the value is or derives from."""
+    """Fields of the result that the value is or is made of."""
     under: frozenset[str] = frozenset({""})
     """Where in the result these fields may stand; more than one place where only the run tells."""
+    content: Label = NOTHING
+    """What the call was given as content, and so steered nothing of what it did."""
+    choosing: frozenset[str] = frozenset()
+    """Fields of the result that only say which part of it the value is."""
+    is_call_certain: bool = True
+    """Whether the run can make what determined the call no smaller."""
 
     def narrowed(self, path: str) -> "Origin":
         """Return the origin of what a path leads to."""
-        return replace(self, parts=fields_of(path, self.parts)) if path else self
+        if not path:
+            return self
+        fields = fields_of(path, self.parts)
+        return replace(self, parts=fields.given, choosing=self.choosing | fields.choosing)
 
     @property
     def is_certain(self) -> bool:
         """Tell whether the run can make no difference to how far the value is trusted."""
-        if len(self.under) == 1 or self.action is None:
+        if self.action is None:
             return True
-        if not self.action.annotations.names_fields:
-            return True
-        return len(output_label(self.action, self.parts, self.under)) == len(self.parts)
+        read = self.parts | self.choosing
+        return self.is_call_certain and len({output_label(self.action, read, one) for one in self._places}) == 1
 
     @cached_property
     def label(self) -> Label:
         """The label of the value."""
         if self.action is None:
-            return self.inherited | UNKNOWN
-        # Where it may stand makes no difference to an action that says nothing of its fields.
-        under = self.under if self.action.annotations.names_fields else _ANYWHERE
-        return joined([self.inherited, output_label(self.action, self.parts, under)])
+            return joined([self.inherited, self.content, UNKNOWN])
+        if self.action.annotations.verbatim:
+            return joined([self.inherited, self.content])
+        return joined(self._label(self.action, under) for under in self._places)
+
+    @property
+    def _places(self) -> frozenset[str]:
+        """Where the fields may stand; it makes no difference to an action that says nothing of its fields."""
+        return self.under if self.action and self.action.annotations.names_fields else _ANYWHERE
+
+    def _label(self, action: ActionSpec, under: str) -> Label:
+        """Return the label of the value if it stands under this name in the result.
+
+        Nothing that the call was given is in an entry which it looked up in a directory, and nothing of its content in
+        what the system assigned. Anything else may be made of all that the call was given.
+        """
+        own, choosing = (output_label(action, fields, under) for fields in (self.parts, self.choosing))
+        if own and not action.has_effect and all("directory" in one.traits for one in own):
+            inherited, content = behind(self.inherited), behind(self.content)
+        elif own and all("assigned" in one.traits for one in own):
+            inherited, content = self.inherited, behind(self.content)
+        else:
+            inherited, content = reworked(self.inherited), reworked(self.content)
+        return joined([own, behind(choosing), inherited, content])
+
+
+@lru_cache(maxsize=256)
+def behind(label: Label) -> Label:
+    """Return the label of what a value was looked up with, which is not in the value itself."""
+    return frozenset(
+        one if one.is_trusted else replace(one, traits=(one.traits - {"reworked"}) | {"behind"}) for one in label
+    )
+
+
+@lru_cache(maxsize=256)
+def reworked(label: Label) -> Label:
+    """Return the label of what something else may be made of."""
+    return frozenset(
+        one if one.is_trusted or "behind" in one.traits else replace(one, traits=one.traits | {"reworked"})
+        for one in label
+    )
 
 
 @lru_cache(maxsize=4_096)
-def output_label(action: ActionSpec, parts: frozenset[str], under: frozenset[str]) -> Label:
-    """Return the sources that fields of an action's output are, wherever in the output they may stand."""
-    if action.annotations.verbatim:
-        return NOTHING
-    return frozenset(output_source(action, part, one) for part in parts for one in under)
+def output_label(action: ActionSpec, fields: frozenset[str], under: str) -> Label:
+    """Return the sources that fields of an action's output are if they stand under a name in it."""
+    return frozenset(output_source(action, field, under) for field in fields)
 
 
 def output_source(action: ActionSpec, part: str, under: str = "") -> Source:

@@ -1,11 +1,11 @@
 """Which fields of a value a path can lead to, known from the path alone.
 
-The answer errs on one side only: a field that shows in what the path gives, or that decides which part it gives, is
-always among those returned.
+The answer errs on one side only: a field that shows in what the path gives is always among those given, and one that
+decides which part it gives is among those given or among those that choose.
 """
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jmespath
 
@@ -22,12 +22,22 @@ _COMPUTED: Final = "()"
 """Stands in a field for what a function made of the rest."""
 
 
+class Fields(NamedTuple):
+    """The fields that a path reads, as dotted names without indexes."""
+
+    given: frozenset[str]
+    """What it gives is made of these."""
+    choosing: frozenset[str]
+    """These it only looks at, to choose what it gives."""
+
+
 @lru_cache(maxsize=4096)
-def fields_of(path: str, parts: frozenset[str]) -> frozenset[str]:
-    """Return the fields that a JMESPath on these parts of a value may read, as dotted names without indexes."""
+def fields_of(path: str, parts: frozenset[str]) -> Fields:
+    """Return the fields that a JMESPath on these parts of a value may read."""
     read: set[str] = set()
     tree: Any = jmespath.compile("@" + path).parsed
-    return _walk(tree, parts, read) | read
+    given = _walk(tree, parts, read)
+    return Fields(given, frozenset(read) - given)
 
 
 def is_below(field: str, declared: str) -> bool:

@@ -41,7 +41,7 @@ from agentic_workflows.policies.schema import (
     is_overwriting,
     known_actions,
 )
-from agentic_workflows.policies.trust import CARRIED, Carried, Vouching, class_of, is_about_trust
+from agentic_workflows.policies.trust import CARRIED, Carried, Vouching, is_about_trust
 from agentic_workflows.policies.validation import check_policies
 
 SETS = 128
@@ -184,7 +184,7 @@ class CedarEngine:
         if isinstance(decision, Allow) or provenance is None or self._told.isdisjoint(decision.rules):
             return decision
         untrusted, secret = (cast("list[str]", carried.context[name]) for name in ("untrusted", "secret"))
-        steering = [argument for argument in untrusted if class_of(spec, argument) != "content"]
+        steering = [argument for argument in untrusted if spec.class_of(argument) != "content"]
         return replace(decision, reason=" ".join([decision.reason, *provenance.sentences(steering, secret)]))
 
     def _known(self, action: ActionSpec) -> ActionSpec:

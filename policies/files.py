@@ -19,6 +19,7 @@ REFINEMENTS: Final = (
     "system_assigned",
     "created_by_run",
     "people_directories",
+    "looked_up",
     "own_domains",
     "verbatim_reads",
     "destructive_as_planned",

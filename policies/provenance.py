@@ -6,11 +6,22 @@ action gives derives from all that determined the call, and from the field of it
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
-from agentic_workflows.graph.labels import GOAL, LATE_PLAN, NOTHING, PLAN, UNKNOWN, Label, Origin, Source, joined
+from agentic_workflows.graph.labels import (
+    GOAL,
+    LATE_PLAN,
+    NOTHING,
+    PLAN,
+    UNKNOWN,
+    Label,
+    Origin,
+    Source,
+    joined,
+    reworked,
+)
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import Reference, is_literal, parse
 from agentic_workflows.graph.schedule import stable_order
@@ -51,11 +62,22 @@ class Provenance:
     """What `foreach` and `when` derive from: they decide whether the call is made, and how often."""
     after_untrusted: bool = False
     """Whether the plan was made after untrusted output was seen."""
+    is_certain: bool = True
+    """Whether the run can make no label here smaller."""
 
     @cached_property
     def label(self) -> Label:
         """All that determined the call."""
         return joined([self.control, *(flow.label for flow in self.flows)])
+
+    def content(self, action: ActionSpec) -> Label:
+        """All that the call is given as content."""
+        return joined(_handed(flow, action) for flow in self.flows if action.class_of(flow.argument) == "content")
+
+    def steering(self, action: ActionSpec) -> Label:
+        """All that determined the call, but what is only its content."""
+        others = (flow for flow in self.flows if action.class_of(flow.argument) != "content")
+        return joined([self.control, *(_handed(flow, action) for flow in others)])
 
     @cached_property
     def is_plain(self) -> bool:
@@ -87,6 +109,11 @@ class Provenance:
         return list(dict.fromkeys(f"`{one.shown}`" if one.action else one.shown for one in meant))
 
 
+def _handed(flow: Flow, action: ActionSpec) -> Label:
+    """Return the label of what an action is given; what it copies from a text may hold what stands around a value."""
+    return reworked(flow.label) if action.annotations.verbatim and not flow.is_whole else flow.label
+
+
 def _joined_names(names: list[str]) -> str:
     more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
     return f"{', '.join(names[:_MOST_SHOWN])}{more}"
@@ -102,41 +129,49 @@ def trace(plan: Plan, catalogue: Catalogue) -> dict[str, Provenance]:
     for name in stable_order(plan):
         step = plan.by_name[name]
         found[name] = provenance_of(step, plan, scope)
-        scope |= planned_origins(step, catalogue.get(step.action), found[name].label)
+        scope |= planned_origins(step, catalogue.get(step.action), found[name])
     return found
 
 
 def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope) -> Provenance:
     """Return the provenance of a step's calls, given the origins of the outputs that it refers to."""
-    control = [_label_of(text, plan, scope) for text in (step.foreach, step.when) if isinstance(text, str)]
+    control = [_flow(text, ("",), plan, scope) for text in (step.foreach, step.when) if isinstance(text, str)]
     if step.foreach is not None:
         elements = parse(step.foreach)[0]
         scope = {**scope, ITEM: _origin(elements, scope) if isinstance(elements, Reference) else _NOBODY}
     flows = [flow for name, value in step.inputs.items() for flow in _flows(value, (name,), plan, scope)]
-    return Provenance(tuple(flows), joined(control), plan.saw_untrusted)
+    is_certain = all(flow.is_certain for flow in (*flows, *control))
+    return Provenance(tuple(flows), joined(flow.label for flow in control), plan.saw_untrusted, is_certain)
 
 
-def planned_origins(step: WorkflowStep, action: ActionSpec | None, inherited: Label) -> dict[str, Origin]:
+def planned_origins(step: WorkflowStep, action: ActionSpec | None, call: Provenance) -> dict[str, Origin]:
     """Return the origins of a step's outputs before it ran."""
-    return _origins(step, action, inherited, {False} if _gives_no_object(action) else {True, False})
+    return _origins(step, action, call, {False} if _gives_no_object(action) else {True, False})
 
 
 def given_origins(
-    step: WorkflowStep, action: ActionSpec, inherited: Label, results: Iterable[JsonValue]
+    step: WorkflowStep, action: ActionSpec, call: Provenance, results: Iterable[JsonValue]
 ) -> dict[str, Origin]:
     """Return the origins of a step's outputs once its results are there: one, or one an item."""
     is_by_name = {isinstance(result, Mapping) and all(name in result for name in step.outputs) for result in results}
-    return _origins(step, action, inherited, is_by_name or {False})
+    return _origins(step, action, call, is_by_name or {False})
 
 
 def _origins(
-    step: WorkflowStep, action: ActionSpec | None, inherited: Label, is_by_name: Iterable[bool]
+    step: WorkflowStep, action: ActionSpec | None, call: Provenance, is_by_name: Iterable[bool]
 ) -> dict[str, Origin]:
     """Return the origins of outputs: several are fields of the result by name, one may be all of it."""
+    whole = _origin_of(action, call)
     if len(step.outputs) != 1:
-        return {name: Origin(action, inherited, frozenset({name})) for name in step.outputs}
+        return {name: replace(whole, parts=frozenset({name})) for name in step.outputs}
     (name,) = step.outputs
-    return {name: Origin(action, inherited, under=frozenset(name if by_name else "" for by_name in is_by_name))}
+    return {name: replace(whole, under=frozenset(name if by_name else "" for by_name in is_by_name))}
+
+
+def _origin_of(action: ActionSpec | None, call: Provenance) -> Origin:
+    if action is None:
+        return Origin(None, call.label)
+    return Origin(action, call.steering(action), content=call.content(action), is_call_certain=call.is_certain)
 
 
 def _gives_no_object(action: ActionSpec | None) -> bool:
@@ -165,10 +200,6 @@ def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> F
     )
     is_whole = len(parts) == len(origins) == 1
     return Flow(str(path[0]), path, label, is_whole, all(one.is_certain for one in origins))
-
-
-def _label_of(text: str, plan: Plan, scope: Scope) -> Label:
-    return _flow(text, ("",), plan, scope).label
 
 
 def _origin(reference: Reference, scope: Scope) -> Origin:

@@ -7,10 +7,10 @@ context::
     argument: String     the argument that the value stands in
     class: String        target, value, secret, param or content
     value: String        the text that would be passed; of a list, each text in it is asked about
-    whole: Bool          the value is exactly what the source gave: nothing was added to it
+    whole: Bool          the value is what the source gave, or was copied from it word for word: nothing was added
     alone: Bool          no output of any other action has a part in it
     same_kind: Bool      field and argument have the same last word: `id_` and `email_id`, `amount` and `amount`
-    source: { action, field: String, assigned, directory, created: Bool }
+    source: { action, field: String, assigned, directory, created, behind: Bool }
     called: { action: String, read_only, destructive, open_world: Bool }
 """
 
@@ -25,7 +25,7 @@ import cedarpy
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import TRUST, ActionSpec
-from agentic_workflows.graph.labels import UNKNOWN, Label, Source
+from agentic_workflows.graph.labels import UNKNOWN, Label, Source, Trait
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of
 from agentic_workflows.policies.provenance import Flow, Provenance
@@ -36,6 +36,7 @@ MOST_TEXTS: Final = 200
 CARRIED: Final = frozenset({"untrusted", "untrusted_classes", "secret", "secret_classes"})
 """The attributes of the context that say what a call carries."""
 
+_TRAITS: Final[tuple[Trait, ...]] = ("assigned", "directory", "created", "behind")
 _BOOL: Final[JsonObject] = {"type": "Boolean"}
 _TEXT: Final[JsonObject] = {"type": "String"}
 _CONTEXT: Final[JsonObject] = {
@@ -43,7 +44,7 @@ _CONTEXT: Final[JsonObject] = {
     **dict.fromkeys(("whole", "alone", "same_kind"), _BOOL),
     "source": {
         "type": "Record",
-        "attributes": {"action": _TEXT, "field": _TEXT, "assigned": _BOOL, "directory": _BOOL, "created": _BOOL},
+        "attributes": {"action": _TEXT, "field": _TEXT, **dict.fromkeys(_TRAITS, _BOOL)},
     },
     "called": {
         "type": "Record",
@@ -131,14 +132,14 @@ class Vouching:
         notes = spec.annotations
         about: JsonObject = {
             "argument": flow.argument,
-            "class": class_of(spec, flow.argument),
-            "whole": flow.is_whole,
+            "class": spec.class_of(flow.argument),
+            "whole": flow.is_whole and "reworked" not in source.traits,
             "alone": _has_one_output(flow.label),
             "same_kind": _last_word(source.field) == _last_word(_name(flow)),
             "source": {
                 "action": source.action,
                 "field": source.field,
-                **{trait: trait in source.traits for trait in ("assigned", "directory", "created")},
+                **{trait: trait in source.traits for trait in _TRAITS},
             },
             "called": {
                 "action": spec.name,
@@ -191,18 +192,13 @@ def is_about_trust(policy: Policy) -> bool:
     return named == {TRUST}
 
 
-def class_of(spec: ActionSpec, argument: str) -> str:
-    """Return the class of an argument; one that nobody classed is a target."""
-    return spec.annotations.arguments.get(argument, "target")
-
-
 def _has_one_output(label: Label) -> bool:
     return len(list(islice((one for one in label if one.kind == "output"), 2))) == 1
 
 
 def _named(spec: ActionSpec, attribute: str, flows: Iterable[Flow]) -> JsonObject:
     arguments = sorted({flow.argument for flow in flows})
-    classes = sorted({class_of(spec, argument) for argument in arguments})
+    classes = sorted({spec.class_of(argument) for argument in arguments})
     return {attribute: list(arguments), f"{attribute}_classes": list(classes)}
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +11,9 @@ from agentdojo.functions_runtime import Function, FunctionCall, FunctionsRuntime
 from pydantic import BaseModel
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.overlay import Touched
 from agentic_workflows.errors import ActionError
-from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.graph.catalogue import Annotations, Resources
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
 TABLE: Final = Path(__file__).with_name("annotations.tsv")
@@ -33,15 +34,15 @@ class World:
 
 def annotations() -> dict[str, Annotations]:
     """Return what the table says of every tool."""
-    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return {row["tool"]: _annotations(row) for row in csv.DictReader(lines, delimiter="\t")}
+    return {row["tool"]: _annotations(row) for row in _rows()}
 
 
 def actions(tools: list[Function], world: World) -> dict[str, Action]:
     """Return a suite's tools as actions, and the two text steps of a model that holds no tools."""
     known = annotations()
+    touched = {row["tool"]: Touched(names) if (names := _names(row["resources"])) else None for row in _rows()}
     runtime = FunctionsRuntime(tools)
-    found = {tool.name: _action(tool, known[tool.name], runtime, world) for tool in tools}
+    found = {tool.name: _action(tool, known[tool.name], touched[tool.name], runtime, world) for tool in tools}
     return found | {one.name: one for one in (_text_step("extract", verbatim=True), _text_step("write_text"))}
 
 
@@ -61,6 +62,11 @@ def plain(value: Any) -> JsonValue:
     return str(value)
 
 
+def _rows() -> Iterator[dict[str, str]]:
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    yield from csv.DictReader(lines, delimiter="\t")
+
+
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name for name in (text or "").split(",") if name)
 
@@ -78,7 +84,9 @@ def _annotations(row: Mapping[str, str]) -> Annotations:
     )
 
 
-def _action(tool: Function, notes: Annotations, runtime: FunctionsRuntime, world: World) -> Action:
+def _action(
+    tool: Function, notes: Annotations, touched: Resources | None, runtime: FunctionsRuntime, world: World
+) -> Action:
     async def run(call: ActionCall) -> JsonValue:
         arguments: dict[str, Any] = dict(call.inputs)
         world.calls.append(FunctionCall(function=tool.name, args=arguments))
@@ -88,7 +96,14 @@ def _action(tool: Function, notes: Annotations, runtime: FunctionsRuntime, world
         return plain(result)
 
     schema: JsonObject = tool.parameters.model_json_schema()
-    return Action(name=tool.name, description=tool.description, input_schema=schema, annotations=notes, run=run)
+    return Action(
+        name=tool.name,
+        description=tool.description,
+        input_schema=schema,
+        annotations=notes,
+        resources=touched,
+        run=run,
+    )
 
 
 def _text_step(name: str, *, verbatim: bool = False) -> Action:
@@ -105,4 +120,4 @@ def _text_step(name: str, *, verbatim: bool = False) -> Action:
         trusted=True,
         verbatim=verbatim,
     )
-    return Action(name=name, input_schema=schema, annotations=notes, run=run)
+    return Action(name=name, input_schema=schema, annotations=notes, resources=lambda _: (), run=run)

@@ -83,7 +83,7 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
 
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(most),
-        wait=tenacity.wait_exponential_jitter(0.1, max=10),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=10),
         retry=tenacity.retry_if_exception_type(ActionError),
         before_sleep=note,
         reraise=True,

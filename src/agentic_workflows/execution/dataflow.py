@@ -261,11 +261,12 @@ class Dataflow:
     def _given(self, name: str, outcome: Outcome) -> dict[str, Origin]:
         """Return the origins of what a step gave; what is written down about it counts beside what the plan tells."""
         step = self._plan.by_name[name]
-        label = self._provenance(step).label
+        call = self._provenance(step)
         if outcome.sources is None:
-            return dict.fromkeys(step.outputs, Origin(None, label | UNKNOWN))
+            return dict.fromkeys(step.outputs, Origin(None, call.label | UNKNOWN))
         results = (one.result for one in outcome.items) if step.foreach is not None else (outcome.result,)
-        return given_origins(step, self._action(name), joined([label, outcome.sources]), results)
+        written = replace(call, control=joined([call.control, outcome.sources - call.label]))
+        return given_origins(step, self._action(name), written, results)
 
     def _provenance(self, step: WorkflowStep) -> Provenance:
         """Return where the inputs of a step come from, once all that it waits for is settled."""

@@ -1,12 +1,16 @@
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Annotations, Catalogue
-from agentic_workflows.graph.labels import PLAN, Label, Source, Trait
+from agentic_workflows.graph.labels import LATE_PLAN, PLAN, Label, Source, Trait, behind
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, AtRunTime, Decision, Deny
@@ -58,7 +62,12 @@ def decide(
 ) -> Decision:
     action = CATALOGUE.get(name) or ActionSpec(name=name, undeclared=True)
     request = ActionRequest(action=action, inputs=inputs or {}, human_review_required=review, provenance=provenance)
-    return CedarEngine(CATALOGUE, policies).decide(request, approved=approved)
+    return _engine(tuple(policies)).decide(request, approved=approved)
+
+
+@cache
+def _engine(policies: tuple[str | Path, ...]) -> CedarEngine:
+    return CedarEngine(CATALOGUE, policies)
 
 
 def said(decision: Decision) -> tuple[str, list[str]]:
@@ -229,6 +238,51 @@ def test_what_the_run_created_and_whom_a_directory_names_are_vouched_for() -> No
     assert vouched("created_by_run", field="id", argument="file_id", path=("file_id",)) == "Ask"
     assert vouched("people_directories", traits={"directory"}, field="sender") == "Allow"
     assert vouched("people_directories", traits={"directory"}, field="sender", is_whole=False) == "Ask"
+
+
+def test_what_something_was_looked_up_with_is_vouched_for_beside_the_entry_alone() -> None:
+    entry: Any = {"traits": {"directory"}, "field": "mail", "beside": behind(STRANGE)}
+    assert vouched("people_directories", "looked_up", **entry) == "Allow"
+    assert vouched("people_directories", **entry) == "Ask"
+    assert vouched("looked_up", **entry) == "Ask"
+    assert vouched("people_directories", "looked_up", **entry, is_whole=False) == "Ask"
+    assert vouched("people_directories", "looked_up", **{**entry, "beside": STRANGE}) == "Ask"
+    assert vouched("people_directories", "looked_up", **{**entry, "beside": behind(LATE_PLAN)}) == "Ask"
+
+
+@pytest.mark.parametrize("refinement, trait", [("system_assigned", "assigned"), ("people_directories", "directory")])
+def test_what_a_model_made_of_a_field_is_not_what_the_field_holds(refinement: str, trait: Trait) -> None:
+    field: Any = {"field": "id", "argument": "file_id", "path": ("file_id",)}
+    assert vouched(refinement, traits={trait}, **field) == "Allow"
+    assert vouched(refinement, traits={trait, "reworked"}, **field) == "Ask"
+
+
+TRAITS = st.frozensets(st.sampled_from(get_args(Trait)))
+SOURCES = st.builds(
+    Source, st.just("output"), st.sampled_from(["inbox", "vault"]), st.sampled_from(["id", "x"]), TRAITS
+)
+FLOWS = st.builds(
+    Flow, st.sampled_from(["path", "text", "id"]), st.just(("id",)), st.frozensets(SOURCES, max_size=3), st.booleans()
+)
+CALLED = st.sampled_from([*CATALOGUE, *DANGEROUS])
+
+
+@given(CALLED, st.lists(FLOWS, max_size=2), st.booleans(), st.sets(st.sampled_from(REFINEMENTS)))
+def test_no_refinement_allows_what_is_denied(name: str, flows: list[Flow], late: bool, more: set[str]) -> None:  # noqa: FBT001
+    provenance = Provenance(tuple(replace(flow, path=(flow.argument,)) for flow in flows), after_untrusted=late)
+    for approved in (False, True):
+        if decide([DEFAULT], name, NEW, approved=approved, provenance=provenance).name == "Deny":
+            refined = decide([DEFAULT, *sorted(more)], name, NEW, approved=approved, provenance=provenance)
+            assert refined.name == "Deny"
+
+
+@given(st.sampled_from(["write_file", "post", "remove"]), st.lists(FLOWS), st.sets(st.sampled_from(REFINEMENTS)))
+def test_what_a_stranger_wrote_is_asked_about_whatever_is_switched_on(
+    name: str, flows: list[Flow], more: set[str]
+) -> None:
+    others = [replace(flow, path=(flow.argument,)) for flow in flows]
+    provenance = Provenance((*others, Flow("path", ("path",), STRANGE, is_whole=True)))
+    assert decide([DEFAULT, *sorted(more)], name, NEW, provenance=provenance).name in {"Ask", "Deny"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, cast
 
 import pytest
@@ -21,6 +22,8 @@ from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonValue
 from agentic_workflows.journal.entries import Place, Recorded
 from agentic_workflows.policies.decision import ActionRequest, Allow, Decision, StaticDecision
+from agentic_workflows.policies.engine import CedarEngine
+from agentic_workflows.policies.files import REFINEMENTS
 from agentic_workflows.policies.provenance import Provenance, provenance_of, trace
 from agentic_workflows.testing import memory_log
 
@@ -35,8 +38,13 @@ COPY = spec("copy", trusted=True, verbatim=True)
 CLOCK = spec("clock", trusted=True)
 VAULT = spec("vault", trusted=True, secret_fields=("login.password",))
 SEND = spec("send", read_only=False)
+PEOPLE = spec("people", directory_fields=("*",))
+MAKE = replace(
+    spec("make", read_only=False, trusted_fields=("id",), directory_fields=("shared",), arguments={"text": "content"}),
+    output_schema={"type": "array"},
+)
 LISTING = replace(INBOX, name="list", output_schema={"type": "array"})
-CATALOGUE = {one.name: one for one in (INBOX, LISTING, TEXT, COPY, CLOCK, VAULT, SEND)}
+CATALOGUE = {one.name: one for one in (INBOX, LISTING, TEXT, COPY, CLOCK, VAULT, SEND, PEOPLE, MAKE)}
 READ = WorkflowStep("read", "inbox", {}, ["mails"])
 LIST = WorkflowStep("read", "list", {}, ["mails"])
 
@@ -78,8 +86,14 @@ def test_a_field_is_a_source_of_its_own() -> None:
     assert shown(label_of("${mails}", READ)) == {"inbox": []}
 
 
-def test_a_field_that_only_chooses_counts_as_well() -> None:
-    assert set(shown(label_of("${mails[?subject == 'x'] | [0].id}", LIST))) == {"list.subject.()", "list.id"}
+def test_a_field_that_only_chooses_counts_as_well_but_is_not_in_the_value() -> None:
+    assert shown(label_of("${mails[?subject == 'x'] | [0].id}", LIST)) == {
+        "list.subject.()": ["behind"],
+        "list.id": ["assigned"],
+    }
+    each = WorkflowStep("each", "text", {"text": "${item}"}, ["texts"], foreach="${mails[?subject == 'x'].id}")
+    (flow,) = trace(Plan("", [LIST, each]), CATALOGUE)["each"].flows
+    assert shown(flow.label)["list.subject.()"] == ["behind"]
 
 
 def test_text_around_a_reference_joins_its_label() -> None:
@@ -89,7 +103,7 @@ def test_text_around_a_reference_joins_its_label() -> None:
 def test_the_output_of_a_model_over_untrusted_input_is_untrusted() -> None:
     summarize = WorkflowStep("sum", "text", {"text": "${mails[0].body}"}, ["summary"])
     label = label_of("${summary}", READ, summarize)
-    assert shown(label)["inbox.body"] == []
+    assert shown(label)["inbox.body"] == ["reworked"]
     assert not all(one.is_trusted for one in label)
     clock = WorkflowStep("now", "clock", {}, ["now"])
     over_trusted = WorkflowStep("sum", "text", {"text": "${now}"}, ["summary"])
@@ -98,7 +112,37 @@ def test_the_output_of_a_model_over_untrusted_input_is_untrusted() -> None:
 
 def test_a_verbatim_copy_is_no_source_of_its_own() -> None:
     copied = WorkflowStep("cut", "copy", {"text": "${mails[0].body}"}, ["part"])
-    assert set(shown(label_of("${part}", READ, copied))) == {"inbox.body"}
+    assert shown(label_of("${part}", READ, copied)) == {"inbox.body": []}
+
+
+def test_a_copy_out_of_more_than_one_value_is_a_whole_of_none() -> None:
+    copied = WorkflowStep("cut", "copy", {"text": "Mail: ${mails[0].body}"}, ["part"])
+    assert shown(label_of("${part}", READ, copied))["inbox.body"] == ["reworked"]
+
+
+def test_nothing_of_what_an_entry_was_looked_up_with_is_in_it() -> None:
+    found = WorkflowStep("find", "people", {"name": "${mails[0].body}", "from": "${now}"}, ["person"])
+    clock = WorkflowStep("now", "clock", {}, ["now"])
+    assert shown(label_of("${person.mail}", READ, clock, found)) == {
+        "inbox.body": ["behind"],
+        "clock": ["trusted"],
+        "people.mail": ["directory"],
+    }
+    text = WorkflowStep("sum", "text", {"text": "${person.mail}"}, ["summary"])
+    assert shown(label_of("${summary}", READ, clock, found, text))["people.mail"] == ["directory", "reworked"]
+    assert shown(label_of("${summary}", READ, clock, found, text))["inbox.body"] == ["behind"]
+
+
+def test_nothing_of_the_content_is_in_the_id_of_what_was_made_of_it() -> None:
+    make = WorkflowStep("make", "make", {"to": "${mails[0].sender}", "text": "${mails[0].body}"}, ["made"])
+    assert shown(label_of("${made[0].id}", LIST, make)) == {
+        "list.sender": ["directory"],
+        "list.body": ["behind"],
+        "make.id": ["assigned", "created"],
+    }
+    # What an effect lets in may be what it was given.
+    assert shown(label_of("${made[0].shared}", LIST, make))["list.sender"] == ["directory", "reworked"]
+    assert shown(label_of("${made[0].text}", LIST, make))["list.body"] == ["reworked"]
 
 
 def test_what_an_effect_gives_was_created_by_the_run() -> None:
@@ -189,6 +233,8 @@ def _actions(seen: list[ActionCall]) -> dict[str, Action]:
             seen.append(call)
             fresh = {field: f"<{name}.{field}>" for field in FIELDS}
             echo = "".join(re.findall(r"<[^<>]*>", json.dumps(call.inputs)))
+            if name == "copy":
+                return dict.fromkeys(call.step.outputs, echo) if len(call.step.outputs) > 1 else echo
             bare = {**fresh, "list": [{**fresh, "echo": echo}], "yes": True}
             is_bare = name == "bare" and len(call.step.outputs) == 1
             return bare if is_bare else {**bare, **dict.fromkeys(call.step.outputs, fresh)}
@@ -198,7 +244,9 @@ def _actions(seen: list[ActionCall]) -> dict[str, Action]:
     known = (
         acting("plain", trusted_fields=("id", "list.id")),
         acting("sure", trusted=True),
-        acting("write", read_only=False),
+        acting("write", read_only=False, destructive=False, trusted_fields=("id", "*.id"), arguments={"y": "content"}),
+        acting("look", directory_fields=("id", "*.id")),
+        acting("copy", trusted=True, verbatim=True, arguments={"x": "content"}),
         acting("bare"),
     )
     return {one.name: one for one in known}
@@ -209,16 +257,16 @@ def plans(draw: st.DrawFn) -> Plan:
     steps: list[WorkflowStep] = []
     for at in range(draw(st.integers(1, 6))):
         earlier = [name for step in steps for name in step.outputs]
-        path = st.sampled_from(["", ".id", ".body", ".o0", " | keys(@)", " | @.body || @.id"])
+        path = st.sampled_from(["", ".id", ".body", ".o0", ".list[?body].id", " | keys(@)", " | @.body || @.id"])
         reference = st.builds("${{{}{}}}".format, st.sampled_from(earlier), path) if earlier else st.just("plain")
         text = st.one_of(st.just("literal"), reference, st.builds("a {} b".format, reference))
-        inputs = draw(st.dictionaries(st.sampled_from(["x", "y"]), text | st.lists(text, max_size=2), max_size=2))
+        inputs = draw(st.dictionaries(st.sampled_from(["x", "y", "id"]), text | st.lists(text, max_size=2), max_size=2))
         outputs = [f"o{at}"] if draw(st.booleans()) else [f"o{at}", f"p{at}"]
         control: dict[str, Any] = {}
         if earlier and draw(st.booleans()):
             control = {"foreach": f"${{{draw(st.sampled_from(earlier))} | [@, @]}}"}
             inputs["x"] = draw(st.sampled_from(["${item}", "${item.id}"]))
-        action = draw(st.sampled_from(["plain", "sure", "write", "bare"]))
+        action = draw(st.sampled_from(["plain", "sure", "write", "bare", "look", "copy"]))
         steps.append(WorkflowStep(f"s{at}", action, inputs, outputs, **control))
     return Plan("g", steps, saw_untrusted=draw(st.booleans()))
 
@@ -271,6 +319,33 @@ def _takes_in(found: str, field: str) -> bool:
     """Tell whether a field that a label names takes in one that a text came from, below an output's own name or not."""
     names = [name for name in found.split(".") if name not in ("", "()")]
     return not names or field in names or names[-1][0] in "op" or is_below(field, found)
+
+
+VOUCHED = {
+    "plain": {"system_assigned"},
+    "look": {"people_directories"},
+    "write": {"system_assigned", "created_by_run"},
+}
+"""What must be switched on for the field `id` of an action to steer an effect."""
+
+
+@given(plans(), st.just({*REFINEMENTS}) | st.sets(st.sampled_from(REFINEMENTS)))
+@settings(max_examples=200, deadline=None)
+async def test_what_a_stranger_wrote_steers_no_effect_unasked(plan: Plan, refinements: set[str]) -> None:
+    """Whatever is switched on, each text of an action that steers an effect unasked is from a field somebody named."""
+    calls, _ = await run(replace(plan, saw_untrusted=False))
+    for call in calls:
+        spec = _actions([])[call.action]
+        request = ActionRequest(action=spec, inputs=dict(call.inputs), provenance=call.provenance)
+        if spec.has_effect and _engine(frozenset(refinements)).decide(request).name == "Allow":
+            steering = {name: value for name, value in call.inputs.items() if spec.class_of(name) != "content"}
+            for action, field in re.findall(r"<(\w+)\.(\w+)>", json.dumps(steering)):
+                assert action == "sure" or (field == "id" and VOUCHED[action] & refinements), (call, steering)
+
+
+@cache
+def _engine(refinements: frozenset[str]) -> CedarEngine:
+    return CedarEngine(_actions([]), ["default", *sorted(refinements)])
 
 
 @given(plans())
