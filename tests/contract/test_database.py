@@ -119,6 +119,21 @@ async def test_a_pause_from_another_object_is_honoured(house: House) -> None:
     assert (done["state"], [call["at"] for call in house.send.calls]) == ("COMPLETE", list(range(40)))
 
 
+async def test_a_pause_is_honoured_between_the_items_of_a_foreach_and_each_is_done_once(house: House) -> None:
+    house.look = RecordingAction("look", result=list(range(40)), trusted=True)
+    names = {"name": "names", "action": "look", "outputs": ["names"]}
+    each = {"name": "each", "action": "send", "foreach": "${names}", "inputs": {"at": "${item}"}, "outputs": ["sent"]}
+    running = asyncio.create_task(house.open().run("g", plan={"goal": "g", "steps": [names, each]}, thread_id="t"))
+    while not house.send.calls and not running.done():
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(house.open().request, "t", "pause")
+    paused, seen = await asyncio.wait_for(running, 5), len(house.send.calls)
+    assert (paused["state"], seen < 40) == ("PAUSED", True)
+    done = await house.open().resume(thread_id="t")
+    assert (done["state"], done["iterations"], done["outputs"]["sent"]) == ("COMPLETE", 3, ["sent"] * 40)
+    assert [call["at"] for call in house.send.calls] == list(range(40))
+
+
 @pytest.mark.parametrize("size", [1_000_000])
 async def test_a_large_result_is_the_next_step_s_input(url: str | Path, size: int) -> None:
     house = House(url, "ä" * (size // 2))
