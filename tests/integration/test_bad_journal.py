@@ -208,3 +208,35 @@ async def test_a_database_that_goes_in_the_middle_is_one_clear_error_and_the_run
     await asyncio.sleep(1.2)  # this process could not give its lease back
     asked = await opened().resume(thread_id="t")
     assert (asked["state"], [one["step"] for one in asked["reviews"]], world) == ("REVIEWING", ["b"], ["a", "b"])
+
+
+def delete(path: Path) -> None:
+    for file in path.parent.glob("runs.db*"):
+        file.unlink()
+
+
+def replace(path: Path) -> None:
+    delete(path)
+    path.touch()
+
+
+@pytest.mark.parametrize("goes", [delete, replace])
+async def test_a_database_file_that_is_deleted_in_the_middle_ends_the_run_before_its_next_effect(
+    house: House, goes: Callable[[Path], None]
+) -> None:
+    world = list[str]()
+
+    async def act(call: ActionCall) -> str:
+        world.append(call.step.name)
+        if call.step.name == "b":
+            goes(Path(house.path))
+        return "x"
+
+    steps = [{"name": name, "action": "act", "inputs": {"x": name}} for name in "abc"]
+    actions = [Action(name="act", run=act, annotations=Annotations(destructive=False, open_world=False))]
+    workflow = AgenticWorkflow(ScriptedAgent([]), actions=actions, database=house.path)
+    # Which one it is depends on who looks first: the heartbeat, or the outcome of the step.
+    told = r"runs\.db was moved, deleted or replaced|runs\.db cannot be used|is not held any more"
+    with pytest.raises((DatabaseError, RunError), match=told):
+        await workflow.run("g", plan={"goal": "g", "steps": steps}, thread_id="t")
+    assert world == ["a", "b"]
