@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,33 @@ async def test_a_checkpoint_whose_journal_is_another_one_s_repeats_no_effect(tmp
     with pytest.raises(RunError):
         await house.open().resume(approve(), thread_id=asked["thread_id"])
     assert (len(house.act.calls), house.send.calls) == (3, [])
+
+
+async def test_a_journal_without_its_checkpoint_is_refused_and_repeats_no_effect(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    house = House(path)
+    await house.open().run("g", thread_id="t")
+    for table in ("checkpoints", "writes"):
+        execute(path, f"DELETE FROM {table}")
+    before = await house.open().timeline("t")
+    with pytest.raises(RunError, match="There is no run 't'"):
+        await house.open().resume(thread_id="t")
+    with pytest.raises(RunError, match="run of the thread t has done, and its checkpoints are not there"):
+        await house.open().run("g", thread_id="t")
+    assert await house.open().timeline("t") == before
+    assert ((await house.open().run("g", thread_id="u"))["state"], len(house.act.calls)) == ("REVIEWING", 6)
+
+
+async def test_prune_leaves_a_thread_alone_that_is_given_another_goal_meanwhile(house: House) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    await house.open().resume(approve(), thread_id="t")
+    second = asyncio.create_task(house.open().run("second", thread_id="t"))
+    removed = [thread for _ in range(10) for thread in await house.open().prune(timedelta(0))]
+    result = (await asyncio.gather(second, return_exceptions=True))[0]
+    assert isinstance(result, dict), result
+    told = [entry["what"] for entry in await house.open().timeline("t")]
+    assert (result["state"], told.count("intent"), removed) == ("REVIEWING", 3 + 4 * (not removed), removed)
+    assert asked["run_id"] != result["run_id"]
 
 
 async def test_an_sqlite_journal_of_a_newer_version_runs_nothing(tmp_path: Path) -> None:

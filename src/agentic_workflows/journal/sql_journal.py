@@ -199,7 +199,8 @@ class SqlJournal:
             for run_id, _, goal, at, _ in to.run("runs", by_thread_id=thread_id):
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans, calls, answers = (to.run(name, by_run_id=run_id) for name in ("plans", "calls", "answers"))
-                found += told_plans(plans)
+                with _read(PLANS, "a plan"):
+                    found += told_plans(plans)
                 found += [told_intent(_intent(row)) for row in calls if row[KEY]]
                 found += [told_outcome(_recorded(row)) for row in calls if row[OUTCOME] is not None]
                 found += [told_answer(_answered(row)) for row in answers]
