@@ -19,7 +19,7 @@ from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted, without_untrusted
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
-from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.graph.values import JsonObject, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Agent, Node, held, refuse_forgotten
@@ -132,8 +132,8 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
     own = limits_from_json(state.get("given_limits"), default=limits)
     metadata = config.get("metadata", {})
     return {
-        "goal": goal,
-        "run_goal": goal,
+        "goal": writable(goal),
+        "run_goal": writable(goal),
         "run_plan": given,
         "given_plan": None,
         "given_limits": None,

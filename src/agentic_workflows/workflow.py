@@ -26,7 +26,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
 from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Request, State, WorkflowState
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
 from agentic_workflows.journal.faults import without_password
@@ -386,7 +386,7 @@ class AgenticWorkflow:
         async with self._held(thread_id or str(uuid4())) as run:
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
-            yield run, await run.begin(goal, {"given_plan": given, "given_limits": self.limits.to_json()})
+            yield run, await run.begin(writable(goal), {"given_plan": given, "given_limits": self.limits.to_json()})
 
     def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
         return OpenRun(

@@ -1,6 +1,7 @@
 """Runs are the same in every database."""
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
@@ -142,6 +143,27 @@ async def test_a_large_result_is_the_next_step_s_input(url: str | Path, size: in
     assert asked["outputs"]["text"] == "ä" * (size // 2)
     assert (await house.open().resume(approve(), thread_id=asked["thread_id"]))["state"] == "COMPLETE"
     assert house.send.calls == [{"text": "ä" * (size // 2)}]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\udcffb"], ids=["nul", "surrogate"])
+async def test_a_text_that_no_database_can_hold_is_written_out(url: str | Path, text: str) -> None:
+    house, failing = House(url), House(url)
+    failing.look = RecordingAction("look", error=ValueError(text))
+    look = {"goal": "g", "steps": [{"name": "a", "action": "look"}]}
+    failed = await failing.open().run(text, plan=look, thread_id="failed")
+    assert failed["reason"].startswith("Step a failed: look raised ValueError: a\\")
+    asked = await house.open().run(text, plan=PLAN, thread_id="asked")
+    rejected = await house.open().resume(reject(text), thread_id="asked")
+    assert [failed["state"], rejected["state"], asked["goal"][:2]] == ["FAILED", "FAILED", "a\\"]
+    for one, result in ((failing, failed), (house, rejected)):
+        assert (await one.open().result(result["thread_id"]))["reason"] == result["reason"]
+
+
+async def test_a_thread_whose_name_postgres_cannot_hold_is_one_clear_error(postgres: str) -> None:
+    for thread in ("a\0b", "\udcff", "".join(random.Random(1).choices("abcdefgh", k=20_000))):  # noqa: S311
+        with pytest.raises(DatabaseError, match="It cannot hold this text; give another one"):
+            await House(postgres).open().run("g", thread_id=thread)
+    assert await House(postgres).open().runs() == []
 
 
 async def test_a_thread_that_does_not_exist_is_said_to_be_missing(house: House) -> None:
