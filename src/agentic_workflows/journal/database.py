@@ -100,9 +100,11 @@ class Database:
 
 @asynccontextmanager
 async def _postgres_saver(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    import psycopg  # noqa: PLC0415 - an extra
-    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
-
+    try:
+        import psycopg  # noqa: PLC0415 - an extra
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise as_database_error(url, error) from error
     try:
         async with AsyncPostgresSaver.from_conn_string(url, serde=_plain()) as saver:
             await _set_up(saver)
