@@ -10,9 +10,10 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
-from agentic_workflows.errors import ReviewError, RunError
+from agentic_workflows.errors import DatabaseError, ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import Event
@@ -70,7 +71,10 @@ class OpenRun:
             self.values, self.touched = as_begun(self.begun), self.begun.at
             self.kept = cast("JsonObject", self.begun.entry.get("metadata") or {})
             return
-        snapshot = await self.graph.aget_state(self._config())
+        try:
+            snapshot = await self.graph.aget_state(self._config())
+        except (LookupError, TypeError, AttributeError, ValueError, NotImplementedError) as error:
+            raise DatabaseError(f"The checkpoint of the thread {self.thread_id} is corrupt ({error}).") from error
         self.values = cast("State", snapshot.values)
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
         self.touched = snapshot.created_at or ""
@@ -116,6 +120,11 @@ class OpenRun:
         try:
             yield as_input(self.begun) if entry is None and self.begun else entry
             await self._keep()
+        except GraphRecursionError as error:
+            raise RunError(
+                f"The run {self.thread_id} goes round in circles, so its journal and its checkpoint contradict each "
+                f"other. Put back a copy of the database."
+            ) from error
         finally:
             await self.load()
 

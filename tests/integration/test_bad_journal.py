@@ -85,6 +85,47 @@ async def test_a_corrupt_row_is_one_clear_error_and_nothing_runs(house: House, c
     assert (journal_in(house.path), len(house.act.calls)) == (before, 1)
 
 
+@pytest.mark.parametrize("column", ["answers.used", "calls.attempt", "calls.item"])
+async def test_a_corrupt_number_is_one_clear_error_and_nothing_runs(house: House, column: str) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    async with house.open()._opened("t") as run:
+        await run.answer(approve(asked["reviews"][0]["id"]))
+    table, name = column.split(".")
+    execute(house.path, f"UPDATE agentic_{table} SET {name} = x'ff00'")
+    with pytest.raises(DatabaseError, match=rf"the row of .* in agentic_{table} is corrupt"):
+        await house.open().resume(thread_id="t")
+    assert len(house.act.calls) == 1
+
+
+@pytest.mark.parametrize("column", ["type", "checkpoint", "metadata"])
+async def test_a_corrupt_checkpoint_is_one_clear_error_and_nothing_runs(house: House, column: str) -> None:
+    await house.open().run("g", thread_id="t")
+    execute(house.path, f"UPDATE checkpoints SET {column} = -7")
+    for attempt in (lambda: house.open().resume(approve(), thread_id="t"), lambda: house.open().result("t")):
+        with pytest.raises(DatabaseError):
+            await attempt()
+    assert len(house.act.calls) == 1
+
+
+async def test_a_journal_that_lacks_what_its_checkpoint_has_seen_repeats_nothing(house: House) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    execute(house.path, "DELETE FROM agentic_calls WHERE step = 'first'")
+    for answers in (approve(asked["reviews"][0]["id"]), None):
+        with pytest.raises(RunError, match="does not know of first, which ended as the checkpoint says"):
+            await house.open().resume(answers, thread_id="t")
+    assert len(house.act.calls) == 1
+
+
+async def test_an_answer_that_was_used_by_nothing_is_one_clear_error(house: House) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    async with house.open()._opened("t") as run:
+        await run.answer(approve(asked["reviews"][0]["id"]))
+    execute(house.path, "UPDATE agentic_answers SET used = 1")
+    with pytest.raises(RunError, match="goes round in circles"):
+        await house.open().resume(thread_id="t")
+    assert len(house.act.calls) == 1
+
+
 @pytest.mark.parametrize("text", ["{", "null"])
 async def test_a_corrupt_plan_is_one_clear_error_and_nothing_runs(house: House, text: str) -> None:
     await house.open().run("g", thread_id="t")
