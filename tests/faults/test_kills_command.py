@@ -159,7 +159,7 @@ def test_the_command_killed_at_random_instants_does_nothing_twice_and_loses_noth
         print(f"\ncommand, {kind}, seed {seed}: {said}; {time.monotonic() - began:.0f} s")  # noqa: T201
 
 
-HELD = {
+HELD: dict[str, Any] = {
     "goal": "g",
     "steps": [step("a", "told", "-"), step("b", "held", "-", after=["a"]), step("c", "told", "-", after=["b"])],
 }
@@ -187,6 +187,21 @@ def test_a_second_sigterm_leaves_the_effect_under_way_in_doubt_and_it_is_asked_a
     process.send_signal(signal.SIGTERM)
     code, stopped = ended(process)
     assert (code, "stopped at once" in message_of(stopped)) == (INTERRUPTED, True)
+    code, asked = shell.call("resume", "t")
+    assert (code, [(one["step"], bool(one["in_doubt"])) for one in asked["reviews"]]) == (WAITING, [("b", True)])
+    assert shell.call("review", "t", *shell.answers(asked["reviews"][0]))[0] == COMPLETE
+    assert sqlite_stage.noted("lines") == ONCE
+
+
+def test_killed_after_an_answer_the_run_goes_on_with_resume_and_asks_only_what_is_in_doubt(sqlite_stage: Any) -> None:
+    reviewed = {**HELD, "steps": [{**HELD["steps"][0], "human_review_required": True}, *HELD["steps"][1:]]}
+    shell = Shell(sqlite_stage, reviewed)
+    code, asked = ended(shell.begin())
+    assert (code, asked["state"]) == (WAITING, "REVIEWING")
+    process = shell.start("review", "t", "--approve", "all")
+    wait_for(lambda: sqlite_stage.noted("lines")["b"])
+    process.kill()
+    process.communicate()
     code, asked = shell.call("resume", "t")
     assert (code, [(one["step"], bool(one["in_doubt"])) for one in asked["reviews"]]) == (WAITING, [("b", True)])
     assert shell.call("review", "t", *shell.answers(asked["reviews"][0]))[0] == COMPLETE
