@@ -24,6 +24,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState
+from agentic_workflows.graph.values import writable
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import Agent, Node
@@ -182,9 +183,11 @@ def _announced(node: Node, *, serves: WorkflowState | None) -> Any:
 
     async def announced(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         update = await node(state, config, runtime)
+        reason = update.get("reason")
+        if reason:
+            update["reason"] = reason = writable(reason)
         entered = update.get("status")
         if entered and entered != (serves or state.get("status")):
-            reason = update.get("reason")
             runtime.stream_writer(StateEntered(state=WorkflowState(entered), reason=reason).to_json())
         return update
 

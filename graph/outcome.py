@@ -7,7 +7,7 @@ from typing import Any
 
 from agentic_workflows.graph.labels import Label
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject, JsonValue, writable
 
 
 class OutcomeStatus(StrEnum):
@@ -39,6 +39,7 @@ class Outcome:
     result: JsonValue = None
     """What the action gave; for a `foreach`, the list of what each item gave."""
     reason: str = ""
+    """Often an error's text, which may hold what no database can; that is written out."""
     attempts: int = 0
     started: str = ""
     """ISO 8601, UTC."""
@@ -51,6 +52,10 @@ class Outcome:
     """Of a failure: whether the reason may hold text from what the action read, not from its inputs alone."""
     sources: Label | None = None
     """All that determined the call; None where nobody wrote it down, and then nothing of the result is trusted."""
+
+    def __post_init__(self) -> None:
+        if self.reason:
+            object.__setattr__(self, "reason", writable(self.reason))
 
     def to_json(self) -> JsonObject:
         """Return the outcome as plain JSON; its sources are kept beside it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from agentic_workflows.errors import ReviewError
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest, writable
 
 ALLOWED = ("approve", "edit", "reject", "respond")
 
@@ -112,7 +112,7 @@ def edit(inputs: Mapping[str, JsonValue], id: str | None = None) -> Edit:  # noq
 
 def reject(feedback: str = "", id: str | None = None) -> Reject:  # noqa: A002
     """Answer that the call must not run, and why."""
-    return Reject(feedback=feedback, id=id)
+    return Reject(feedback=writable(feedback), id=id)
 
 
 def respond(message: JsonValue, id: str | None = None) -> Respond:  # noqa: A002
@@ -149,7 +149,7 @@ def from_json(data: object, *, id: str) -> Answer:  # noqa: A002
         case {"type": "edit", "edited_action": {"args": Mapping() as inputs}}:
             return edit(inputs, id)
         case {"type": "reject", "message": str() as feedback}:
-            return Reject(feedback=feedback, id=id)
+            return reject(feedback, id)
         case {"type": "reject"} if data.get("message") is None:
             return Reject(feedback="", id=id)
         case {"type": "respond", "message": message}:

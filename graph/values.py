@@ -47,6 +47,13 @@ def canonical(value: object) -> str:
     return _ENCODER.encode(value)
 
 
+def writable(text: str) -> str:
+    """Return a text as every database can hold it, with NUL and what is no Unicode written out."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 def digest(value: object) -> str:
     """Return the SHA-256 of a value's canonical text, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()

@@ -81,3 +81,20 @@ async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:
             f"The thread {thread} is a copy: its run {run_id} belongs to the thread {home}, and its effects must "
             f"not happen twice. Continue there, or begin a new run here with a goal."
         )
+
+
+async def refuse_forgotten(journal: Journal, state: State, thread: str) -> None:
+    """Refuse to begin on a thread whose earlier run has done something, and has no checkpoint any more.
+
+    Raises:
+        RunError: nobody can go on with that run, and to begin again could do its effects twice.
+
+    """
+    if state.get("run_id"):
+        return
+    if any(entry["what"] in {"intent", "outcome"} for entry in await journal.timeline(thread)):
+        raise RunError(
+            f"The journal knows what an earlier run of the thread {thread} has done, and its checkpoints are not "
+            f"there: it cannot go on, and to begin again could do effects twice. Give the database that has both, or "
+            f"another thread; `agentic export {thread}` tells what was done."
+        )

@@ -10,11 +10,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import Registry
+from agentic_workflows.errors import RunError
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
-from agentic_workflows.graph.outcome import Outcome
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
@@ -69,6 +70,7 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 starts=min(limits.max_iterations - state["iteration"], at_most or limits.max_iterations),
                 choose=chosen if choose else None,
             )
+            _refuse_gaps(state, flow)
             began = perf_counter()
             try:
                 in_time = await flow.run_all(limits.max_seconds - state["seconds"])
@@ -108,6 +110,21 @@ async def _before(run_id: str, journal: Journal, lease: Held, limits: Limits) ->
         "counts": Counter(past.counts),
         "grants": Grants(now=journal.now, lasts=timedelta(seconds=limits.grant_seconds), rows=past.answers),
     }
+
+
+def _refuse_gaps(state: State, flow: Dataflow) -> None:
+    """Refuse a journal that does not know what the checkpoint knows, such as one of another day.
+
+    Raises:
+        RunError: what it does not know could be done again.
+
+    """
+    ended = {name for name, one in state["steps"].items() if one["status"] != OutcomeStatus.ASKED}
+    if unknown := sorted(ended - flow.outcomes.keys()):
+        raise RunError(
+            f"The journal does not know of {', '.join(unknown)}, which ended as the checkpoint says: the two do not "
+            f"belong together, and going on could do effects twice. Give the database that the run was made with."
+        )
 
 
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:

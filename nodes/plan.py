@@ -19,10 +19,10 @@ from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted, without_untrusted
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
-from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.graph.values import JsonObject, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Agent, Node, held
+from agentic_workflows.nodes.collaborators import Agent, Node, held, refuse_forgotten
 
 POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""
@@ -52,7 +52,8 @@ def make_plan(agent: Agent, leases: Leases, limits: Limits, check_input: CheckIn
                 request = lease.request
                 await lease.clear()
                 return {**update, **stopped(request, WorkflowState.PLANNING)}
-            if update:
+            if update and await leases.journal.thread_of(now["run_id"]) is None:
+                await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
                 await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
             return {**update, **await _propose(now, _Call(agent, leases.journal, lease), runtime)}
 
@@ -131,8 +132,8 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
     own = limits_from_json(state.get("given_limits"), default=limits)
     metadata = config.get("metadata", {})
     return {
-        "goal": goal,
-        "run_goal": goal,
+        "goal": writable(goal),
+        "run_goal": writable(goal),
         "run_plan": given,
         "given_plan": None,
         "given_limits": None,

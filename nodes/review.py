@@ -1,7 +1,7 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -26,6 +26,10 @@ DEADLINE: Final = "the deadline"
 """Stands for the reviewer where nobody answered in time."""
 
 
+GIVEN_IN = "given_in"
+"""Key of an answer: the server's run that it came with."""
+
+
 def make_review(leases: Leases, catalogue: Catalogue) -> Node:
     """Return the review node."""
 
@@ -37,20 +41,32 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         known = await _known(state["run_id"], questions, leases.journal)
         unanswered = [question for question in questions if question["id"] not in known]
         if unanswered and not _rejected(questions, known):
-            raw = _ask(unanswered)
+            raw, given_in = _ask(unanswered), str(config.get("metadata", {}).get("run_id") or "")
             try:
+                _refuse_repeated(given_in, known)
                 answers = checked_answers(raw, unanswered, catalogue)
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
                 return {"status": WorkflowState.REVIEWING.value, "findings": [{"problem": str(error)}]}
             for answer in answers.values():
                 row = answered(state["run_id"], answer, reviewer=_identity(runtime), at=leases.journal.now())
-                await leases.journal.answer(row)
+                await leases.journal.answer(replace(row, answer={**row.answer, GIVEN_IN: given_in}))
             known = await leases.journal.answers(state["run_id"])
         async with held(leases, state, config) as lease:
             return await _update(state, questions, known, _Pen(leases.journal, lease, runtime))
 
     return review
+
+
+def _refuse_repeated(given_in: str, known: Mapping[str, Answered]) -> None:
+    """Refuse a value of `Command(resume=...)` that has counted: it does not say which question it is for.
+
+    Raises:
+        ReviewError: a server that was killed does its last run again, whose answer was for an earlier question.
+
+    """
+    if given_in and any(one.answer.get(GIVEN_IN) == given_in for one in known.values()):
+        raise ReviewError("This answer has counted for an earlier question; answer this one by itself.")
 
 
 def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Catalogue) -> dict[str, Answer]:

@@ -10,9 +10,10 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
-from agentic_workflows.errors import ReviewError, RunError
+from agentic_workflows.errors import DatabaseError, ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import Event
@@ -23,7 +24,7 @@ from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Sta
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
+from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign, refuse_forgotten
 from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import open_questions
@@ -59,6 +60,10 @@ class OpenRun:
         """Tell whether the thread has a run."""
         return bool(self.values)
 
+    def is_over_since(self, at: str) -> bool:
+        """Tell whether the run is finished, and nobody has touched it since this time."""
+        return self.exists and self.state in FINISHED and self.touched < at
+
     async def load(self) -> None:
         """Read the state of the thread; what is begun and not kept in a checkpoint is told from the journal."""
         self.begun = await self.journal.begun(self.thread_id)
@@ -66,7 +71,10 @@ class OpenRun:
             self.values, self.touched = as_begun(self.begun), self.begun.at
             self.kept = cast("JsonObject", self.begun.entry.get("metadata") or {})
             return
-        snapshot = await self.graph.aget_state(self._config())
+        try:
+            snapshot = await self.graph.aget_state(self._config())
+        except (LookupError, TypeError, AttributeError, ValueError, NotImplementedError) as error:
+            raise DatabaseError(f"The checkpoint of the thread {self.thread_id} is corrupt ({error}).") from error
         self.values = cast("State", snapshot.values)
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
         self.touched = snapshot.created_at or ""
@@ -74,6 +82,7 @@ class OpenRun:
     async def begin(self, goal: str, entry: JsonObject) -> Input:
         """Write down that a run begins on the thread, and return what the graph is invoked with."""
         run_id = str(uuid4())
+        await refuse_forgotten(self.journal, self.values, self.thread_id)
         if self.lease is not None:
             await self.journal.begin(self.lease.lease, run_id, goal, {**entry, "metadata": dict(self.metadata)})
         self.begun = Begun(run_id=run_id, goal=goal, entry=entry, at="")
@@ -114,8 +123,13 @@ class OpenRun:
         try:
             yield as_input(self.begun) if entry is None and self.begun else entry
             await self._keep()
-        except BaseException:
+        except BaseException as error:
             await self.load()
+            if isinstance(error, GraphRecursionError):
+                raise RunError(
+                    f"The run {self.thread_id} goes round in circles, so its journal and its checkpoint contradict "
+                    f"each other. Put back a copy of the database."
+                ) from error
             raise
 
     async def _keep(self) -> None:

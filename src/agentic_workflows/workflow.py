@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -17,7 +17,7 @@ from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
 from agentic_workflows.actions.overlay import Files
-from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunError
+from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunBusyError, RunError
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
@@ -26,7 +26,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
 from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Request, State, WorkflowState
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
 from agentic_workflows.journal.faults import without_password
@@ -283,8 +283,10 @@ class AgenticWorkflow:
             RunError: there is no such run.
 
         """
+        if told := await self.database.journal.timeline(thread_id):
+            return told  # also where its checkpoints are not there any more
         async with self._looked_at(thread_id):
-            return await self.database.journal.timeline(thread_id)
+            return []
 
     async def prune(self, older_than: timedelta) -> list[str]:
         """Remove finished runs that nobody has touched for this long, with their checkpoints; returns their threads."""
@@ -295,10 +297,15 @@ class AgenticWorkflow:
             for thread_id in await self.database.journal.threads():
                 run = self._run(thread_id, graph)
                 await run.load()
-                if run.exists and run.state in FINISHED and run.touched < last:
-                    await saver.adelete_thread(thread_id)
-                    await self.database.journal.forget(thread_id)
-                    gone.append(thread_id)
+                if not run.is_over_since(last):
+                    continue
+                with suppress(RunBusyError):
+                    async with self.database.leases.hold(thread_id):
+                        await run.load()
+                        if run.is_over_since(last):  # and was not given another goal just now
+                            await saver.adelete_thread(thread_id)
+                            await self.database.journal.forget(thread_id)
+                            gone.append(thread_id)
         return gone
 
     async def metadata_of(self, thread_id: str) -> JsonObject:
@@ -380,7 +387,7 @@ class AgenticWorkflow:
         async with self._held(thread_id or str(uuid4())) as run:
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
-            yield run, await run.begin(goal, {"given_plan": given, "given_limits": self.limits.to_json()})
+            yield run, await run.begin(writable(goal), {"given_plan": given, "given_limits": self.limits.to_json()})
 
     def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
         return OpenRun(

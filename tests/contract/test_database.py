@@ -1,8 +1,10 @@
 """Runs are the same in every database."""
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,21 @@ async def test_a_pause_from_another_object_is_honoured(house: House) -> None:
     assert (done["state"], [call["at"] for call in house.send.calls]) == ("COMPLETE", list(range(40)))
 
 
+async def test_a_pause_is_honoured_between_the_items_of_a_foreach_and_each_is_done_once(house: House) -> None:
+    house.look = RecordingAction("look", result=list(range(40)), trusted=True)
+    names = {"name": "names", "action": "look", "outputs": ["names"]}
+    each = {"name": "each", "action": "send", "foreach": "${names}", "inputs": {"at": "${item}"}, "outputs": ["sent"]}
+    running = asyncio.create_task(house.open().run("g", plan={"goal": "g", "steps": [names, each]}, thread_id="t"))
+    while not house.send.calls and not running.done():
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(house.open().request, "t", "pause")
+    paused, seen = await asyncio.wait_for(running, 5), len(house.send.calls)
+    assert (paused["state"], seen < 40) == ("PAUSED", True)
+    done = await house.open().resume(thread_id="t")
+    assert (done["state"], done["iterations"], done["outputs"]["sent"]) == ("COMPLETE", 3, ["sent"] * 40)
+    assert [call["at"] for call in house.send.calls] == list(range(40))
+
+
 @pytest.mark.parametrize("size", [1_000_000])
 async def test_a_large_result_is_the_next_step_s_input(url: str | Path, size: int) -> None:
     house = House(url, "ä" * (size // 2))
@@ -126,6 +143,27 @@ async def test_a_large_result_is_the_next_step_s_input(url: str | Path, size: in
     assert asked["outputs"]["text"] == "ä" * (size // 2)
     assert (await house.open().resume(approve(), thread_id=asked["thread_id"]))["state"] == "COMPLETE"
     assert house.send.calls == [{"text": "ä" * (size // 2)}]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\udcffb"], ids=["nul", "surrogate"])
+async def test_a_text_that_no_database_can_hold_is_written_out(url: str | Path, text: str) -> None:
+    house, failing = House(url), House(url)
+    failing.look = RecordingAction("look", error=ValueError(text))
+    look = {"goal": "g", "steps": [{"name": "a", "action": "look"}]}
+    failed = await failing.open().run(text, plan=look, thread_id="failed")
+    assert failed["reason"].startswith("Step a failed: look raised ValueError: a\\")
+    asked = await house.open().run(text, plan=PLAN, thread_id="asked")
+    rejected = await house.open().resume(reject(text), thread_id="asked")
+    assert [failed["state"], rejected["state"], asked["goal"][:2]] == ["FAILED", "FAILED", "a\\"]
+    for one, result in ((failing, failed), (house, rejected)):
+        assert (await one.open().result(result["thread_id"]))["reason"] == result["reason"]
+
+
+async def test_a_thread_whose_name_postgres_cannot_hold_is_one_clear_error(postgres: str) -> None:
+    for thread in ("a\0b", "\udcff", "".join(random.Random(1).choices("abcdefgh", k=20_000))):  # noqa: S311
+        with pytest.raises(DatabaseError, match="It cannot hold this text; give another one"):
+            await House(postgres).open().run("g", thread_id=thread)
+    assert await House(postgres).open().runs() == []
 
 
 async def test_a_thread_that_does_not_exist_is_said_to_be_missing(house: House) -> None:
@@ -145,6 +183,33 @@ async def test_a_checkpoint_whose_journal_is_another_one_s_repeats_no_effect(tmp
     with pytest.raises(RunError):
         await house.open().resume(approve(), thread_id=asked["thread_id"])
     assert (len(house.act.calls), house.send.calls) == (3, [])
+
+
+async def test_a_journal_without_its_checkpoint_is_refused_and_repeats_no_effect(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    house = House(path)
+    await house.open().run("g", thread_id="t")
+    for table in ("checkpoints", "writes"):
+        execute(path, f"DELETE FROM {table}")
+    before = await house.open().timeline("t")
+    with pytest.raises(RunError, match="There is no run 't'"):
+        await house.open().resume(thread_id="t")
+    with pytest.raises(RunError, match="run of the thread t has done, and its checkpoints are not there"):
+        await house.open().run("g", thread_id="t")
+    assert await house.open().timeline("t") == before
+    assert ((await house.open().run("g", thread_id="u"))["state"], len(house.act.calls)) == ("REVIEWING", 6)
+
+
+async def test_prune_leaves_a_thread_alone_that_is_given_another_goal_meanwhile(house: House) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    await house.open().resume(approve(), thread_id="t")
+    second = asyncio.create_task(house.open().run("second", thread_id="t"))
+    removed = [thread for _ in range(10) for thread in await house.open().prune(timedelta(0))]
+    result = (await asyncio.gather(second, return_exceptions=True))[0]
+    assert isinstance(result, dict), result
+    told = [entry["what"] for entry in await house.open().timeline("t")]
+    assert (result["state"], told.count("intent"), removed) == ("REVIEWING", 3 + 4 * (not removed), removed)
+    assert asked["run_id"] != result["run_id"]
 
 
 async def test_an_sqlite_journal_of_a_newer_version_runs_nothing(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class House:
 
 
 def sqlite_backend(path: Path) -> Callable[[], Backend]:
+    path.touch()
     return lambda: SqliteBackend(path)
 
 

@@ -343,9 +343,6 @@ async def test_an_answer_by_command_without_a_row_is_acted_on_once(house: Callab
     assert (again["state"], here.world) == ("COMPLETE", ["sent", "after"])
 
 
-@pytest.mark.xfail(
-    reason="A resume value does not say which question it is for; it would have to count once a server's run."
-)
 async def test_an_answer_by_command_that_a_server_repeats_answers_no_second_question(
     house: Callable[..., House],
 ) -> None:
@@ -358,7 +355,10 @@ async def test_an_answer_by_command_that_a_server_repeats_answers_no_second_ques
     async with workflow.database.checkpointer() as saver:
         for _ in range(2):
             await workflow._assemble(saver).ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
-    assert here.world == ["first"]
+        assert here.world == ["first"]
+        config["metadata"]["run_id"] = "its next one"
+        await workflow._assemble(saver).ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
+    assert here.world == ["first", "second"]
 
 
 async def test_an_approval_is_used_up_in_the_transaction_of_its_intent(house: Callable[..., House]) -> None:

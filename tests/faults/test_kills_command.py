@@ -159,7 +159,7 @@ def test_the_command_killed_at_random_instants_does_nothing_twice_and_loses_noth
         print(f"\ncommand, {kind}, seed {seed}: {said}; {time.monotonic() - began:.0f} s")  # noqa: T201
 
 
-HELD = {
+HELD: dict[str, Any] = {
     "goal": "g",
     "steps": [step("a", "told", "-"), step("b", "held", "-", after=["a"]), step("c", "told", "-", after=["b"])],
 }
@@ -171,7 +171,7 @@ def test_ctrl_c_lets_the_effect_under_way_end_and_resume_goes_on_after_it(sqlite
     process = shell.begin()
     wait_for(lambda: sqlite_stage.noted("lines")["b"])
     process.send_signal(signal.SIGINT)
-    wait_for(lambda: is_asked_to_pause(sqlite_stage))
+    wait_until_it_pauses(process)
     (sqlite_stage.folder / "go").touch()
     code, paused = ended(process)
     assert (code, paused["state"], sqlite_stage.noted("lines")) == (WAITING, "PAUSED", {"a": 1, "b": 1})
@@ -183,7 +183,7 @@ def test_a_second_sigterm_leaves_the_effect_under_way_in_doubt_and_it_is_asked_a
     process = shell.begin()
     wait_for(lambda: sqlite_stage.noted("lines")["b"])
     process.send_signal(signal.SIGTERM)
-    wait_for(lambda: is_asked_to_pause(sqlite_stage))
+    wait_until_it_pauses(process)
     process.send_signal(signal.SIGTERM)
     code, stopped = ended(process)
     assert (code, "stopped at once" in message_of(stopped)) == (INTERRUPTED, True)
@@ -193,9 +193,41 @@ def test_a_second_sigterm_leaves_the_effect_under_way_in_doubt_and_it_is_asked_a
     assert sqlite_stage.noted("lines") == ONCE
 
 
-def is_asked_to_pause(stage: Any) -> bool:
-    with closing(sqlite3.connect(stage.database)) as connection:
-        return connection.execute("SELECT request FROM agentic_leases").fetchall() == [("pause",)]
+def test_killed_after_an_answer_the_run_goes_on_with_resume_and_asks_only_what_is_in_doubt(sqlite_stage: Any) -> None:
+    reviewed = {**HELD, "steps": [{**HELD["steps"][0], "human_review_required": True}, *HELD["steps"][1:]]}
+    shell = Shell(sqlite_stage, reviewed)
+    code, asked = ended(shell.begin())
+    assert (code, asked["state"]) == (WAITING, "REVIEWING")
+    process = shell.start("review", "t", "--approve", "all")
+    wait_for(lambda: sqlite_stage.noted("lines")["b"])
+    process.kill()
+    process.communicate()
+    code, asked = shell.call("resume", "t")
+    assert (code, [(one["step"], bool(one["in_doubt"])) for one in asked["reviews"]]) == (WAITING, [("b", True)])
+    assert shell.call("review", "t", *shell.answers(asked["reviews"][0]))[0] == COMPLETE
+    assert sqlite_stage.noted("lines") == ONCE
+
+
+def test_ctrl_c_twice_stops_at_once_also_where_another_program_holds_the_database(sqlite_stage: Any) -> None:
+    shell = Shell(sqlite_stage, HELD)
+    process = shell.begin()
+    wait_for(lambda: sqlite_stage.noted("lines")["b"])
+    with closing(sqlite3.connect(sqlite_stage.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        process.send_signal(signal.SIGINT)
+        wait_until_it_pauses(process)
+        for _ in range(2):  # the second lets what runs clean up, which may need the database; the third does not
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        assert process.wait(5) == INTERRUPTED
+    process.communicate()
+    code, asked = shell.call("resume", "t")
+    assert (code, [(one["step"], bool(one["in_doubt"])) for one in asked["reviews"]]) == (WAITING, [("b", True)])
+
+
+def wait_until_it_pauses(process: "subprocess.Popen[str]") -> None:
+    assert process.stderr
+    assert any("Pausing" in line for line in process.stderr), "It ended."
 
 
 def wait_for(condition: Callable[[], object]) -> None:

@@ -7,8 +7,9 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -388,6 +389,17 @@ def test_a_locked_database_is_said_to_be_locked(locked: tuple[Path, sqlite3.Conn
         start(database=file)
     other.execute("ROLLBACK")
     start(database=file)
+
+
+async def test_a_workflow_opens_while_another_run_writes(tmp_path: Path) -> None:
+    workflow, _ = start(GOOD, database=tmp_path / "runs.db")
+    await workflow.run("g")
+    with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = monotonic()
+        start(database=tmp_path / "runs.db")
+        assert monotonic() - began < 1
+        other.execute("ROLLBACK")
 
 
 async def test_a_request_to_a_locked_database_is_a_database_error(locked: tuple[Path, sqlite3.Connection]) -> None:

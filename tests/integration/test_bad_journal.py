@@ -85,6 +85,47 @@ async def test_a_corrupt_row_is_one_clear_error_and_nothing_runs(house: House, c
     assert (journal_in(house.path), len(house.act.calls)) == (before, 1)
 
 
+@pytest.mark.parametrize("column", ["answers.used", "calls.attempt", "calls.item"])
+async def test_a_corrupt_number_is_one_clear_error_and_nothing_runs(house: House, column: str) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    async with house.open()._opened("t") as run:
+        await run.answer(approve(asked["reviews"][0]["id"]))
+    table, name = column.split(".")
+    execute(house.path, f"UPDATE agentic_{table} SET {name} = x'ff00'")
+    with pytest.raises(DatabaseError, match=rf"the row of .* in agentic_{table} is corrupt"):
+        await house.open().resume(thread_id="t")
+    assert len(house.act.calls) == 1
+
+
+@pytest.mark.parametrize("column", ["type", "checkpoint", "metadata"])
+async def test_a_corrupt_checkpoint_is_one_clear_error_and_nothing_runs(house: House, column: str) -> None:
+    await house.open().run("g", thread_id="t")
+    execute(house.path, f"UPDATE checkpoints SET {column} = -7")
+    for attempt in (lambda: house.open().resume(approve(), thread_id="t"), lambda: house.open().result("t")):
+        with pytest.raises(DatabaseError):
+            await attempt()
+    assert len(house.act.calls) == 1
+
+
+async def test_a_journal_that_lacks_what_its_checkpoint_has_seen_repeats_nothing(house: House) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    execute(house.path, "DELETE FROM agentic_calls WHERE step = 'first'")
+    for answers in (approve(asked["reviews"][0]["id"]), None):
+        with pytest.raises(RunError, match="does not know of first, which ended as the checkpoint says"):
+            await house.open().resume(answers, thread_id="t")
+    assert len(house.act.calls) == 1
+
+
+async def test_an_answer_that_was_used_by_nothing_is_one_clear_error(house: House) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    async with house.open()._opened("t") as run:
+        await run.answer(approve(asked["reviews"][0]["id"]))
+    execute(house.path, "UPDATE agentic_answers SET used = 1")
+    with pytest.raises(RunError, match="goes round in circles"):
+        await house.open().resume(thread_id="t")
+    assert len(house.act.calls) == 1
+
+
 @pytest.mark.parametrize("text", ["{", "null"])
 async def test_a_corrupt_plan_is_one_clear_error_and_nothing_runs(house: House, text: str) -> None:
     await house.open().run("g", thread_id="t")
@@ -208,3 +249,35 @@ async def test_a_database_that_goes_in_the_middle_is_one_clear_error_and_the_run
     await asyncio.sleep(1.2)  # this process could not give its lease back
     asked = await opened().resume(thread_id="t")
     assert (asked["state"], [one["step"] for one in asked["reviews"]], world) == ("REVIEWING", ["b"], ["a", "b"])
+
+
+def delete(path: Path) -> None:
+    for file in path.parent.glob("runs.db*"):
+        file.unlink()
+
+
+def replace(path: Path) -> None:
+    delete(path)
+    path.touch()
+
+
+@pytest.mark.parametrize("goes", [delete, replace])
+async def test_a_database_file_that_is_deleted_in_the_middle_ends_the_run_before_its_next_effect(
+    house: House, goes: Callable[[Path], None]
+) -> None:
+    world = list[str]()
+
+    async def act(call: ActionCall) -> str:
+        world.append(call.step.name)
+        if call.step.name == "b":
+            goes(Path(house.path))
+        return "x"
+
+    steps = [{"name": name, "action": "act", "inputs": {"x": name}} for name in "abc"]
+    actions = [Action(name="act", run=act, annotations=Annotations(destructive=False, open_world=False))]
+    workflow = AgenticWorkflow(ScriptedAgent([]), actions=actions, database=house.path)
+    # Which one it is depends on who looks first: the heartbeat, or the outcome of the step.
+    told = r"runs\.db was moved, deleted or replaced|runs\.db cannot be used|is not held any more"
+    with pytest.raises((DatabaseError, RunError), match=told):
+        await workflow.run("g", plan={"goal": "g", "steps": steps}, thread_id="t")
+    assert world == ["a", "b"]

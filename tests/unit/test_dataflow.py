@@ -476,6 +476,13 @@ async def test_a_request_to_stop_starts_nothing_new_and_lets_what_runs_end() -> 
     assert ran.ended == {"s0": "succeeded", "s1": "succeeded"}
 
 
+async def test_a_request_to_stop_is_heard_between_the_items_of_a_foreach() -> None:
+    act = giving("act", 1, delay=0.01, read_only=False)
+    steps = [step("l", "list", outputs=["l"]), step("each", inputs={"x": "${item}"}, foreach="${l}"), step("z")]
+    ran = await run(steps, [act, giving("list", [1, 2, 3, 4])], is_stopped=lambda: len(act.calls) == 2)
+    assert (ran.ended, ran.flow.started, [call["x"] for call in act.calls]) == ({"l": "succeeded"}, 1, [1, 2])
+
+
 async def test_no_more_steps_start_than_are_left() -> None:
     ran = await run([step(f"s{at}") for at in range(5)], [giving("act", 1)], starts=2)
     assert (len(ran.ended), ran.flow.started, ran.flow.wants_more) == (2, 2, True)

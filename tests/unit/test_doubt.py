@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from http.client import IncompleteRead
 from typing import Any
 
 import pytest
@@ -135,7 +136,10 @@ class ReadTimeout(Exception):  # noqa: N818 - as HTTP libraries call theirs
     """Not a builtin TimeoutError."""
 
 
-@pytest.mark.parametrize("error", [ReadTimeout("slow"), ConnectionResetError("gone"), TimeoutError("mine")])
+LOST = [ReadTimeout("slow"), ConnectionResetError("gone"), TimeoutError("mine"), IncompleteRead(b"half"), EOFError()]
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
 async def test_a_lost_connection_of_an_effect_is_a_question(error: Exception) -> None:
     mail = Mail(reconciles=False, error=error)
     outcome = await recovered(mail, Past())

@@ -95,10 +95,10 @@ class Driver:
 
     def _stop(self, current: "asyncio.Task[None] | None") -> None:
         self._signals += 1
-        if self._signals == 1:
+        # Not by way of the database, which may be what everything waits for.
+        if self._signals == 1 and self._workflow.database.leases.ask(self._thread, "pause"):
             self._progress.note(_PAUSING)
-            self._workflow.request(self._thread, "pause")
-        elif self._signals == 2 and current is not None:  # noqa: PLR2004 - the second Ctrl-C
+        elif self._signals <= 2 and current is not None:  # noqa: PLR2004 - the second Ctrl-C
             current.cancel()
         else:
             os._exit(INTERRUPTED)

@@ -25,7 +25,7 @@ def export(ctx: typer.Context, *, thread: Thread, database: Database = None, _js
     ctx.obj.document(entries)
     if not ctx.obj.is_json:
         for entry in entries:
-            ctx.obj.say(json.dumps(entry, ensure_ascii=False))
+            ctx.obj.raw(json.dumps(entry) + "\n")
     return COMPLETE
 
 
@@ -36,7 +36,10 @@ def prune(
     database: Database = None,
     _json: Json = False,
 ) -> int:
-    """Remove finished runs with all that is kept of them; a run that waits for somebody stays."""
+    """Remove finished runs with all that is kept of them; a run that waits for somebody stays.
+
+    A SQLite file keeps its size, and what was freed is used again; `sqlite3 FILE VACUUM` gives it back.
+    """
     from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
 
     age = _AGE.fullmatch(older_than)

@@ -15,7 +15,10 @@ Workspace: TypeAlias = Annotated[
     typer.Option(metavar="DIR", help="The folder whose files the actions work on.", show_default="the current folder"),
 ]
 Database: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="FILE", help="A SQLite file, or `memory`.", show_default=".agentic/agentic.db")
+    str | None,
+    typer.Option(
+        metavar="FILE", help="A SQLite file, `postgresql://...`, or `memory`.", show_default=".agentic/agentic.db"
+    ),
 ]
 Policies: TypeAlias = Annotated[
     list[str] | None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.text import Text
@@ -56,7 +57,9 @@ def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[st
         if state != "FAILED":
             yield "This run was kept in memory alone and ends here. Use a --database file to continue runs."
         return
-    where = "" if Path(database) == DEFAULT_DATABASE.absolute() else f" --database {without_password(database)}"
+    is_default = Path(database) == DEFAULT_DATABASE.absolute()
+    where = "" if is_default else f" --database {quote(without_password(database))}"
+    thread = quote(thread)
     if state == "REVIEWING":
         yield f"\nIt waits for a person. Answer at a terminal: {own_name()} review {thread}{where}"
         yield f"or with options, such as: {own_name()} review {thread}{where} --approve all"

@@ -20,7 +20,7 @@ from agentic_workflows.graph.values import JsonValue, as_json, canonical
 Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
 
 
-_LOST = re.compile("Timeout|Connect|Disconnect|Network|Protocol|Transport")
+_LOST = re.compile("Timeout|Connect|Disconnect|Network|Protocol|Transport|Incomplete|EOF")
 
 
 class LostError(ActionError):

@@ -38,7 +38,7 @@ class Dataflow:
         point: where every call is executed.
         registry: the actions.
         run: what the calls of this pass share.
-        is_stopped: asked before each start.
+        is_stopped: asked before each start, that of an item included.
         starts: how many steps may still start.
         choose: picks each next step in place of the schedule.
 
@@ -113,8 +113,10 @@ class Dataflow:
         clock = asyncio.timeout(max(seconds, 0))
 
         def settle(name: str, outcome: Outcome) -> None:
-            if outcome is not CUT or clock.expired():  # what was cut for another reason goes on when the run does
+            if outcome is not CUT or clock.expired():
                 self._settle(name, outcome)
+            else:  # what was cut for another reason goes on when the run does
+                self.started -= 1
 
         try:
             async with clock:
@@ -226,8 +228,9 @@ class Dataflow:
                 return await self._point.execute(call, action, self._run)
             items = self._items(step)
             with self._run.span(step, {"foreach": step.foreach}, None) as record:
-                outcome = await run_items(step, items, action, self._point, self._run)
-                record(outcome)
+                outcome = await run_items(step, items, action, self._point, self._run, is_stopped=self._is_stopped)
+                if outcome is not CUT:
+                    record(outcome)
         except UnresolvedReferenceError as error:
             return Outcome(status=OutcomeStatus.FAILED, reason=str(error))
         return outcome

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution.case import RunPass, footprint_of
-from agentic_workflows.execution.dispatch import run_ready
+from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
@@ -28,8 +28,18 @@ class Items:
         return map(self.call, range(self.size))
 
 
-async def run_items(step: WorkflowStep, calls: Items, action: Action, point: ExecutionPoint, run: RunPass) -> Outcome:
+async def run_items(
+    step: WorkflowStep,
+    calls: Items,
+    action: Action,
+    point: ExecutionPoint,
+    run: RunPass,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Outcome:
     """Run the items that have not ended, whatever becomes of one of them, and return what became of all.
+
+    `is_stopped` is asked before each item; a step that is stopped between two is `CUT`, and goes on with the run.
 
     Raises:
         UnresolvedReferenceError: the inputs of one cannot be resolved; then none is run.
@@ -41,10 +51,8 @@ async def run_items(step: WorkflowStep, calls: Items, action: Action, point: Exe
     handed_out = set(ended)
 
     def take() -> int | None:
-        while (at := schedule.take()) is not None:
-            if at not in handed_out:
-                return at
-        return None
+        untaken = iter(schedule.take, None) if not is_stopped() else ()
+        return next((at for at in untaken if at not in handed_out), None)
 
     def settle(at: int, outcome: Outcome) -> None:
         ended[at] = outcome
@@ -57,6 +65,8 @@ async def run_items(step: WorkflowStep, calls: Items, action: Action, point: Exe
     for at, outcome in list(ended.items()):
         settle(at, outcome)
     await run_ready(take, perform, settle, limit=run.limits.max_parallel)
+    if is_stopped() and len(ended) < calls.size:
+        return CUT
     has_failed = any(one.status.is_failure for one in ended.values())
     rest = _NOT_RUN if has_failed else None
     return together([ended.get(at) or rest or _waiting(call, action, point, run) for at, call in enumerate(calls)])

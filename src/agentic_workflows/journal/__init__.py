@@ -53,6 +53,9 @@ answer by `Command(resume=...)`, its row not written
 answer by `Command(resume=...)`, its row written
     takes the row
     test_an_answer_by_command_becomes_a_row
+answer by `Command(resume=...)`, its run done again by a server that asks something else by now
+    refuses it: it has counted once
+    test_an_answer_by_command_that_a_server_repeats_answers_no_second_question
 answer used, the checkpoints since are lost
     goes on by what the journal has: the question is settled
     test_an_answer_that_was_used_counts_although_the_checkpoints_since_are_lost

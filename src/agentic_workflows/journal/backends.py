@@ -1,6 +1,7 @@
 """The databases that a journal can be in: a SQLite file, or Postgres."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +20,14 @@ class SqliteBackend:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._file = (0, 0)
         self._sql: Mapping[str, str] = {}
 
     def connect(self) -> None:
-        """Open the file, and create or migrate the tables."""
-        self._connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+        """Open the file, which must be there, and create or migrate the tables."""
+        there = f"{self._path.absolute().as_uri()}?mode=rw"  # one that was taken away is not begun anew
+        self._connection = sqlite3.connect(there, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        self._file = _identity(self._path)
         _use_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
@@ -31,7 +35,14 @@ class SqliteBackend:
         self._connection.execute("COMMIT")
 
     def begin(self) -> "SqliteBackend":
-        """Begin a transaction that nobody else can write beside."""
+        """Begin a transaction that nobody else can write beside.
+
+        Raises:
+            DatabaseError: another process would not find what is written: SQLite goes on writing into a deleted file.
+
+        """
+        if _identity(self._path) != self._file:
+            raise DatabaseError(f"The database {self._path} was moved, deleted or replaced while it was in use.")
         self._open.execute("BEGIN IMMEDIATE")
         return self
 
@@ -118,6 +129,15 @@ class PostgresBackend:
     def execute(self, text: str) -> None:
         """Run a statement given as text."""
         self._connection.execute(text)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another one of the same name; zeros where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - half as long as Path.stat, and asked for at every commit
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -100,9 +100,11 @@ class Database:
 
 @asynccontextmanager
 async def _postgres_saver(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    import psycopg  # noqa: PLC0415 - an extra
-    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
-
+    try:
+        import psycopg  # noqa: PLC0415 - an extra
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise as_database_error(url, error) from error
     try:
         async with AsyncPostgresSaver.from_conn_string(url, serde=_plain()) as saver:
             await _set_up(saver)
@@ -141,8 +143,10 @@ def _probe(path: Path) -> None:
         raise PermissionError("no permission to read and write it")
     with closing(sqlite3.connect(path, timeout=2)) as connection:
         connection.execute("PRAGMA schema_version").fetchone()
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            # Not where runs use it already: the lock may be held by one of this event loop, which waits for us.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
 
 
 def _plain() -> JsonPlusSerializer:

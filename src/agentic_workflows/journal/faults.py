@@ -4,13 +4,20 @@ from pathlib import Path
 
 from agentic_workflows.errors import DatabaseError
 
+_UNFIT = {"DataError", "ProgramLimitExceeded"}
+"""What psycopg calls it when Postgres cannot hold a value: a character, or a name that is too long for an index."""
+
 
 def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
     """Return an error that names the database, what happened and the remedy."""
     if isinstance(error, DatabaseError):
         return error
     remedy = "Give another --database, or make it readable and writable."
-    if "locked" in str(error):
+    if isinstance(error, ImportError):
+        remedy = "Postgres needs the extra: pip install 'agentic-workflows[postgres]'."
+    elif isinstance(error, UnicodeError) or _UNFIT & {kind.__name__ for kind in type(error).__mro__}:
+        remedy = "It cannot hold this text; give another one."
+    elif "locked" in str(error):
         remedy = "Another program holds it; end that one or wait."
     elif "not a database" in str(error) or "malformed" in str(error):
         remedy = "Give the path of another file; this one is left as it is."

@@ -74,11 +74,12 @@ class Leases:
             with suppress(DatabaseError):  # it expires by itself
                 await self.journal.release(held.lease)
 
-    def ask(self, thread_id: str, request: Request) -> None:
-        """Ask a run of this process to stop, without waiting for the database."""
-        for held in self._held.values():
-            if held.lease.thread_id == thread_id:
-                held.hear(request)
+    def ask(self, thread_id: str, request: Request) -> bool:
+        """Ask a run to stop without waiting for the database; tells whether it is one of this process."""
+        mine = [held for held in self._held.values() if held.lease.thread_id == thread_id]
+        for held in mine:
+            held.hear(request)
+        return bool(mine)
 
     async def _acquire(self, thread_id: str, until: float) -> Lease:
         owner = new_owner()

@@ -34,6 +34,7 @@ _USUAL = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
 RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
 KEY, OUTCOME = 6, 9
 """Places of columns in a row of the calls."""
+_USED = (0, 1)
 LARGE = 65_536
 """Characters of a result beyond which it is stored by itself, once."""
 
@@ -204,7 +205,8 @@ class SqlJournal:
             for run_id, _, goal, at, _ in to.run("runs", by_thread_id=thread_id):
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans, calls, answers = (to.run(name, by_run_id=run_id) for name in ("plans", "calls", "answers"))
-                found += told_plans(plans)
+                with _read(PLANS, "a plan"):
+                    found += told_plans(plans)
                 found += [told_intent(_intent(row)) for row in calls if row[KEY]]
                 found += [told_outcome(_recorded(row)) for row in calls if row[OUTCOME] is not None]
                 found += [told_answer(_answered(row)) for row in answers]
@@ -299,19 +301,21 @@ def _sources(label: Label | None) -> str | None:
 
 def _intent(row: tuple[Any, ...]) -> Intent:
     _, plan, step, item, attempt, action, key, occurrence, at, *_ = row
-    place = Place(plan, step, item)
+    with _read(CALLS, f"step {step}"):
+        place, attempt = Place(plan, step, int(item)), int(attempt)
     return Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
 
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
     _, plan, step, item, attempt, action, key, occurrence, at, outcome, name, _, body, sources = row
     with _read(CALLS, f"step {step}"):
+        place, attempt = Place(plan, step, int(item)), int(attempt)
         told = {"started": at, **json.loads(outcome)}
         if name is not None:
             told["result"] = json.loads(body)  # None where somebody removed it
         read = outcome_from_json(told | {"sources": _label(sources)})
     return Recorded(
-        place=Place(plan, step, item),
+        place=place,
         attempt=attempt,
         outcome=read,
         action=action,
@@ -336,6 +340,7 @@ def _begun(run: tuple[Any, ...], plans: Sequence[tuple[Any, ...]]) -> Begun:
 def _answered(row: tuple[Any, ...]) -> Answered:
     review_id, run_id, answer, reviewer, at, used = row
     with _read(ANSWERS, f"question {review_id}"):
+        _USED.index(used)
         said = json.loads(answer)
         answer_from_json(said, id=review_id)
         datetime.fromisoformat(at)
