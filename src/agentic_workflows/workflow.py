@@ -1,13 +1,9 @@
 """`AgenticWorkflow`: an agent, its actions and policies, and the runs it has made."""
 
-import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 from uuid import uuid4
@@ -17,7 +13,7 @@ from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
 from agentic_workflows.actions.overlay import Files
-from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunBusyError, RunError
+from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunError
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
@@ -25,23 +21,22 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
-from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Request, State, WorkflowState
+from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
-from agentic_workflows.journal.faults import without_password
-from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import Agent
-from agentic_workflows.opened import Answers, OpenRun, fenced
+from agentic_workflows.opened import Answers, OpenRun
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.results import as_result, without_plan
+from agentic_workflows.runs import Runs, run_in_own_loop
 
 Result = TypeVar("Result")
 Entry = Input | Command[Any] | None
 PlanLike: TypeAlias = Plan | Mapping[str, Any]
 
 
-class AgenticWorkflow:
+class AgenticWorkflow(Runs):
     """Runs goals: plans, checks, executes, asks where policy says so, and can be continued by another process.
 
     Args:
@@ -79,10 +74,10 @@ class AgenticWorkflow:
         given = limits or Limits()
         is_usual = max_iterations == Limits().max_iterations
         self.limits = given if is_usual else replace(given, max_iterations=max_iterations)
-        self.registry = registry_of(agent, actions, annotations)
-        self.engine = engine_of(self.registry, policies)
-        self.database = database if isinstance(database, Database) else Database(database)
-        self._metadata, self._secrets = dict(metadata or {}), secrets
+        known = registry_of(agent, actions, annotations)
+        self.engine = engine_of(known, policies)
+        super().__init__(database if isinstance(database, Database) else Database(database), known, metadata or {})
+        self._secrets = secrets
         self._thread = ""
         self._values = NO_STATE
         self._result: dict[str, Any] = as_result("", NO_STATE, Past())
@@ -264,71 +259,6 @@ class AgenticWorkflow:
         async with self._looked_at(thread_id) as run:
             return await self._told(run)
 
-    async def runs(self) -> list[dict[str, Any]]:
-        """Return every run of the database, the one touched last first."""
-        found = []
-        async with self.database.checkpointer() as saver:
-            graph = self._assemble(saver)
-            for thread_id in await self.database.journal.threads():
-                run = self._run(thread_id, graph)
-                await run.load()
-                if run.exists:
-                    found.append(as_result(thread_id, run.values, await run.past()))
-        return found
-
-    async def timeline(self, thread_id: str) -> list[JsonObject]:
-        """Return everything that is written down about a run, oldest first: plans, intents, outcomes, answers.
-
-        Raises:
-            RunError: there is no such run.
-
-        """
-        if told := await self.database.journal.timeline(thread_id):
-            return told  # also where its checkpoints are not there any more
-        async with self._looked_at(thread_id):
-            return []
-
-    async def prune(self, older_than: timedelta) -> list[str]:
-        """Remove finished runs that nobody has touched for this long, with their checkpoints; returns their threads."""
-        last = (datetime.now(UTC) - older_than).isoformat()
-        gone = []
-        async with self.database.checkpointer() as saver:
-            graph = self._assemble(saver)
-            for thread_id in await self.database.journal.threads():
-                run = self._run(thread_id, graph)
-                await run.load()
-                if not run.is_over_since(last):
-                    continue
-                with suppress(RunBusyError):
-                    async with self.database.leases.hold(thread_id):
-                        await run.load()
-                        if run.is_over_since(last):  # and was not given another goal just now
-                            await saver.adelete_thread(thread_id)
-                            await self.database.journal.forget(thread_id)
-                            gone.append(thread_id)
-        return gone
-
-    async def metadata_of(self, thread_id: str) -> JsonObject:
-        """Return what was kept with a run when it began.
-
-        Raises:
-            RunError: there is no such run.
-
-        """
-        async with self._looked_at(thread_id) as run:
-            return run.kept
-
-    def request(self, thread_id: str, request: Request) -> None:
-        """Ask a run that is under way, in whichever process, to stop at its next step boundary.
-
-        Raises:
-            RunError: there is no such run.
-
-        """
-        self.database.leases.ask(thread_id, request)
-        if not run_in_own_loop(self.database.journal.request(thread_id, request)):
-            raise self._unknown(thread_id)
-
     async def cancel(self, thread_id: str) -> dict[str, Any]:
         """End a run that waits for a person, is paused, or was left behind by a process that died.
 
@@ -342,29 +272,6 @@ class AgenticWorkflow:
             return await self._told(run)
 
     # How it is done.
-
-    @asynccontextmanager
-    async def _looked_at(self, thread_id: str) -> AsyncIterator[OpenRun]:
-        async with self.database.checkpointer() as saver:
-            run = self._run(thread_id, self._assemble(saver))
-            await run.load()
-            if not run.exists:
-                raise self._unknown(thread_id)
-            yield run
-
-    def _unknown(self, thread_id: str) -> RunError:
-        return RunError(f"There is no run {thread_id!r} in the database {without_password(self.database.url)}.")
-
-    @asynccontextmanager
-    async def _held(self, thread_id: str) -> AsyncIterator[OpenRun]:
-        """Hold a thread for what is done inside: nobody else runs it then."""
-        database = self.database
-        async with database.leases.hold(thread_id) as lease, database.checkpointer() as saver:
-            await lease.clear()
-            async with fenced(saver, database.leases, lease) as writer:
-                run = self._run(thread_id, self._assemble(writer), lease)
-                await run.load()
-                yield run
 
     @asynccontextmanager
     async def _opened(self, thread_id: str) -> AsyncIterator[OpenRun]:
@@ -389,22 +296,7 @@ class AgenticWorkflow:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
             yield run, await run.begin(writable(goal), {"given_plan": given, "given_limits": self.limits.to_json()})
 
-    def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
-        return OpenRun(
-            thread_id=thread_id,
-            graph=graph,
-            journal=self.database.journal,
-            catalogue=self.registry,
-            lease=lease,
-            metadata=self._metadata,
-        )
-
-    def _assemble(self, checkpointer: Any) -> Graph:
-        """Return the graph over a checkpointer; it is compiled once."""
-        return self._graph.copy({"checkpointer": checkpointer})
-
-    @cached_property
-    def _graph(self) -> Graph:
+    def _compiled(self) -> Graph:
         return assemble(
             self.agent,
             self.registry,
@@ -502,13 +394,3 @@ def _plain(plan: PlanLike | None) -> JsonValue:
         return as_json(plain(plan), where="plan")
     except ActionError as error:
         raise PlanError([Finding(problem=str(error), remedy="Use only JSON values.")], source="The plan") from error
-
-
-def run_in_own_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end on a loop of its own, also where a loop is running already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(asyncio.run, work).result()

@@ -1,0 +1,150 @@
+"""The runs of a database: looked at, asked to stop, removed, and opened for whoever takes them further."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, TypeVar
+
+from agentic_workflows.actions.action import Registry
+from agentic_workflows.errors import RunBusyError, RunError
+from agentic_workflows.graph.build import Graph
+from agentic_workflows.graph.state import Request
+from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.faults import without_password
+from agentic_workflows.journal.lease import Held
+from agentic_workflows.opened import OpenRun, fenced
+from agentic_workflows.results import as_result
+
+Result = TypeVar("Result")
+
+
+class Runs(ABC):
+    """The runs of a database, over the graph that they run on."""
+
+    def __init__(self, database: Database, registry: Registry, metadata: Mapping[str, JsonValue]) -> None:
+        self.database, self.registry, self._metadata = database, registry, dict(metadata)
+
+    async def runs(self) -> list[dict[str, Any]]:
+        """Return every run of the database, the one touched last first."""
+        found = []
+        async with self.database.checkpointer() as saver:
+            graph = self._assemble(saver)
+            for thread_id in await self.database.journal.threads():
+                run = self._run(thread_id, graph)
+                await run.load()
+                if run.exists:
+                    found.append(as_result(thread_id, run.values, await run.past()))
+        return found
+
+    async def timeline(self, thread_id: str) -> list[JsonObject]:
+        """Return everything that is written down about a run, oldest first: plans, intents, outcomes, answers.
+
+        Raises:
+            RunError: there is no such run.
+
+        """
+        if told := await self.database.journal.timeline(thread_id):
+            return told  # also where its checkpoints are not there any more
+        async with self._looked_at(thread_id):
+            return []
+
+    async def prune(self, older_than: timedelta) -> list[str]:
+        """Remove finished runs that nobody has touched for this long, with their checkpoints; returns their threads."""
+        last = (datetime.now(UTC) - older_than).isoformat()
+        gone = []
+        async with self.database.checkpointer() as saver:
+            graph = self._assemble(saver)
+            for thread_id in await self.database.journal.threads():
+                run = self._run(thread_id, graph)
+                await run.load()
+                if not run.is_over_since(last):
+                    continue
+                with suppress(RunBusyError):
+                    async with self.database.leases.hold(thread_id):
+                        await run.load()
+                        if run.is_over_since(last):  # and was not given another goal just now
+                            await saver.adelete_thread(thread_id)
+                            await self.database.journal.forget(thread_id)
+                            gone.append(thread_id)
+        return gone
+
+    async def metadata_of(self, thread_id: str) -> JsonObject:
+        """Return what was kept with a run when it began.
+
+        Raises:
+            RunError: there is no such run.
+
+        """
+        async with self._looked_at(thread_id) as run:
+            return run.kept
+
+    def request(self, thread_id: str, request: Request) -> None:
+        """Ask a run that is under way, in whichever process, to stop at its next step boundary.
+
+        Raises:
+            RunError: there is no such run.
+
+        """
+        self.database.leases.ask(thread_id, request)
+        if not run_in_own_loop(self.database.journal.request(thread_id, request)):
+            raise self._unknown(thread_id)
+
+    @abstractmethod
+    def _compiled(self) -> Graph:
+        """Return the graph without a checkpointer."""
+
+    @cached_property
+    def _graph(self) -> Graph:
+        return self._compiled()
+
+    @asynccontextmanager
+    async def _looked_at(self, thread_id: str) -> AsyncIterator[OpenRun]:
+        async with self.database.checkpointer() as saver:
+            run = self._run(thread_id, self._assemble(saver))
+            await run.load()
+            if not run.exists:
+                raise self._unknown(thread_id)
+            yield run
+
+    def _unknown(self, thread_id: str) -> RunError:
+        return RunError(f"There is no run {thread_id!r} in the database {without_password(self.database.url)}.")
+
+    @asynccontextmanager
+    async def _held(self, thread_id: str) -> AsyncIterator[OpenRun]:
+        """Hold a thread for what is done inside: nobody else runs it then."""
+        database = self.database
+        async with database.leases.hold(thread_id) as lease, database.checkpointer() as saver:
+            await lease.clear()
+            async with fenced(saver, database.leases, lease) as writer:
+                run = self._run(thread_id, self._assemble(writer), lease)
+                await run.load()
+                yield run
+
+    def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
+        return OpenRun(
+            thread_id=thread_id,
+            graph=graph,
+            journal=self.database.journal,
+            catalogue=self.registry,
+            lease=lease,
+            metadata=self._metadata,
+        )
+
+    def _assemble(self, checkpointer: Any) -> Graph:
+        """Return the graph over a checkpointer; it is compiled once."""
+        return self._graph.copy({"checkpointer": checkpointer})
+
+
+def run_in_own_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end on a loop of its own, also where a loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, work).result()
