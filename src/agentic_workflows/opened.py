@@ -10,7 +10,6 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
 from agentic_workflows.errors import DatabaseError, ReviewError, RunError
@@ -123,13 +122,8 @@ class OpenRun:
         try:
             yield as_input(self.begun) if entry is None and self.begun else entry
             await self._keep()
-        except BaseException as error:
+        except BaseException:
             await self.load()
-            if isinstance(error, GraphRecursionError):
-                raise RunError(
-                    f"The run {self.thread_id} goes round in circles, so its journal and its checkpoint contradict "
-                    f"each other. Put back a copy of the database."
-                ) from error
             raise
 
     async def _keep(self) -> None:
