@@ -10,7 +10,7 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.types import Command, Durability
 
 from agentic_workflows.errors import DatabaseError, ReviewError, RunError
 from agentic_workflows.graph.build import Graph
@@ -94,14 +94,15 @@ class OpenRun:
     async def advance(self, entry: Input | Command[Any] | None) -> AsyncIterator[Event]:
         """Invoke the graph until it stops, and yield its events."""
         async with self._invoked(entry) as given:
-            async for raw in self.graph.astream(given, self._config(), stream_mode="custom", durability="exit"):
+            stream = self.graph.astream(given, self._config(), stream_mode="custom", durability=self._durability)
+            async for raw in stream:
                 yield event_from_json(raw)
         await self.load()
 
     async def finish(self, entry: Input | Command[Any] | None) -> None:
         """Invoke the graph until it stops."""
         async with self._invoked(entry) as given:
-            last = await self.graph.ainvoke(given, self._config(), durability="exit")
+            last = await self.graph.ainvoke(given, self._config(), durability=self._durability)
         self.values = cast("State", {key: value for key, value in last.items() if key in State.__annotations__})
 
     async def advance_to(
@@ -110,15 +111,20 @@ class OpenRun:
         """Invoke the graph until it has left a node, or with `before` until it comes to it."""
         place = {"interrupt_before" if before else "interrupt_after": [node]}
         async with self._invoked(entry) as given:
-            await self.graph.ainvoke(given, self._config(at_most), durability="exit", **place)  # type: ignore[call-overload]  # one of the two
+            await self.graph.ainvoke(given, self._config(at_most), durability=self._durability, **place)  # type: ignore[call-overload]  # one of the two
         await self.load()
+
+    @property
+    def _durability(self) -> Durability:
+        """How often a checkpoint is kept; where the graph stops is enough, since the journal has what happened.
+
+        One that goes on leaves more of them: who looks at the run would otherwise see it wait where it waited before.
+        """
+        return "async" if self.begun is None else "exit"
 
     @asynccontextmanager
     async def _invoked(self, entry: Input | Command[Any] | None) -> AsyncIterator[Input | Command[Any] | None]:
-        """Give what the graph is invoked with, and note afterwards that it has left a checkpoint.
-
-        One checkpoint, where the graph stops, is enough: what happened since the one before is in the journal.
-        """
+        """Give what the graph is invoked with, and note afterwards that it has left a checkpoint."""
         try:
             yield as_input(self.begun) if entry is None and self.begun else entry
             await self._keep()

@@ -16,6 +16,7 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 
 from agentic_workflows.cli.main import run_command
 
@@ -453,6 +454,25 @@ def test_second_signal_stops_at_once(folder: Path) -> None:
         out, _ = process.communicate(timeout=10)
     assert process.returncode == INTERRUPTED
     assert "stopped at once" in json.loads(out)["error"]["message"]
+
+
+@pytest.mark.parametrize("command, state", [("pause", "PAUSED"), ("cancel", "FAILED")])
+def test_run_that_was_answered_is_stopped_from_another_process(folder: Path, command: str, state: str) -> None:
+    first, *rest = yaml.safe_load(SLOW)["steps"]
+    reviewed = {"goal": "g", "steps": [{"name": "ask", "action": "list_files", "human_review_required": True}]}
+    reviewed["steps"] += [{**first, "after": ["ask"]}, *rest]
+    (folder / "reviewed.json").write_text(json.dumps(reviewed))
+    agentic("run", "--plan", "reviewed.json", "--actions", "own:ACTIONS", "--thread", "t")
+    with start("review", "t", "--approve", "all", "--json") as process:
+        wait_until((folder / "started").exists)
+        assert json.loads(agentic("runs", "--json").stdout)[0]["state"] == "EXECUTING"
+        with start(command, "t") as asking:
+            wait_until(lambda: requests(folder) == [("t", command)])
+            time.sleep(1)  # a run looks more often than that
+            (folder / "go").touch()
+            out, _ = process.communicate(timeout=30)
+            said, _ = asking.communicate(timeout=30)
+    assert (json.loads(out)["state"], f"is {state}" in said) == (state, True), (out, said)
 
 
 @pytest.mark.parametrize("command, state, code", [("pause", "PAUSED", WAITING), ("cancel", "FAILED", FAILED)])

@@ -99,6 +99,7 @@ def cancel(
         try:
             result = asyncio.run(reader.cancel(thread))
         except RunBusyError:
+            reader.request(thread, "cancel")
             _tell(result, ctx.obj, f"The run {thread} was asked to stop; steps that are under way are finished first.")
             return COMPLETE
     _tell(result, ctx.obj, f"The run {thread} is {result['state']}: {result['reason']}")
