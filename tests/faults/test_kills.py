@@ -219,6 +219,19 @@ def test_a_frozen_process_keeps_its_lease_until_it_runs_out(stage: Any) -> None:
     assert stage.noted("lines") == {"a": 1, "b": 1, "c": 1}
 
 
+def test_of_two_processes_whose_clocks_differ_one_writes(stage: Any) -> None:
+    first = stage.start("slow", "first")
+    wait_for(lambda: stage.noted("begun"))
+    assert stage.play("slow", resume=True, ahead=-3_600)["error"] == "RunBusyError"
+    second = stage.start("slow", "second", resume=True, ahead=3_600)
+    wait_for(lambda: stage.noted("begun").total() == 2)
+    (stage.folder / "go").touch()
+    assert stage.ended(second, "second")["state"] == "COMPLETE"
+    assert stage.ended(first, "first")["error"] == "LeaseLostError"
+    # As with a frozen process: the act that was under way cannot be called back, and nothing after it happens.
+    assert (stage.noted("lines")["a"], stage.noted("lines")["c"]) == (1, 1)
+
+
 # The database.
 
 

@@ -131,7 +131,9 @@ def step(name: str, action: str, line: str, needs: str, **fields: Any) -> dict[s
 
 def opened(config: Mapping[str, Any], actions: list[Action], steps: Mapping[str, Any] | None = None) -> AgenticWorkflow:
     """Return a workflow over the scene's database."""
-    database = Database(config["database"], lease_seconds=config.get("lease", 30.0))
+    ahead = config.get("ahead", 0.0)
+    lease = config.get("lease", 30.0)
+    database = Database(config["database"], lease_seconds=lease, clock=lambda: time.time() + ahead)
     agent = NotedAgent(Path(config["folder"]), steps or plan())
     return AgenticWorkflow(agent, 500, actions=actions, database=database, limits=Limits(max_iterations=500))
 

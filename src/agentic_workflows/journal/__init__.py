@@ -102,6 +102,7 @@ frozen after execute, then awake again
 a clock jumped
     the token decides, not the time: of two owners one writes
     test_a_clock_that_jumps_lets_no_two_owners_write
+    test_of_two_processes_whose_clocks_differ_one_writes
 forked from an earlier checkpoint
     takes over what was done
     test_a_fork_takes_over_what_was_done
@@ -117,6 +118,13 @@ the database went away, became read-only, or was full
     test_a_database_that_goes_in_the_middle_is_one_clear_error_and_the_run_goes_on_later
     test_a_postgres_that_crashes_in_the_middle_is_one_clear_error_and_the_run_goes_on_later
     test_a_device_without_space_is_one_clear_error_and_the_run_goes_on_when_there_is_some
+its database file was deleted or replaced while it ran
+    it ends before its next effect: nobody would find what it writes
+    test_a_database_file_that_is_deleted_in_the_middle_ends_the_run_before_its_next_effect
+its checkpoints are gone, or are of another day than the journal
+    refuses: to begin again could do effects twice
+    test_a_journal_without_its_checkpoint_is_refused_and_repeats_no_effect
+    test_a_journal_that_lacks_what_its_checkpoint_has_seen_repeats_nothing
 anywhere at all
     nothing twice, nothing lost
     test_killed_at_random_instants_nothing_happens_twice_and_nothing_is_lost
