@@ -3,7 +3,9 @@
 import asyncio
 import random
 import sqlite3
+import zlib
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -276,6 +278,8 @@ async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
     await asyncio.sleep(IDLE_SECONDS * 1.5)
     for statement in statements:
         execute(house.url, statement)
+    if isinstance(house.url, Path):
+        inflate_checkpoints(house.url)
     past = await Database(house.url).journal.past(asked["run_id"])
     has_labels = statements is TO_VERSION_2
     known = {one.place: one.outcome.sources if has_labels else None for one in before.outcomes}
@@ -308,6 +312,16 @@ def execute(url: str | Path, statement: str) -> None:
         connection.commit()
     finally:
         connection.close()
+
+
+def inflate_checkpoints(path: Path) -> None:
+    """Write the checkpoints as they were written before they were compressed."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT checkpoint_id, type, checkpoint FROM checkpoints").fetchall()
+        for one, kind, data in rows:
+            old = [kind.removesuffix("+zlib"), zlib.decompress(data), one]
+            connection.execute("UPDATE checkpoints SET type = ?, checkpoint = ? WHERE checkpoint_id = ?", old)
+        connection.commit()
 
 
 def dumped(path: Path) -> list[str]:

@@ -77,7 +77,7 @@ class ExecutionPoint:
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=f"{type(error).__name__}: {error}")
         sources = call.provenance.label if call.provenance else None
         begun = case.intent.at if case is not None and case.intent is not None else started
-        outcome = replace(outcome, started=begun, seconds=perf_counter() - clock, sources=sources)
+        outcome = replace(outcome, started=begun, seconds=round(perf_counter() - clock, 6), sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
             run.log.record(case.place, outcome, case.intent or case.done, action=call.action, used=case.used)
         return outcome
