@@ -85,7 +85,7 @@ async def test_a_corrupt_row_is_one_clear_error_and_nothing_runs(house: House, c
     assert (journal_in(house.path), len(house.act.calls)) == (before, 1)
 
 
-@pytest.mark.parametrize("column", ["answers.used", "calls.attempt", "calls.item"])
+@pytest.mark.parametrize("column", ["answers.used", "calls.attempt", "calls.item", "calls.occurrence"])
 async def test_a_corrupt_number_is_one_clear_error_and_nothing_runs(house: House, column: str) -> None:
     asked = await house.open().run("g", thread_id="t")
     async with house.open()._opened("t") as run:

@@ -302,14 +302,14 @@ def _sources(label: Label | None) -> str | None:
 def _intent(row: tuple[Any, ...]) -> Intent:
     _, plan, step, item, attempt, action, key, occurrence, at, *_ = row
     with _read(CALLS, f"step {step}"):
-        place, attempt = Place(plan, step, int(item)), int(attempt)
+        place, attempt, occurrence = Place(plan, step, int(item)), int(attempt), int(occurrence)
     return Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
 
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
     _, plan, step, item, attempt, action, key, occurrence, at, outcome, name, _, body, sources = row
     with _read(CALLS, f"step {step}"):
-        place, attempt = Place(plan, step, int(item)), int(attempt)
+        place, attempt, occurrence = Place(plan, step, int(item)), int(attempt), int(occurrence)
         told = {"started": at, **json.loads(outcome)}
         if name is not None:
             told["result"] = json.loads(body)  # None where somebody removed it
