@@ -143,18 +143,27 @@ class Origin:
 @lru_cache(maxsize=256)
 def behind(label: Label) -> Label:
     """Return the label of what a value was looked up with, which is not in the value itself."""
-    return frozenset(
-        one if one.is_trusted else replace(one, traits=(one.traits - {"reworked"}) | {"behind"}) for one in label
-    )
+    return frozenset(map(_behind, label))
 
 
 @lru_cache(maxsize=256)
 def reworked(label: Label) -> Label:
     """Return the label of what something else may be made of."""
-    return frozenset(
-        one if one.is_trusted or "behind" in one.traits else replace(one, traits=one.traits | {"reworked"})
-        for one in label
-    )
+    return frozenset(map(_reworked, label))
+
+
+# One object for all that are equal: sets of them are compared again and again.
+
+
+@lru_cache(maxsize=65_536)
+def _behind(source: Source) -> Source:
+    return source if source.is_trusted else replace(source, traits=(source.traits - {"reworked"}) | {"behind"})
+
+
+@lru_cache(maxsize=65_536)
+def _reworked(source: Source) -> Source:
+    stays = source.is_trusted or "behind" in source.traits
+    return source if stays else replace(source, traits=source.traits | {"reworked"})
 
 
 @lru_cache(maxsize=4_096)
