@@ -121,8 +121,9 @@ class _Call:
 
 
 def _is_new_run(state: State) -> bool:
-    """Only a goal from START meets a state that does not say PLANNING, or says it of another goal."""
-    return state.get("status") != WorkflowState.PLANNING or state.get("goal", "") != state.get("run_goal")
+    """Only a goal from START names its run, meets a state that does not say PLANNING, or says it of another goal."""
+    is_given = state.get("given_run_id") is not None
+    return is_given or state.get("status") != WorkflowState.PLANNING or state.get("goal", "") != state.get("run_goal")
 
 
 def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
@@ -176,8 +177,9 @@ def _exhausted(state: State) -> str:
 
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     limits = limits_from_json(state["limits"], default=Limits())
-    number = state["iteration"] + 1
-    update: Update = {"iteration": number, "plan": None, "plan_number": number, "steps": {}, "asks": []}
+    # Planner calls are counted by themselves: steps that the journal knows take no iteration when a run is begun again.
+    iteration, number = state["iteration"] + 1, state["plan_number"] + 1
+    update: Update = {"iteration": iteration, "plan": None, "plan_number": number, "steps": {}, "asks": []}
     try:
         known = await call.journal.proposed(state["run_id"], number)
         raw = known or await _candidate(state, call, limits.max_seconds - state["seconds"])
@@ -187,7 +189,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
         plan = replace(plan, saw_untrusted=plan.saw_untrusted or call.saw_untrusted)
     except PlanningError as error:
         # The last plan stays, so that one sees what it came to.
-        return {"iteration": number, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
+        return {"iteration": iteration, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
     except PlanError as error:
         findings = [finding.to_json() for finding in error.findings]
     except (DatabaseError, RunError):

@@ -17,7 +17,17 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
-from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, ScriptedAgent, approve, edit, reject, respond
+from agentic_workflows import (
+    AgenticWorkflow,
+    DatabaseError,
+    Limits,
+    RunError,
+    ScriptedAgent,
+    approve,
+    edit,
+    reject,
+    respond,
+)
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.errors import LeaseLostError, ReviewError
 from agentic_workflows.graph.catalogue import Annotations
@@ -88,6 +98,7 @@ class House:
         self.keys: list[str] = []
         self.plans = plans
         self.planned = 0
+        self.limits = Limits()
         self.later = 0.0
         """Seconds by which all clocks are ahead."""
 
@@ -104,7 +115,7 @@ class House:
                 house.planned += 1
                 return house.plans[min(house.planned, len(house.plans)) - 1]
 
-        return AgenticWorkflow(Agent([]), 50, actions=self.actions(), database=database)
+        return AgenticWorkflow(Agent([]), 50, actions=self.actions(), database=database, limits=self.limits)
 
     def actions(self) -> list[Action]:
         return [
@@ -129,6 +140,12 @@ class House:
     async def crashed(self, dies: Callable[[str, Any], bool], *, before: bool = False, goal: str = "g") -> None:
         with pytest.raises(DatabaseError, match="process"):
             await self.open(dies, before=before).run(goal, thread_id="t")
+
+    def lose_checkpoints(self) -> None:
+        with closing(sqlite3.connect(self.path)) as connection:
+            for table in ("checkpoints", "writes"):
+                connection.execute(f"DELETE FROM {table}")
+            connection.commit()
 
     async def resume(self, answers: Any = None) -> dict[str, Any]:
         return await self.open().resume(answers, thread_id="t")
@@ -168,6 +185,36 @@ async def test_a_plan_that_was_not_written_down_is_asked_for_again_and_had_no_ef
     await here.crashed(at_plan, before=True)
     done = await here.resume()
     assert (done["state"], here.planned, here.world) == ("COMPLETE", 2, ["other"])
+
+
+async def test_a_plan_that_replaced_another_is_not_asked_for_again(house: Callable[..., House]) -> None:
+    fails = step("fails", "look", validation={"type": "null"})
+    here = house(plan(step("a", "told"), fails), plan(step("a", "told"), step("b", "told")), plan(step("x", "told")))
+    here.limits = Limits(max_replans=1)
+    await here.crashed(lambda kind, _: kind == "plan" and here.planned == 2)
+    here.lose_checkpoints()  # a killed process has left none
+    done = await here.resume()
+    assert (done["state"], here.planned, here.world) == ("COMPLETE", 2, ["a", "fails", "b"])
+
+
+async def test_a_run_that_is_interrupted_between_planning_and_execution_keeps_its_plan(
+    house: Callable[..., House],
+) -> None:
+    here = house(plan(step("a", "told")), plan(step("other", "told")))
+
+    class Interrupted(AgenticWorkflow):
+        def validate_plan(self, plan: Any) -> bool:
+            running.cancel()
+            return True
+
+    workflow = Interrupted(here.open().agent, 50, actions=here.actions(), database=here.path)
+    running = asyncio.create_task(workflow.run("g", thread_id="t"))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    done = await here.resume()
+    names = {str(entry["plan"]) for entry in await here.open().timeline("t") if "plan" in entry and "step" in entry}
+    assert (done["state"], here.planned, here.world) == ("COMPLETE", 1, ["a"])
+    assert [name.partition(":")[0] for name in names] == ["1"]
 
 
 async def test_a_validated_plan_is_executed_by_the_next_process(house: Callable[..., House]) -> None:

@@ -14,6 +14,10 @@ the agent gave a plan, which was not written down
 planned, not checkpointed
     takes the plan that is written down
     test_a_plan_that_was_written_down_is_not_asked_for_again
+    test_a_plan_that_replaced_another_is_not_asked_for_again
+interrupted between planning and execution
+    executes the plan that it left
+    test_a_run_that_is_interrupted_between_planning_and_execution_keeps_its_plan
 validated, nothing begun
     executes that plan
     test_a_validated_plan_is_executed_by_the_next_process

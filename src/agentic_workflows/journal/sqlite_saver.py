@@ -5,13 +5,18 @@ each other's locks on the file instead of queueing in one place.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
+import aiosqlite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from agentic_workflows.journal.backends import BUSY_SECONDS
 
 
 @dataclass
@@ -49,10 +54,36 @@ async def sqlite_saver(path: Path, serde: SerializerProtocol) -> AsyncIterator[A
 
 @asynccontextmanager
 async def _opened(path: Path, serde: SerializerProtocol) -> AsyncIterator[AsyncSqliteSaver]:
-    async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-        saver.serde = serde
-        await saver.setup()
+    connecting = asyncio.ensure_future(_connected(path))
+    try:
+        connection = await asyncio.shield(connecting)
+    except asyncio.CancelledError:  # cut in the middle it would leave its thread behind
+        await (await connecting).close()
+        raise
+    try:
+        saver = AsyncSqliteSaver(connection, serde=serde)
+        await _set_up(saver)
         yield saver
+    finally:
+        await connection.close()
+
+
+async def _connected(path: Path) -> aiosqlite.Connection:
+    return await aiosqlite.connect(path, timeout=BUSY_SECONDS)
+
+
+async def _set_up(saver: AsyncSqliteSaver) -> None:
+    """Create the saver's tables; SQLite itself does not wait for another process that switches the file to WAL."""
+    until = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            await saver.setup()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or monotonic() > until:
+                raise
+            await asyncio.sleep(0.01)
+        else:
+            return
 
 
 def _retire(key: tuple[asyncio.AbstractEventLoop, Path], shared: _Shared) -> None:
