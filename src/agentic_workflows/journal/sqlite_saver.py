@@ -35,11 +35,11 @@ async def sqlite_saver(path: Path, serde: SerializerProtocol) -> AsyncIterator[A
     """Open the saver of a file, or share the one that is open in this event loop."""
     key = asyncio.get_running_loop(), path
     mine = _shared.setdefault(key, _Shared())
-    async with mine.opening:
-        if mine.saver is None:
-            mine.saver = await mine.stack.enter_async_context(_opened(path, serde))
-        mine.users += 1
+    mine.users += 1
     try:
+        async with mine.opening:
+            if mine.saver is None:
+                mine.saver = await mine.stack.enter_async_context(_opened(path, serde))
         yield mine.saver
     except BaseException:
         _retire(key, mine)  # it may be broken: whoever comes now opens another one
