@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from typing import Final, TypeVar
 
 from agentic_workflows.errors import WorkflowError
@@ -25,10 +26,10 @@ async def contained(work: Awaitable[Result], seconds: float) -> Result:
 
     """
     loop = asyncio.get_running_loop()
-    task, ended = loop.create_task(_tamed(work)), loop.create_future()
-    # Half the price of `asyncio.wait`, in the path of every call.
-    task.add_done_callback(lambda _: _set(ended, in_time=True))
-    timer = loop.call_later(seconds, lambda: _set(ended, in_time=False))
+    # A third of the price of `asyncio.wait`, in the path of every call.
+    ended: asyncio.Future[bool] = loop.create_future()
+    task = loop.create_task(_tamed(work, ended))
+    timer = loop.call_later(seconds, partial(_set, ended, in_time=False))
     try:
         in_time = await ended
     finally:
@@ -48,7 +49,7 @@ def _set(ended: "asyncio.Future[bool]", *, in_time: bool) -> None:
         ended.set_result(in_time)
 
 
-async def _tamed(work: Awaitable[Result]) -> Result:
+async def _tamed(work: Awaitable[Result], ended: "asyncio.Future[bool]") -> Result:
     try:
         return await work
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -59,3 +60,5 @@ async def _tamed(work: Awaitable[Result]) -> Result:
         raise
     except BaseException as error:
         raise ContainedError(f"{type(error).__name__}: {error}") from error
+    finally:
+        _set(ended, in_time=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 
@@ -25,17 +25,17 @@ async def run_ready(
 
     When it is cancelled nothing is left running, and what ran is settled as cut.
     """
-    running = _Running(take, perform, settle, limit)
+    workers = _Workers(take, perform, settle, limit)
     try:
-        running.fill()
-        await running.end()
+        workers.fill()
+        await workers.end()
     finally:
-        for key in await running.cut():
+        for key in await workers.cut():
             settle(key, CUT)
 
 
-class _Running(Generic[Key]):
-    """What runs; what ends is settled and followed at once, in its callback, for waking a task would cost a turn."""
+class _Workers(Generic[Key]):
+    """Tasks that perform keys; one that is done with a key takes the next, for a new task would cost turns."""
 
     def __init__(
         self,
@@ -45,15 +45,15 @@ class _Running(Generic[Key]):
         limit: int,
     ) -> None:
         self._take, self._perform, self._settle, self._limit = take, perform, settle, limit
-        self._keys: dict[asyncio.Future[Outcome], Key] = {}
+        self._keys: dict[asyncio.Task[None], Key] = {}
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fill(self) -> None:
         """Start what may start."""
         while len(self._keys) < self._limit and (key := self._take()) is not None:
-            started = asyncio.ensure_future(self._perform(key))
-            self._keys[started] = key
-            started.add_done_callback(self._go_on)
+            worker = asyncio.create_task(self._work())
+            self._keys[worker] = key
+            worker.add_done_callback(self._leave)
 
     async def end(self) -> None:
         """Wait until nothing runs; raises what went wrong on the way."""
@@ -63,17 +63,31 @@ class _Running(Generic[Key]):
     async def cut(self) -> list[Key]:
         """Cancel what still runs, and return its keys."""
         self._over.cancel()
-        for future in self._keys:
-            future.cancel()
+        for worker in self._keys:
+            worker.cancel()
         await asyncio.gather(*self._keys, return_exceptions=True)
         return list(self._keys.values())
 
-    def _go_on(self, ended: asyncio.Future[Outcome]) -> None:
+    async def _work(self) -> None:
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
+        while True:
+            outcome = await self._perform(self._keys[worker])
+            if self._over.done():
+                return
+            self._settle(self._keys.pop(worker), outcome)
+            key = self._take()
+            if key is None:
+                return
+            self._keys[worker] = key
+            self.fill()
+            if not outcome.attempts:  # it waited for nothing, and others want their turn, too
+                await asyncio.sleep(0)
+
+    def _leave(self, worker: asyncio.Task[None]) -> None:
         if self._over.done():
             return
         try:
-            self._settle(self._keys.pop(ended), ended.result())
-            self.fill()
+            worker.result()
         except BaseException as error:  # noqa: BLE001 - whoever waits raises it
             self._over.set_exception(error)
         else:
