@@ -96,8 +96,11 @@ _ABOUT_NAMES = frozenset({"required", "additionalProperties", "propertyNames", "
 
 def _inputs(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
     """Check what is literal; a value that does not exist yet is checked when it does."""
-    open_names = [name for name, value in step.inputs.items() if not is_literal(value)]
-    for error in action.input_validator.iter_errors(dict(step.inputs)):
+    given = dict(step.inputs)
+    if action.input_validator.is_valid(given):
+        return
+    open_names = [name for name, value in given.items() if not is_literal(value)]
+    for error in action.input_validator.iter_errors(given):
         path, rule = list(error.instance_path), list(error.schema_path)
         is_known = path[0] not in open_names if path else not open_names or rule[0] in _ABOUT_NAMES
         if is_known:

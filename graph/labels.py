@@ -76,6 +76,12 @@ def joined(labels: Iterable[Label]) -> Label:
     return whole
 
 
+@lru_cache(maxsize=1024)
+def is_plain(label: Label) -> bool:
+    """Tell whether nothing untrusted and no secret is in a label."""
+    return all(one.is_trusted and "secret" not in one.traits for one in label)
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where one named output comes from: the call that gave it, and which part of the result it is."""
@@ -121,8 +127,13 @@ class Origin:
 
     @property
     def _places(self) -> frozenset[str]:
-        """Where the fields may stand; it makes no difference to an action that says nothing of its fields."""
-        return self.under if self.action and self.action.annotations.names_fields else _ANYWHERE
+        """Where the fields may stand, as far as it makes a difference."""
+        return self.under if self.names_fields else _ANYWHERE
+
+    @property
+    def names_fields(self) -> bool:
+        """Tell whether it makes a difference where in the result the fields stand."""
+        return self.action is not None and self.action.annotations.names_fields
 
     def _label(self, action: ActionSpec, under: str) -> Label:
         """Return the label of the value if it stands under this name in the result.
@@ -138,6 +149,12 @@ class Origin:
         else:
             inherited, content = reworked(self.inherited), reworked(self.content)
         return joined([own, behind(choosing), inherited, content])
+
+
+@lru_cache(maxsize=1024)
+def result_label(action: ActionSpec, call: Label) -> Label:
+    """Return the label of all that an action gives, by the label of the call."""
+    return Origin(action, call).label
 
 
 @lru_cache(maxsize=256)

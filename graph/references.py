@@ -20,6 +20,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRETS = "secrets"
 """No output has this name: `${secrets.TOKEN}` is a secret, which stays as it is written until an action gets it."""
 _SECRET = re.compile(r"\$\{secrets\.([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET_INSIDE = re.compile(r"(?<!\$)" + _SECRET.pattern)
 _MARK = re.compile(r"\$\$\{|\$\{")
 _OUTSIDE = re.compile(r"""[{}'"`]""")
 _QUOTED = {quote: re.compile(rf"(?:[^{quote}\\]++|\\.)*+{quote}", re.DOTALL) for quote in "'\"`"}
@@ -80,7 +81,7 @@ def secret_name(value: JsonValue) -> str | None:
 def has_secret(value: JsonValue) -> bool:
     """Tell whether a value names a secret anywhere inside."""
     if isinstance(value, str):
-        return bool(re.search(r"(?<!\$)" + _SECRET.pattern, value))
+        return bool(_SECRET_INSIDE.search(value))
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return any(has_secret(one) for one in inside)
 

@@ -186,7 +186,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
         if call.stopped:
             return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
-        plan = replace(plan, saw_untrusted=plan.saw_untrusted or call.saw_untrusted)
+        plan = replace(plan, saw_untrusted=True) if call.saw_untrusted else plan
     except PlanningError as error:
         # The last plan stays, so that one sees what it came to.
         return {"iteration": iteration, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}

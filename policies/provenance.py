@@ -19,6 +19,7 @@ from agentic_workflows.graph.labels import (
     Label,
     Origin,
     Source,
+    is_plain,
     joined,
     reworked,
 )
@@ -82,7 +83,7 @@ class Provenance:
     @cached_property
     def is_plain(self) -> bool:
         """Tell whether nothing untrusted and no secret is in it."""
-        return all(one.is_trusted and "secret" not in one.traits for flow in self.flows for one in flow.label)
+        return all(is_plain(flow.label) for flow in self.flows)
 
     def to_json(self) -> JsonObject:
         """Return the sources of each argument that derives from an output, as plain JSON for displays."""
@@ -165,9 +166,12 @@ def _origins(
     if len(step.outputs) != 1:
         return {name: replace(whole, parts=frozenset({name})) for name in step.outputs}
     (name,) = step.outputs
+    if not whole.names_fields:
+        return {name: whole}
     return {name: replace(whole, under=frozenset(name if by_name else "" for by_name in is_by_name))}
 
 
+@lru_cache(maxsize=1024)
 def _origin_of(action: ActionSpec | None, call: Provenance) -> Origin:
     if action is None:
         return Origin(None, call.label)
@@ -225,9 +229,14 @@ def _is_in(text: str, goal: str) -> bool:
 
 def _told(label: Label) -> list[JsonValue]:
     """Return the outputs in a label; of very many, the untrusted ones first, and how many more there are."""
+    return [{"source": source, "trusted": is_trusted} for source, is_trusted in _outputs(label)]
+
+
+@lru_cache(maxsize=1024)
+def _outputs(label: Label) -> tuple[tuple[str, bool], ...]:
     outputs = sorted({(one.shown, one.is_trusted) for one in label if one.kind == "output"})
     if len(outputs) > _MOST_TOLD:
         outputs.sort(key=lambda one: one[1])
         rest = outputs[_MOST_TOLD:]
         outputs = [*outputs[:_MOST_TOLD], (f"{len(rest):,} more", all(is_trusted for _, is_trusted in rest))]
-    return [{"source": source, "trusted": is_trusted} for source, is_trusted in outputs]
+    return tuple(outputs)

@@ -14,7 +14,7 @@ from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.foreach import Items, items_of, run_items
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
-from agentic_workflows.graph.labels import UNKNOWN, Origin, joined
+from agentic_workflows.graph.labels import UNKNOWN, Origin, joined, result_label
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import resolve, resolve_inputs
@@ -144,7 +144,7 @@ class Dataflow:
             return False
         label = UNKNOWN if outcome.sources is None else outcome.sources
         if outcome.status == OutcomeStatus.SUCCEEDED or outcome.quotes_output:
-            label = Origin(self._action(name), label).label
+            label = result_label(self._action(name), label)
         return not all(source.is_trusted for source in label)
 
     def _take(self) -> str | None:
@@ -268,8 +268,9 @@ class Dataflow:
         if outcome.sources is None:
             return dict.fromkeys(step.outputs, Origin(None, call.label | UNKNOWN))
         results = (one.result for one in outcome.items) if step.foreach is not None else (outcome.result,)
-        written = replace(call, control=joined([call.control, outcome.sources - call.label]))
-        return given_origins(step, self._action(name), written, results)
+        if more := outcome.sources - call.label:
+            call = replace(call, control=joined([call.control, more]))
+        return given_origins(step, self._action(name), call, results)
 
     def _provenance(self, step: WorkflowStep) -> Provenance:
         """Return where the inputs of a step come from, once all that it waits for is settled."""
