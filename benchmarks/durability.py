@@ -7,6 +7,7 @@ medians. SQLite is in WAL mode with `synchronous=FULL` for all three.
 
 import argparse
 import asyncio
+import os
 import random
 import resource
 import statistics
@@ -302,18 +303,23 @@ def cold_start(rounds: int) -> None:
         "    await AgenticWorkflow(ScriptedAgent([plan]), actions=[read], database=path).run('g')\n"
     )
     times: dict[str, list[float]] = {our_code: [], plain_code: []}
-    for _ in range(rounds):
-        for code, each in times.items():
-            each.append(_child(code))
+    with tempfile.TemporaryDirectory() as cache:
+        for code in times:
+            _child(code, cache)  # an installed package is compiled already, a checkout need not be
+        for _ in range(rounds):
+            for code, each in times.items():
+                each.append(_child(code, cache))
     here, there = (statistics.median(each) for each in times.values())
     row("cold start to first step, CPU over LangGraph's own", f"{here / there:.2f}", f"1 ({there:.2f} s)", "<= 1.05")
 
 
-def _child(code: str) -> float:
+def _child(code: str, cache: str) -> float:
+    """Return the CPU seconds of a process of its own, with its compiled modules in a folder."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    given = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
     with tempfile.TemporaryDirectory() as folder:
         text = f"{code}\nimport asyncio, sys\nasyncio.run(main(sys.argv[1]))"
-        subprocess.run([sys.executable, "-c", text, str(Path(folder) / "x.db")], check=True)  # noqa: S603 - our own
+        subprocess.run([sys.executable, "-c", text, str(Path(folder) / "x.db")], check=True, env=given)  # noqa: S603 - our own
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

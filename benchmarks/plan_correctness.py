@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentic_workflows.actions.registry import builtin_actions
+from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.agents.chat_model import chat_model
 from agentic_workflows.agents.model_agent import ModelAgent
 from agentic_workflows.errors import WorkflowError

@@ -21,7 +21,7 @@ from langgraph_sdk.runtime import ServerRuntime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentic_workflows.actions.action import Registry
-from agentic_workflows.actions.registry import builtin_actions
+from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.agents.chat_model import chat_model
 from agentic_workflows.agents.local_model import MODEL_NAME

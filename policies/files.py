@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -130,6 +131,7 @@ def _split(text: str) -> Iterator[tuple[str, int]]:
         yield text[begin:], text.count("\n", 0, begin) + 1
 
 
+@lru_cache(maxsize=256)
 def _parse(text: str, place: str) -> Policy:
     try:
         parsed = json.loads(cedarpy.policies_to_json_str(text))

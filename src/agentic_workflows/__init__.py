@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from agentic_workflows.actions.action import Action as Action
     from agentic_workflows.actions.action import ActionCall as ActionCall
     from agentic_workflows.actions.action import Found as Found
+    from agentic_workflows.actions.builtin import builtin_actions as builtin_actions
     from agentic_workflows.actions.declare import action as action
-    from agentic_workflows.actions.registry import builtin_actions as builtin_actions
     from agentic_workflows.agents.model_agent import ModelAgent as ModelAgent
     from agentic_workflows.agents.plan_file import PlanFileAgent as PlanFileAgent
     from agentic_workflows.agents.plan_file import load_plan as load_plan
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "actions.action": ("Action", "ActionCall", "Found"),
     "actions.declare": ("action",),
-    "actions.registry": ("builtin_actions",),
+    "actions.builtin": ("builtin_actions",),
     "agents.model_agent": ("ModelAgent",),
     "agents.plan_file": ("PlanFileAgent", "load_plan"),
     "agents.scripted_agent": ("ScriptedAgent",),

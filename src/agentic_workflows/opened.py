@@ -23,7 +23,7 @@ from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Sta
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign, refuse_forgotten
+from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import open_questions
@@ -81,7 +81,6 @@ class OpenRun:
     async def begin(self, goal: str, entry: JsonObject) -> Input:
         """Write down that a run begins on the thread, and return what the graph is invoked with."""
         run_id = str(uuid4())
-        await refuse_forgotten(self.journal, self.values, self.thread_id)
         if self.lease is not None:
             await self.journal.begin(self.lease.lease, run_id, goal, {**entry, "metadata": dict(self.metadata)})
         self.begun = Begun(run_id=run_id, goal=goal, entry=entry, at="")

@@ -115,15 +115,19 @@ class Runs(ABC):
         return RunError(f"There is no run {thread_id!r} in the database {without_password(self.database.url)}.")
 
     @asynccontextmanager
-    async def _held(self, thread_id: str) -> AsyncIterator[OpenRun]:
-        """Hold a thread for what is done inside: nobody else runs it then."""
+    async def _held(self, thread_id: str, *, is_new: bool = False) -> AsyncIterator[OpenRun]:
+        """Hold a thread for what is done inside: nobody else runs it then. Of a new one nothing is known yet."""
         database = self.database
-        async with database.leases.hold(thread_id) as lease, database.checkpointer() as saver:
-            await lease.clear()
-            async with fenced(saver, database.leases, lease) as writer:
-                run = self._run(thread_id, self._assemble(writer), lease)
+        async with (
+            database.leases.hold(thread_id) as lease,
+            database.checkpointer() as saver,
+            fenced(saver, database.leases, lease) as writer,
+        ):
+            run = self._run(thread_id, self._assemble(writer), lease)
+            if not is_new:
+                await lease.clear()
                 await run.load()
-                yield run
+            yield run
 
     def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
         return OpenRun(

@@ -25,7 +25,7 @@ from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Sta
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
-from agentic_workflows.nodes.collaborators import Agent
+from agentic_workflows.nodes.collaborators import Agent, refuse_forgotten
 from agentic_workflows.opened import Answers, OpenRun
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.results import as_result, without_plan
@@ -290,9 +290,11 @@ class AgenticWorkflow(Runs):
         if not isinstance(goal, str) or (plan is None and not goal.strip()):
             raise RunError("There is no goal. Say in one sentence what is wanted.")
         given = _plain(plan)
-        async with self._held(thread_id or str(uuid4())) as run:
+        async with self._held(thread_id or str(uuid4()), is_new=thread_id is None) as run:
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
+            if thread_id is not None:
+                await refuse_forgotten(self.database.journal, run.values, thread_id)
             yield run, await run.begin(writable(goal), {"given_plan": given, "given_limits": self.limits.to_json()})
 
     def _compiled(self) -> Graph:

@@ -21,7 +21,6 @@ from typing import Any, Final, TypeAlias, cast, get_args
 from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations, ArgumentClass, Catalogue
-from agentic_workflows.graph.document import UnreadableError, read_document
 from agentic_workflows.graph.findings import Finding, did_you_mean
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
@@ -65,6 +64,10 @@ def annotated(actions: Registry, files: Files) -> Registry:
         ActionError: a file cannot be read, or does not fit the actions; with everything that is wrong.
 
     """
+    if not files:
+        return actions
+    from agentic_workflows.graph.document import UnreadableError, read_document  # noqa: PLC0415 - YAML is slow to import
+
     faults: list[str] = []
     for file in [files] if isinstance(files, str | Path) else files:
         source = f"The annotations in {file}"

@@ -1,22 +1,17 @@
 """The registry: every action of a run by its name, each checked when it is added."""
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
 
 from agentic_workflows.actions.action import Action, Registry
-from agentic_workflows.actions.files import file_actions
 from agentic_workflows.actions.langchain_tools import from_tool
-from agentic_workflows.actions.text import MAX_CHARACTERS, text_actions
-from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import GROUPS, TRUST, ArgumentClass
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.tools import BaseTool
 
 MAX_NAME = 200
@@ -43,13 +38,6 @@ def registry(actions: "Iterable[Action | BaseTool]") -> Registry:
         _check_arguments(action)
         known[action.name] = action
     return MappingProxyType(known)
-
-
-def builtin_actions(
-    workspace: Path, model: "Callable[[], BaseChatModel]", *, max_characters: int = MAX_CHARACTERS
-) -> Registry:
-    """Return the actions that come with the package: on the files of a folder, and on texts."""
-    return registry([*file_actions(Workspace(workspace)), *text_actions(model, max_characters=max_characters)])
 
 
 def _check_name(name: str) -> None:

@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.actions.overlay import annotated
-from agentic_workflows.actions.registry import builtin_actions, registry
+from agentic_workflows.actions.registry import registry
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.agents.model_agent import ModelAgent
 from agentic_workflows.agents.scripted_agent import ScriptedAgent

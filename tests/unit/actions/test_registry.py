@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from langchain_core.tools import tool
 
+from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.actions.declare import action
-from agentic_workflows.actions.registry import builtin_actions, registry
+from agentic_workflows.actions.registry import registry
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import GROUPS, Annotations
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentic_workflows.actions.registry import builtin_actions
+from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.agents.examples import FILE_EXAMPLES
 from agentic_workflows.agents.local_model import local_chat_model
 from agentic_workflows.graph.checks import static_findings
