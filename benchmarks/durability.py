@@ -7,22 +7,19 @@ medians. SQLite is in WAL mode with `synchronous=FULL` for all three.
 
 import argparse
 import asyncio
-import random
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time
 from typing import Any
 
+from kills import wrong_here
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from works import (
-    EFFECT,
     PURE,
     READ,
     TAKES,
@@ -205,63 +202,9 @@ async def fan_out(width: int, rounds: int) -> None:
     row(f"fan-out {width} x 50 ms, durable: wall over ideal", f"{wall['ours']:.1f}", f"{wall['plain']:.1f}", "<= 1.5")
 
 
-def _branches() -> Plan:
-    """Return two branches of three steps, and a step that joins them."""
-    steps = []
-    for branch in "ab":
-        for at in range(3):
-            inputs = {"before": f"${{{branch}{at - 1}}}"} if at else {}
-            steps.append(WorkflowStep(f"{branch}{at}", "put", inputs, [f"{branch}{at}"]))
-    return Plan("g", [*steps, WorkflowStep("join", "put", {"a": "${a2}", "b": "${b2}"}, ["joined"])])
-
-
-async def _put(call: ActionCall) -> str:
-    await asyncio.sleep(random.uniform(0.005, 0.03))
-    return f"{call.step.name}({','.join(f'{key}={value}' for key, value in sorted(call.inputs.items()))})"
-
-
-_PUT = Action(
-    name="put",
-    input_schema=TAKES,
-    annotations=replace(EFFECT, idempotent=True),
-    run=_put,
-    resources=lambda _: (),
-)
-_JOINED = "join(a=a2(before=a1(before=a0())),b=b2(before=b1(before=b0())))"
-
-
-def victim(path: str) -> None:
-    """Run the branches, in a process that is killed."""
-    asyncio.run(workflow([_PUT], path, 7).run("g", plan=_branches(), thread_id="t"))
-
-
-def _killed(process: Any, path: Path) -> bool:
-    """Kill a process at a random instant of its run; False where it was over."""
-    while not path.exists():
-        sleep(0.002)
-    sleep(random.uniform(0.0, 0.2))
-    is_alive = bool(process.is_alive())
-    process.kill()
-    process.join()
-    return is_alive
-
-
 async def kills(times: int) -> None:
     """Print how often a run that was killed and resumed handed an output to the wrong step."""
-    context, wrong, landed = get_context("forkserver"), 0, 0
-    context.set_forkserver_preload(["durability", "langgraph.checkpoint.sqlite.aio"])
-    for _ in range(times):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "runs.db"
-            process = context.Process(target=victim, args=(str(path),))
-            process.start()
-            landed += _killed(process, path)
-            house = workflow([_PUT], path, 7)
-            if not await house.runs():
-                continue  # killed before there was one
-            result = await house.result("t")
-            result = result if result["state"] == "COMPLETE" else await house.resume(thread_id="t")
-            wrong += result["outputs"]["joined"] != _JOINED
+    wrong, landed = await wrong_here(times)
     figure = f"kill -9 in a two-branch graph, resume: wrong outputs of {times} runs ({landed} killed under way)"
     row(figure, str(wrong), "-", "0")
 
