@@ -10,12 +10,13 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+from peers import Branches, dbos_branches, dbos_recovered
 from works import EFFECT, TAKES, put, workflow
 
 from agentic_workflows import Action, ActionCall, Plan, WorkflowStep
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["agentic_workflows", "langgraph.checkpoint.sqlite.aio"])
+_CONTEXT.set_forkserver_preload(["agentic_workflows", "langgraph.checkpoint.sqlite.aio", "burr.core", "dbos"])
 _JOINED = "join(a=a2(before=a1(before=a0())),b=b2(before=b1(before=b0())))"
 
 
@@ -46,6 +47,10 @@ def _victim(path: Path) -> None:
     asyncio.run(workflow([_PUT], path, 7).run("g", plan=_branches(), thread_id="t"))
 
 
+def _dbos_victim(path: Path, branches: Branches, begun: Path) -> None:
+    asyncio.run(dbos_branches(path, branches, begun.touch))
+
+
 def _killed(victim: Callable[..., None], *arguments: Any, begun: Path, within: float) -> bool:
     """Kill a process within some seconds after a file tells that its run begins; False where it was over."""
     process = _CONTEXT.Process(target=victim, args=arguments)
@@ -72,4 +77,15 @@ async def wrong_here(times: int) -> tuple[int, int]:
             result = await house.result("t")
             result = result if result["state"] == "COMPLETE" else await house.resume(thread_id="t")
             wrong += result["outputs"]["joined"] != _JOINED
+    return wrong, landed
+
+
+async def wrong_in_dbos(branches: Branches, times: int) -> tuple[int, int]:
+    """Return the same of DBOS."""
+    wrong = landed = 0
+    for _ in range(times):
+        with tempfile.TemporaryDirectory() as folder:
+            path, begun = Path(folder) / "runs.db", Path(folder) / "begun"
+            landed += _killed(_dbos_victim, path, branches, begun, begun=begun, within=0.1)
+            wrong += await dbos_recovered(path) not in (None, _JOINED)
     return wrong, landed
