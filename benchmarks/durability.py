@@ -1,29 +1,40 @@
 """Print what durability costs: `python benchmarks/durability.py [--quick]`.
 
-The same work (`works.py`) is done by this project, by plain LangGraph (a node a step, its own saver, `sync`) and, as
-the yardstick, by bare asyncio with one SQLite row and one fsynced commit a step; in one process tree, interleaved,
-medians. SQLite is in WAL mode with `synchronous=FULL` for all three.
+The same work is done by this project, by plain LangGraph (a node a step, its own saver, `sync`), by Burr and DBOS
+(`peers.py` says how) and, as the yardstick, by bare asyncio with one SQLite row and one fsynced commit a step; in one
+process tree, interleaved, medians. SQLite is in WAL mode with `synchronous=FULL` for all of them. DBOS is launched
+before the clock starts and shut down after it stops, as a service does once; the others open their database in between.
 """
 
 import argparse
 import asyncio
 import os
-import random
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from multiprocessing import get_context
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time
 from typing import Any
 
+from kills import wrong_here, wrong_in_dbos
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from peers import (
+    burr_chain,
+    burr_crowd,
+    burr_fan_out,
+    burr_in_memory,
+    dbos_chain,
+    dbos_crowd,
+    dbos_gathered,
+    dbos_naps,
+    dbos_reserved,
+    launched,
+)
 from works import (
-    EFFECT,
     PURE,
     READ,
     TAKES,
@@ -49,19 +60,23 @@ from agentic_workflows.journal.writer import IDLE_SECONDS
 
 Cost = tuple[float, float]
 """CPU and wall seconds."""
+Around = Callable[[Path], AbstractAsyncContextManager[Any]]
+"""What is open around a work, and not measured."""
 
 
-def row(figure: str, here: str, plain_: str = "-", reach: str = "-") -> None:
+def row(figure: str, here: str, plain_: str = "-", burr: str = "-", dbos: str = "-", *, reach: str = "-") -> None:
     """Print a row of the table."""
-    print(f"| {figure} | {here} | {plain_} | {reach} |", flush=True)
+    print(f"| {figure} | {here} | {plain_} | {burr} | {dbos} | {reach} |", flush=True)
 
 
-async def cost(work: Work, size: int) -> Cost:
+async def cost(work: Work, size: int, around: Around = nullcontext) -> Cost:
     """Return what one run costs, in a database of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        cpu, wall = process_time(), perf_counter()
-        await work(Path(folder) / "runs.db", size)
-        return process_time() - cpu, perf_counter() - wall
+        path = Path(folder) / "runs.db"
+        async with around(path):
+            cpu, wall = process_time(), perf_counter()
+            await work(path, size)
+            return process_time() - cpu, perf_counter() - wall
 
 
 async def medians(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Cost]:
@@ -79,30 +94,36 @@ async def medians(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[s
 async def chains(size: int, rounds: int) -> None:
     """Print what a step of a chain costs; plain LangGraph runs a tenth of it, for its cost of a step does not grow."""
     small = size // 10
-    works = {"bare": bare_chain, "effects": ours_chain(WRITE), "reads": ours_chain(READ)}
-    figures = {name: lambda work=work: cost(work, size) for name, work in works.items()}
+    works = {"bare": bare_chain, "effects": ours_chain(WRITE), "reads": ours_chain(READ), "burr": burr_chain}
+    figures: dict[str, Callable[[], Any]] = {name: lambda work=work: cost(work, size) for name, work in works.items()}
     figures |= {"small": lambda: cost(works["effects"], small), "plain": lambda: cost(plain_chain, small)}
+    figures["dbos"] = lambda: cost(dbos_chain, size, launched)
     cpu = {name: each[0] for name, each in (await medians(figures, rounds)).items()}
-    here, there = cpu["effects"] / cpu["bare"], cpu["plain"] * 10 / cpu["bare"]
-    row(f"chain of {size} effects, durable: CPU over bare", f"{here:.1f}", f"{there:.1f}", "<= 2.5")
-    reads = cpu["reads"] / cpu["bare"]
-    row(f"chain of {size} steps without effects: CPU over bare", f"{reads:.1f}", f"{there:.1f}", "<= 1.5")
+    cpu["plain"] *= 10
+    over = {name: f"{each / cpu['bare']:.1f}" for name, each in cpu.items()}
+    peers = [over[name] for name in ("plain", "burr", "dbos")]
+    row(f"chain of {size} effects, durable: CPU over bare", over["effects"], *peers, reach="<= 2.5")
+    row(f"chain of {size} steps without effects: CPU over bare", over["reads"], *peers, reach="<= 1.5")
     growth = (cpu["effects"] - cpu["small"]) / (size - small) / (cpu["small"] / small)
-    row(f"cost of a step from {small} to {size}, over its cost up to {small}", f"{growth:.2f}", "-", "<= 1.1")
+    row(f"cost of a step from {small} to {size}, over its cost up to {small}", f"{growth:.2f}", reach="<= 1.1")
 
 
 async def disk(size: int) -> None:
     """Print the bytes of a chain's database, once it is closed and its write-ahead log is gone."""
     kept = {}
-    works = {"bare": bare_chain, "plain": plain_chain, "ours": ours_chain(WRITE), "empty": ours_chain(READ)}
+    works = {"bare": bare_chain, "ours": ours_chain(WRITE), "empty": ours_chain(READ)}
+    works |= {"plain": plain_chain, "burr": burr_chain, "dbos": dbos_chain}
     for name, work in works.items():
         with tempfile.TemporaryDirectory() as folder:
-            await work(Path(folder) / "runs.db", 1 if name == "empty" else size)
+            path = Path(folder) / "runs.db"
+            async with launched(path) if name == "dbos" else nullcontext():
+                await work(path, 1 if name == "empty" else size)
             await asyncio.sleep(IDLE_SECONDS * 1.5 if name in ("ours", "empty") else 0)
             kept[name] = _megabytes(Path(folder))
-    here, there = kept["ours"], kept["plain"]
-    told = f"{here / kept['bare']:.0f} ({here:.2f} MB, of which {kept['empty']:.2f} MB for a run of one step)"
-    row(f"disk of {size} effects over bare ({kept['bare']:.2f} MB)", told, f"{there / kept['bare']:.0f}", "<= 3")
+    over = {name: f"{each / kept['bare']:.0f}" for name, each in kept.items()}
+    told = f"{over['ours']} ({kept['ours']:.2f} MB, of which {kept['empty']:.2f} MB for a run of one step)"
+    figure = f"disk of {size} effects over bare ({kept['bare']:.2f} MB)"
+    row(figure, told, over["plain"], over["burr"], over["dbos"], reach="<= 3")
 
 
 def _megabytes(folder: Path) -> float:
@@ -114,14 +135,17 @@ async def memory(size: int, rounds: int) -> None:
     figures: dict[str, Callable[[], Any]] = {
         "ours": lambda: cost(lambda _, size: ours(chain("write", size), WRITE, "memory"), size),
         "plain": lambda: cost(lambda _, size: plain_in_memory(size), size // 10),
+        "burr": lambda: cost(burr_in_memory, size),
     }
     cpu = {name: each[0] for name, each in (await medians(figures, rounds)).items()}
-    here, there = cpu["ours"] / size * 1_000, cpu["plain"] / size * 10_000
-    row(f"chain of {size} effects in memory: CPU ms a step", f"{here:.2f}", f"{there:.2f}", "<= 0.25")
+    cpu["plain"] *= 10
+    each_step = [f"{each / size * 1_000:.2f}" for each in cpu.values()]
+    row(f"chain of {size} effects in memory: CPU ms a step", *each_step, reach="<= 0.25")
 
 
 async def crowd(runs: int, size: int, rounds: int) -> None:
-    """Print how many runs at once share a database; plain LangGraph does a tenth of them."""
+    """Print how many runs at once share a database; the others do a tenth of them."""
+    few = runs // 10
     inside: list[float] = []
 
     async def whole(path: Path, _: int) -> None:
@@ -131,7 +155,7 @@ async def crowd(runs: int, size: int, rounds: int) -> None:
 
     async def plain_whole(path: Path, _: int) -> None:
         async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-            await asyncio.gather(*(plain(chain_nodes(size), saver, f"t{at}") for at in range(runs // 10)))
+            await asyncio.gather(*(plain(chain_nodes(size), saver, f"t{at}") for at in range(few)))
 
     async def executing(path: Path, _: int) -> None:
         inside.append(await _inside(path, runs, size))
@@ -141,12 +165,14 @@ async def crowd(runs: int, size: int, rounds: int) -> None:
         "whole": lambda: cost(whole, 0),
         "plain": lambda: cost(plain_whole, 0),
         "inside": lambda: cost(executing, 0),
+        "burr": lambda: cost(burr_crowd(few, size), 0),
+        "dbos": lambda: cost(dbos_crowd(few, size), 0, launched),
     }
     wall = {name: each[1] for name, each in (await medians(figures, rounds)).items()}
     named, bare = f"{runs} runs of {size} effects at once, speed over bare commit-a-step", wall["bare"]
-    row(f"{named}: inside the execute node", f"{bare / statistics.median(inside):.2f}", "-", ">= 3.0")
-    there = f"{bare / wall['plain'] / 10:.2f}"
-    row(f"{named}: whole runs, checkpoints included", f"{bare / wall['whole']:.2f}", there, ">= 0.35")
+    row(f"{named}: inside the execute node", f"{bare / statistics.median(inside):.2f}", reach=">= 3.0")
+    peers = [f"{bare / runs * few / wall[name]:.2f}" for name in ("plain", "burr", "dbos")]
+    row(f"{named}: whole runs, checkpoints included", f"{bare / wall['whole']:.2f}", *peers, reach=">= 0.35")
 
 
 async def _inside(path: Path, runs: int, size: int) -> float:
@@ -184,87 +210,35 @@ async def _inside(path: Path, runs: int, size: int) -> float:
 
 async def makespan(plans: int) -> None:
     """Print what a random graph takes over its critical path, which no scheduler can beat."""
-    ratios: dict[str, list[float]] = {"ours": [], "plain": []}
+    ratios: dict[str, list[float]] = {"ours": [], "plain": [], "dbos": []}
     for seed in range(plans):
         nodes, critical = random_nodes(seed)
         ratios["ours"].append((await cost(ours_naps(nodes), 0))[1] / critical)
         ratios["plain"].append((await cost(plain_naps(nodes), 0))[1] / critical)
-    here, there = (f"{statistics.mean(each):.2f} / {max(each):.2f}" for each in ratios.values())
-    row(
-        f"{plans} random graphs of 30 steps, durable: makespan over critical path, mean / worst",
-        here,
-        there,
-        "<= 1.03 / 1.06",
-    )
+        ratios["dbos"].append((await cost(dbos_naps(nodes), 0, launched))[1] / critical)
+    here, there, dbos = (f"{statistics.mean(each):.2f} / {max(each):.2f}" for each in ratios.values())
+    figure = f"{plans} random graphs of 30 steps, durable: makespan over critical path, mean / worst"
+    # Burr walks one action at a time and waits for a whole map of them: it has no such graph.
+    row(figure, here, there, "-", dbos, reach="<= 1.03 / 1.06")
 
 
 async def fan_out(width: int, rounds: int) -> None:
     """Print a fan-out's wall time over the ideal."""
     nodes = {f"s{at}": (0.05, []) for at in range(width)}
-    figures = {"ours": lambda: cost(ours_naps(nodes), 0), "plain": lambda: cost(plain_naps(nodes), 0)}
-    wall = {name: each[1] / 0.05 for name, each in (await medians(figures, rounds)).items()}
-    row(f"fan-out {width} x 50 ms, durable: wall over ideal", f"{wall['ours']:.1f}", f"{wall['plain']:.1f}", "<= 1.5")
+    works = {"ours": ours_naps(nodes), "plain": plain_naps(nodes), "burr": burr_fan_out(width, 0.05)}
+    figures: dict[str, Callable[[], Any]] = {name: lambda work=work: cost(work, 0) for name, work in works.items()}
+    figures["dbos"] = lambda: cost(dbos_naps(nodes), 0, launched)
+    wall = [f"{each[1] / 0.05:.1f}" for each in (await medians(figures, rounds)).values()]
+    row(f"fan-out {width} x 50 ms, durable: wall over ideal", *wall, reach="<= 1.5")
 
 
-def _branches() -> Plan:
-    """Return two branches of three steps, and a step that joins them."""
-    steps = []
-    for branch in "ab":
-        for at in range(3):
-            inputs = {"before": f"${{{branch}{at - 1}}}"} if at else {}
-            steps.append(WorkflowStep(f"{branch}{at}", "put", inputs, [f"{branch}{at}"]))
-    return Plan("g", [*steps, WorkflowStep("join", "put", {"a": "${a2}", "b": "${b2}"}, ["joined"])])
-
-
-async def _put(call: ActionCall) -> str:
-    await asyncio.sleep(random.uniform(0.005, 0.03))
-    return f"{call.step.name}({','.join(f'{key}={value}' for key, value in sorted(call.inputs.items()))})"
-
-
-_PUT = Action(
-    name="put",
-    input_schema=TAKES,
-    annotations=replace(EFFECT, idempotent=True),
-    run=_put,
-    resources=lambda _: (),
-)
-_JOINED = "join(a=a2(before=a1(before=a0())),b=b2(before=b1(before=b0())))"
-
-
-def victim(path: str) -> None:
-    """Run the branches, in a process that is killed."""
-    asyncio.run(workflow([_PUT], path, 7).run("g", plan=_branches(), thread_id="t"))
-
-
-def _killed(process: Any, path: Path) -> bool:
-    """Kill a process at a random instant of its run; False where it was over."""
-    while not path.exists():
-        sleep(0.002)
-    sleep(random.uniform(0.0, 0.2))
-    is_alive = bool(process.is_alive())
-    process.kill()
-    process.join()
-    return is_alive
-
-
-async def kills(times: int) -> None:
+async def kills(times: int, times_there: int) -> None:
     """Print how often a run that was killed and resumed handed an output to the wrong step."""
-    context, wrong, landed = get_context("forkserver"), 0, 0
-    context.set_forkserver_preload(["durability", "langgraph.checkpoint.sqlite.aio"])
-    for _ in range(times):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "runs.db"
-            process = context.Process(target=victim, args=(str(path),))
-            process.start()
-            landed += _killed(process, path)
-            house = workflow([_PUT], path, 7)
-            if not await house.runs():
-                continue  # killed before there was one
-            result = await house.result("t")
-            result = result if result["state"] == "COMPLETE" else await house.resume(thread_id="t")
-            wrong += result["outputs"]["joined"] != _JOINED
+    wrong, landed = await wrong_here(times)
+    gathered = "{} of {} killed".format(*await wrong_in_dbos(dbos_gathered, times_there))
+    reserved = "{} of {} with its steps' ids reserved".format(*await wrong_in_dbos(dbos_reserved, times_there))
     figure = f"kill -9 in a two-branch graph, resume: wrong outputs of {times} runs ({landed} killed under way)"
-    row(figure, str(wrong), "-", "0")
+    row(figure, str(wrong), dbos=f"{gathered}, {reserved}", reach="0")
 
 
 async def resume(size: int) -> None:
@@ -277,12 +251,8 @@ async def resume(size: int) -> None:
         asked = await workflow([READ, WRITE], path, size + 1).run("g", plan=plan)
         began = perf_counter()
         complete(await workflow([READ, WRITE], path, size + 1).resume(approve(), thread_id=asked["thread_id"]))
-        row(
-            f"resume of a run with {size} finished steps, beyond import",
-            f"{perf_counter() - began:.2f} s",
-            "-",
-            "<= 1 s",
-        )
+        seconds = perf_counter() - began
+        row(f"resume of a run with {size} finished steps, beyond import", f"{seconds:.2f} s", reach="<= 1 s")
 
 
 def cold_start(rounds: int) -> None:
@@ -310,7 +280,8 @@ def cold_start(rounds: int) -> None:
             for code, each in times.items():
                 each.append(_child(code, cache))
     here, there = (statistics.median(each) for each in times.values())
-    row("cold start to first step, CPU over LangGraph's own", f"{here / there:.2f}", f"1 ({there:.2f} s)", "<= 1.05")
+    figure = "cold start to first step, CPU over LangGraph's own"
+    row(figure, f"{here / there:.2f}", f"1 ({there:.2f} s)", reach="<= 1.05")
 
 
 def _child(code: str, cache: str) -> float:
@@ -332,15 +303,17 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     )
     quick = parser.parse_args(arguments).quick
     rounds = 1 if quick else 3
-    print("| figure | here | plain LangGraph | to reach |\n| --- | --- | --- | --- |")
-    await cost(ours_chain(WRITE), 3)
+    print("| figure | here | plain LangGraph | Burr | DBOS | to reach |\n| --- | --- | --- | --- | --- | --- |")
+    for work in (ours_chain(WRITE), plain_chain, burr_chain):
+        await cost(work, 3)
+    await cost(dbos_chain, 3, launched)
     await chains(1_000, rounds)
     await disk(1_000)
     await memory(1_000, rounds)
     await crowd(20 if quick else 200, 20, rounds)
     await makespan(3 if quick else 20)
     await fan_out(100, rounds)
-    await kills(10 if quick else 200)
+    await kills(10 if quick else 200, 10 if quick else 20)
     cold_start(rounds)
     await resume(10_000)
 

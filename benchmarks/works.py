@@ -46,6 +46,12 @@ async def nap(call: ActionCall) -> str:
     return call.step.name
 
 
+async def put(name: str, inputs: Mapping[str, Any]) -> str:
+    """Take an instant, and tell a call by its name and inputs."""
+    await asyncio.sleep(random.uniform(0.005, 0.03))
+    return f"{name}({','.join(f'{key}={value}' for key, value in sorted(inputs.items()))})"
+
+
 READ = Action(name="read", input_schema=TAKES, annotations=PURE, run=nothing, resources=lambda _: ())
 WRITE = Action(name="write", input_schema=TAKES, annotations=EFFECT, run=nothing, resources=lambda _: ("shelf",))
 NAP = Action(name="nap", input_schema=TAKES, annotations=EFFECT, run=nap, resources=lambda _: ())
