@@ -43,7 +43,7 @@ class Reference:
 Template: TypeAlias = tuple[str | Reference, ...]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def parse(text: str) -> Template:
     """Split a text into literal parts and references.
 

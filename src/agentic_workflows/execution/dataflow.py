@@ -28,6 +28,7 @@ Choose: TypeAlias = Callable[[], WorkflowStep | None]
 
 _SAYS_NOTHING = frozenset({OutcomeStatus.SKIPPED, OutcomeStatus.DENIED, OutcomeStatus.ASKED})
 _NOTHING = Footprint(has_effect=False, resources=frozenset())
+_EVERYTHING = {has_effect: Footprint(has_effect=has_effect) for has_effect in (True, False)}
 
 
 class Dataflow:
@@ -82,7 +83,7 @@ class Dataflow:
             order,
             {step.name: plan.dependencies(step) for step in plan.steps},
             footprint=self._footprint,
-            worst=lambda name: Footprint(has_effect=self._action(name).has_effect),
+            worst=lambda name: _EVERYTHING[self._action(name).has_effect],
         )
         for name in settled:
             self._schedule.settle(name)
@@ -316,15 +317,15 @@ class Dataflow:
         if self._is_settled(name) or self._skipped(step):
             return _NOTHING
         if action.resources is None:
-            return Footprint(has_effect=action.has_effect)
+            return _EVERYTHING[action.has_effect]
         try:
             touched = [footprint_of(call, action, self._run) for call in self._calls(step)]
         except UnresolvedReferenceError:
-            return Footprint(has_effect=action.has_effect)
+            return _EVERYTHING[action.has_effect]
         if len(touched) == 1:
             return touched[0]
         if any(one.resources is None for one in touched):
-            return Footprint(has_effect=action.has_effect)
+            return _EVERYTHING[action.has_effect]
         names = frozenset[str]().union(*(one.resources or () for one in touched))
         return Footprint(has_effect=action.has_effect, resources=names)
 

@@ -1,6 +1,7 @@
 """The database of runs: their journal, and LangGraph's checkpoints beside it."""
 
 import asyncio
+import gc
 import os
 import sqlite3
 import time
@@ -52,7 +53,7 @@ class Database:
     ) -> None:
         in_memory = url in (MEMORY, ":memory:")
         self.url = url if in_memory or "://" in str(url) else Path(url).absolute()  # however a process moves
-        self._memory = InMemorySaver(serde=_plain()) if in_memory else None
+        self._memory = InMemorySaver(serde=_Plain()) if in_memory else None
         self._clock = clock
         self.leases = Leases(self._journal(), seconds=lease_seconds)
 
@@ -152,9 +153,21 @@ def _probe(path: Path) -> None:
             connection.execute("ROLLBACK")
 
 
-def _plain() -> JsonPlusSerializer:
-    """Return a serializer that never unpickles: checkpoints hold plain JSON."""
-    return JsonPlusSerializer(pickle_fallback=False)
+class _Plain(JsonPlusSerializer):
+    """Reads plain JSON, and unpickles nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(pickle_fallback=False)
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """Return the value; the collector is off meanwhile: it would look at each part of a large one many times."""
+        is_on = gc.isenabled()
+        gc.disable()
+        try:
+            return super().loads_typed(data)
+        finally:
+            if is_on:
+                gc.enable()
 
 
 class _Deflated(CipherProtocol):
@@ -171,4 +184,4 @@ class _Deflated(CipherProtocol):
 
 def _stored() -> SerializerProtocol:
     """Return the serializer of checkpoints on a disk."""
-    return EncryptedSerializer(_Deflated(), _plain())
+    return EncryptedSerializer(_Deflated(), _Plain())
