@@ -278,9 +278,12 @@ class AgenticWorkflow(Runs):
         if self._walking is not None and self._walking.thread_id == thread_id:
             yield self._walking
             return
-        async with self._looked_at(thread_id):  # holding a thread that is not there would leave a trace
-            pass
+        if not await self.database.journal.knows(thread_id):  # holding it would leave a trace
+            async with self._looked_at(thread_id):
+                pass
         async with self._held(thread_id) as run:
+            if not run.exists:
+                raise self._unknown(thread_id)
             yield run
 
     @asynccontextmanager

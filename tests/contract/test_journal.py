@@ -450,6 +450,14 @@ async def test_threads_are_listed_the_last_touched_first(house: House, journal: 
     assert await journal.threads() == ["a", "c", "b"]
 
 
+async def test_a_thread_is_known_from_when_it_is_held_until_it_is_forgotten(journal: Journal) -> None:
+    known = [await journal.knows("t")]
+    await journal.release(await journal.acquire("t", new_owner(), 30))
+    known.append(await journal.knows("t"))
+    await journal.forget("t")
+    assert [*known, await journal.knows("t")] == [False, True, False]
+
+
 async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> None:
     assert await journal.request("t", "cancel")
     assert not await journal.request("unknown", "cancel")

@@ -226,6 +226,10 @@ class Journal(Protocol):
         """Remove everything that is written down about a thread."""
         ...
 
+    async def knows(self, thread_id: str) -> bool:
+        """Tell whether a thread was ever held."""
+        ...
+
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""
         ...

@@ -169,6 +169,10 @@ class MemoryJournal:
         self._answers = {one: row for one, row in self._answers.items() if row.run_id not in gone}
         self._leases.pop(thread_id, None)
 
+    async def knows(self, thread_id: str) -> bool:
+        """Tell whether a thread was ever held."""
+        return thread_id in self._leases
+
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""
         return list(reversed(self._leases))

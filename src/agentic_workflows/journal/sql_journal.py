@@ -226,6 +226,10 @@ class SqlJournal:
 
         await self._writer.do(work)
 
+    async def knows(self, thread_id: str) -> bool:
+        """Tell whether a thread was ever held."""
+        return bool(await self._writer.do(lambda to: to.run("lease", by_thread_id=thread_id)))
+
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""
         rows = await self._writer.do(lambda to: to.run("threads"))
