@@ -64,23 +64,25 @@ def annotated(actions: Registry, files: Files) -> Registry:
         ActionError: a file cannot be read, or does not fit the actions; with everything that is wrong.
 
     """
-    if not files:
-        return actions
-    from agentic_workflows.graph.document import UnreadableError, read_document  # noqa: PLC0415 - YAML is slow to import
-
     faults: list[str] = []
     for file in [files] if isinstance(files, str | Path) else files:
         source = f"The annotations in {file}"
         try:
-            notes = as_json(read_document(Path(file), max_bytes=MAX_BYTES), where=source)
-            actions = overlaid(actions, notes, source=source)
-        except UnreadableError as error:
-            faults.append(_told(source, error.findings))
+            actions = overlaid(actions, _read(Path(file), source), source=source)
         except ActionError as error:
             faults.append(str(error))
     if faults:
         raise ActionError("\n".join(faults))
     return actions
+
+
+def _read(file: Path, source: str) -> JsonValue:
+    from agentic_workflows.graph.document import UnreadableError, read_document  # noqa: PLC0415 - YAML is slow to import
+
+    try:
+        return as_json(read_document(file, max_bytes=MAX_BYTES), where=source)
+    except UnreadableError as error:
+        raise ActionError(_told(source, error.findings)) from error
 
 
 def overlaid(actions: Registry, notes: JsonValue, *, source: str = "The annotations") -> Registry:

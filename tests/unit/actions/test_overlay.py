@@ -250,6 +250,11 @@ def test_a_file_with_a_fault_is_named_with_it(
     assert problem in str(error.value)
 
 
+def test_a_file_without_a_name_is_a_fault() -> None:
+    with pytest.raises(ActionError, match="Give the path"):
+        annotated(ACTIONS, "")
+
+
 def test_faults_of_several_files_are_said_at_once(written: Callable[[str, str], Path], tmp_path: Path) -> None:
     with pytest.raises(ActionError) as error:
         annotated(ACTIONS, [tmp_path / "missing.yaml", written("tools.yaml", "pong: {}"), tmp_path])
