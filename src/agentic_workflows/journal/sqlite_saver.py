@@ -7,7 +7,7 @@ each other's locks on the file instead of queueing in one place.
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -58,7 +58,8 @@ async def _opened(path: Path, serde: SerializerProtocol) -> AsyncIterator[AsyncS
     try:
         connection = await asyncio.shield(connecting)
     except asyncio.CancelledError:  # cut in the middle it would leave its thread behind
-        await (await connecting).close()
+        with suppress(sqlite3.Error):
+            await (await connecting).close()
         raise
     try:
         saver = AsyncSqliteSaver(connection, serde=serde)
