@@ -3,9 +3,8 @@
 Burr keeps its whole state after each step, by its own asynchronous SQLite persister. DBOS keeps the output of each step
 of a workflow in an SQLite system database; for production it recommends Postgres. Neither chooses a journal mode, so
 WAL is set for both. `synchronous=FULL` is set on Burr's connection; that of DBOS has it as SQLite's default. DBOS gets
-one connection, for its steps wait for each other faster than for SQLite's lock: with the 20 it takes by itself, a
-fan-out takes twice as long. Both run asynchronously, as effects do here; with synchronous steps a chain costs Burr
-about half of it, DBOS two thirds.
+one connection, for its steps wait for each other faster than for SQLite's lock. Both run asynchronously, as effects do
+here.
 
 Neither tells anybody: Burr has no telemetry since 0.43, and no tracker here; DBOS gets no key for its console, and its
 traces and logs are off.

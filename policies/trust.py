@@ -97,7 +97,7 @@ class Vouching:
         self._set = lru_cache(maxsize=2)(self._make_set)
         self._reads_value = not _VALUE.isdisjoint(self._paths)
         self._memo = lru_cache(maxsize=MEMO)(self._ask)
-        self._alike = lru_cache(maxsize=MEMO)(self._carried)
+        self._remembered = lru_cache(maxsize=MEMO)(self._carried)
 
     def carried(
         self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, provenance: Provenance | None
@@ -106,7 +106,7 @@ class Vouching:
         if provenance is None:
             provenance = Provenance(tuple(Flow(name, (name,), UNKNOWN) for name in inputs or ()), after_untrusted=True)
         # Without rules that vouch, the values themselves make no difference.
-        return self._carried(spec, inputs, provenance) if self._policies else self._alike(spec, None, provenance)
+        return self._carried(spec, inputs, provenance) if self._policies else self._remembered(spec, None, provenance)
 
     def _carried(self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, provenance: Provenance) -> Carried:
         late: JsonObject = {"after_untrusted": provenance.after_untrusted}
