@@ -1,5 +1,6 @@
 """A run, opened: its graph, its lease, and the state that its thread is in."""
 
+import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
@@ -10,13 +11,15 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, Durability
+from langgraph.types import Command, Durability, StateSnapshot
 
-from agentic_workflows.errors import DatabaseError, ReviewError, RunError
+from agentic_workflows.errors import DatabaseError, ReviewError, RunError, WorkflowError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.events import from_json as event_from_json
+from agentic_workflows.graph.outcome import OutcomeStatus
+from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
 from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, limits_from_json
@@ -24,11 +27,16 @@ from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
-from agentic_workflows.nodes.execute import AT_MOST
+from agentic_workflows.nodes.execute import AT_MOST, plan_name
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import open_questions
 
 Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
+_CORRUPT = (
+    *(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError, RecursionError),
+    *(zlib.error, WorkflowError),
+)
+"""What reading raises of what somebody else has changed."""
 
 
 @dataclass(kw_only=True)
@@ -36,6 +44,8 @@ class OpenRun:
     """One thread, opened by whoever holds its lease; without one it can only be looked at."""
 
     thread_id: str
+    database: str
+    """Its name, as it may be shown."""
     graph: Graph
     journal: Journal
     catalogue: Catalogue
@@ -66,17 +76,31 @@ class OpenRun:
     async def load(self) -> None:
         """Read the state of the thread; what is begun and not kept in a checkpoint is told from the journal."""
         self.begun = await self.journal.begun(self.thread_id)
+        snapshot = await self._checkpoint()  # also where it is of the run before: what goes on now goes on from it
         if self.begun is not None:
             self.values, self.touched = as_begun(self.begun), self.begun.at
             self.kept = cast("JsonObject", self.begun.entry.get("metadata") or {})
             return
-        try:
-            snapshot = await self.graph.aget_state(self._config())
-        except (LookupError, TypeError, AttributeError, ValueError, NotImplementedError) as error:
-            raise DatabaseError(f"The checkpoint of the thread {self.thread_id} is corrupt ({error}).") from error
         self.values = cast("State", snapshot.values)
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
         self.touched = snapshot.created_at or ""
+
+    async def _checkpoint(self) -> StateSnapshot:
+        """Return the last checkpoint of the thread.
+
+        Raises:
+            DatabaseError: somebody else has changed it, and no run can go on from it.
+
+        """
+        try:
+            snapshot = await self.graph.aget_state(self._config())
+            _check(snapshot)
+        except _CORRUPT as error:
+            raise DatabaseError(
+                f"The database {self.database} cannot be used: the checkpoint of the thread {self.thread_id} is "
+                f"corrupt ({error}). Nothing was changed; put back a copy of the database."
+            ) from error
+        return snapshot
 
     async def begin(self, goal: str, entry: JsonObject) -> Input:
         """Write down that a run begins on the thread, and return what the graph is invoked with."""
@@ -226,6 +250,19 @@ class OpenRun:
         if at_most is not None:
             configurable[AT_MOST] = at_most
         return {"configurable": configurable, "metadata": dict(self.metadata)}
+
+
+def _check(snapshot: StateSnapshot) -> None:
+    """Raise whatever tells that a checkpoint is not as it was written; a run that has only begun may lack the most."""
+    values = snapshot.values
+    if snapshot.metadata is not None and not isinstance(snapshot.metadata.get("step"), int):
+        raise ValueError("its metadata names no step")
+    WorkflowState(values.get("status", WorkflowState.PLANNING))
+    limits_from_json(values.get("limits"), default=Limits())
+    for standing in values.get("steps", {}).values():
+        OutcomeStatus(standing["status"])
+    if plan := values.get("plan"):
+        plan_name(values["plan_number"], restore(plan))
 
 
 def as_input(begun: Begun) -> Input:

@@ -132,6 +132,7 @@ class Runs(ABC):
     def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
         return OpenRun(
             thread_id=thread_id,
+            database=without_password(self.database.url),
             graph=graph,
             journal=self.database.journal,
             catalogue=self.registry,

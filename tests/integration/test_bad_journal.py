@@ -6,14 +6,16 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, ScriptedAgent, WorkflowError, approve
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.graph.catalogue import Annotations
-from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.database import Database, _stored
 from agentic_workflows.testing import RecordingAction
 
 THREADS = [
@@ -59,8 +61,13 @@ def execute(path: Path | str, statement: str) -> None:
 
 def journal_in(path: Path | str) -> list[str]:
     """Return everything in the journal but who holds what."""
+    return [line for line in written_in(path) if "agentic_" in line]
+
+
+def written_in(path: Path | str) -> list[str]:
+    """Return everything in the database but who holds what."""
     with closing(sqlite3.connect(path)) as connection:
-        return [line for line in connection.iterdump() if "agentic_" in line and "agentic_leases" not in line]
+        return [line for line in connection.iterdump() if "agentic_leases" not in line]
 
 
 # Rows.
@@ -97,14 +104,55 @@ async def test_a_corrupt_number_is_one_clear_error_and_nothing_runs(house: House
     assert len(house.act.calls) == 1
 
 
-@pytest.mark.parametrize("column", ["type", "checkpoint", "metadata"])
-async def test_a_corrupt_checkpoint_is_one_clear_error_and_nothing_runs(house: House, column: str) -> None:
+GONE = {"v": 4, "id": "1", "ts": "", "channel_values": {"status": "GONE"}, "channel_versions": {}, "versions_seen": {}}
+CHANGED = [
+    *(f"checkpoints SET {column} = {value}" for column in ("type", "checkpoint") for value in ("NULL", "-7", "x'ff'")),
+    *(f"checkpoints SET checkpoint = x'{_stored().dumps_typed(value)[1].hex()}'" for value in ({}, None, "x", GONE)),
+    *(f"checkpoints SET metadata = {value}" for value in ("NULL", "-7", "x'ff'", "''", "'{'", "'null'", "'{}'")),
+    *(f"writes SET {column} = {value}" for column in ("type", "value") for value in ("NULL", "x'ff'")),
+]
+
+
+@pytest.mark.parametrize("is_of_the_run_before", [False, True])
+@pytest.mark.parametrize("changed", CHANGED)
+async def test_a_corrupt_checkpoint_is_one_clear_error_on_every_way_in_and_nothing_runs(
+    house: House, changed: str, *, is_of_the_run_before: bool
+) -> None:
     await house.open().run("g", thread_id="t")
-    execute(house.path, f"UPDATE checkpoints SET {column} = -7")
-    for attempt in (lambda: house.open().resume(approve(), thread_id="t"), lambda: house.open().result("t")):
-        with pytest.raises(DatabaseError):
+    execute(house.path, f"UPDATE {changed}")
+    if is_of_the_run_before:  # and the process of the last one died before it left a checkpoint
+        execute(house.path, "UPDATE agentic_runs SET entry = '{}'")
+    before = written_in(house.path)
+    for attempt in ways_in(house):
+        with pytest.raises(DatabaseError, match=CORRUPT):
             await attempt()
-    assert len(house.act.calls) == 1
+    assert (written_in(house.path), len(house.act.calls)) == (before, 1)
+
+
+CORRUPT = (
+    r"The database .*runs\.db cannot be used: the checkpoint of the thread t is corrupt \(.+\)\. "
+    r"Nothing was changed; put back a copy of the database\."
+)
+
+
+def ways_in(house: House) -> list[Callable[[], Any]]:
+    """Return all that somebody may do to the run of the thread t."""
+
+    async def streamed() -> None:
+        async for _ in house.open().resume_stream(thread_id="t"):
+            pass
+
+    return [
+        lambda: house.open().result("t"),
+        lambda: house.open().metadata_of("t"),
+        lambda: house.open().runs(),
+        lambda: house.open().prune(timedelta(0)),
+        lambda: house.open().resume(thread_id="t"),
+        lambda: house.open().resume(approve(), thread_id="t"),
+        streamed,
+        lambda: house.open().run("another goal", thread_id="t"),
+        lambda: house.open().cancel("t"),
+    ]
 
 
 async def test_a_journal_that_lacks_what_its_checkpoint_has_seen_repeats_nothing(house: House) -> None:

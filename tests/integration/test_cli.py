@@ -520,6 +520,18 @@ def test_export_prints_what_happened_a_json_object_a_line() -> None:
     assert "is about to act" in agentic("show", "t").stdout
 
 
+def test_a_corrupt_checkpoint_is_one_clear_error_of_every_command(folder: Path) -> None:
+    agentic("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t")
+    with closing(sqlite3.connect(folder / ".agentic" / "agentic.db")) as connection:
+        connection.execute("UPDATE checkpoints SET metadata = NULL")
+        connection.commit()
+    for command in (("show", "t"), ("runs",), ("resume", "t"), ("run", "--plan", "copy.yaml", "--thread", "t")):
+        told = agentic(*command)
+        assert told.returncode == BAD_INPUT, told
+        assert "agentic.db cannot be used: the checkpoint of the thread t is corrupt" in told.stderr
+        assert "Traceback" not in told.stderr
+
+
 @pytest.mark.usefixtures("folder")
 def test_prune_removes_finished_runs_only() -> None:
     agentic("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "done")

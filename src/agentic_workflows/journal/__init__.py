@@ -129,6 +129,9 @@ its checkpoints are gone, or are of another day than the journal
     refuses: to begin again could do effects twice
     test_a_journal_without_its_checkpoint_is_refused_and_repeats_no_effect
     test_a_journal_that_lacks_what_its_checkpoint_has_seen_repeats_nothing
+its checkpoint was changed by somebody else
+    refuses, and changes nothing
+    test_a_corrupt_checkpoint_is_one_clear_error_on_every_way_in_and_nothing_runs
 anywhere at all
     nothing twice, nothing lost
     test_killed_at_random_instants_nothing_happens_twice_and_nothing_is_lost
