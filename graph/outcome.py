@@ -57,6 +57,17 @@ class Outcome:
         if self.reason:
             object.__setattr__(self, "reason", writable(self.reason))
 
+    @property
+    def standing(self) -> JsonObject:
+        """Return how a step stands with this, without its result."""
+        return {
+            "status": self.status.value,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "started": self.started,
+            "seconds": self.seconds,
+        }
+
     def to_json(self) -> JsonObject:
         """Return the outcome as plain JSON; its sources are kept beside it."""
         told = {**self.__dict__, "status": str(self.status), "items": [item.to_json() for item in self.items]}

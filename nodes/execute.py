@@ -130,7 +130,10 @@ def _refuse_gaps(state: State, flow: Dataflow) -> None:
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     entries = (entry for entry in state["history"] if isinstance(entry, dict))
     known = {str(entry["step"]) for entry in entries if entry.get("plan") == flow.name}
-    steps = {name: _standing(flow, name, one) for name, one in [*flow.outcomes.items(), *flow.asked.items()]}
+    steps: dict[str, JsonObject] = {
+        name: {**one.standing, "untrusted": flow.tells_untrusted(name, one)}
+        for name, one in [*flow.outcomes.items(), *flow.asked.items()]
+    }
     news = [(name, outcome) for name, outcome in flow.outcomes.items() if name not in known]
     return {
         "status": WorkflowState.EXECUTING.value,
@@ -142,18 +145,6 @@ def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
             *state["history"],
             *(_entry(flow, name, outcome, steps[name]["untrusted"]) for name, outcome in news),
         ],
-    }
-
-
-def _standing(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:
-    """Return how a step stands, without its result."""
-    return {
-        "status": outcome.status.value,
-        "reason": outcome.reason,
-        "attempts": outcome.attempts,
-        "started": outcome.started,
-        "seconds": outcome.seconds,
-        "untrusted": flow.tells_untrusted(name, outcome),
     }
 
 

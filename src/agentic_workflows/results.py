@@ -16,20 +16,23 @@ from agentic_workflows.nodes.execute import plan_name
 def as_result(thread_id: str, values: State, past: Past) -> dict[str, Any]:
     """Return a run as a dict; keys as in `AgenticWorkflow.run`."""
     known = {one.place: one.outcome for one in sorted(past.outcomes, key=lambda one: one.attempt)}
+    for begun_again in past.in_doubt:
+        known.pop(begun_again.place, None)
+    ended = _ended(values, known)
     status = values.get("status", WorkflowState.PLANNING.value)
     return {
         "thread_id": thread_id,
         "run_id": values.get("run_id"),
         "goal": values.get("goal"),
         "state": status,
-        "outputs": _outputs(values, known),
+        "outputs": _outputs(values, ended),
         "history": [_whole(entry, known) for entry in values.get("history", [])],
         "iterations": values.get("iteration", 0),
         "reason": values.get("reason"),
         "reviews": open_questions(values, past.answers),
         "plan": values.get("plan"),
         "report": values.get("report"),
-        "steps": values.get("steps", {}),
+        "steps": _steps(values, ended),
         "replans": values.get("replans", 0),
         "tokens": values.get("tokens", 0),
         "seconds": values.get("seconds", 0.0),
@@ -44,16 +47,28 @@ def open_questions(values: State, answers: Collection[str]) -> list[JsonObject]:
     return [ask for ask in asks if ask["id"] not in answers]
 
 
-def _outputs(values: State, known: Mapping[Place, Outcome]) -> JsonObject:
-    """Return every output of the current plan that exists, by name."""
+def _ended(values: State, known: Mapping[Place, Outcome]) -> dict[str, Outcome]:
+    """Return what became of each step of the current plan that ended, by what is written down about it."""
     if not values.get("plan"):
         return {}
     plan = restore(values["plan"] or {})
-    ended = ended_steps(plan, known, plan_name(values["plan_number"], plan))
+    return ended_steps(plan, known, plan_name(values["plan_number"], plan))
+
+
+def _steps(values: State, ended: Mapping[str, Outcome]) -> dict[str, JsonObject]:
+    """Return how each step stands; what ended since the last checkpoint, if there is one, only the journal knows."""
+    kept = {name: without_plan(standing) for name, standing in values.get("steps", {}).items()}
+    settled = {name for name, standing in kept.items() if standing["status"] != OutcomeStatus.ASKED}
+    return kept | {name: one.standing for name, one in ended.items() if name not in settled}
+
+
+def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
+    """Return every output of the current plan that exists, by name."""
     outputs: JsonObject = {}
-    for name, outcome in ended.items():
-        if outcome.status == OutcomeStatus.SUCCEEDED:
-            outputs |= outputs_of(plan.by_name[name], outcome)
+    succeeded = {name: one for name, one in ended.items() if one.status == OutcomeStatus.SUCCEEDED}
+    steps = restore(values["plan"] or {}).by_name if succeeded else {}
+    for name, outcome in succeeded.items():
+        outputs |= outputs_of(steps[name], outcome)
     return outputs
 
 

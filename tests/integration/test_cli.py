@@ -489,6 +489,30 @@ def test_run_is_stopped_from_another_process(folder: Path, command: str, state: 
     assert (process.returncode, json.loads(out)["state"]) == (code, state)
 
 
+@pytest.mark.parametrize("is_reviewed", [False, True], ids=["without a checkpoint", "with an older checkpoint"])
+def test_runs_and_show_tell_what_is_done_of_a_run_under_way_and_of_one_that_was_killed(
+    folder: Path, *, is_reviewed: bool
+) -> None:
+    look = {"name": "look", "action": "list_files", "human_review_required": is_reviewed}
+    first, *rest = yaml.safe_load(SLOW)["steps"]
+    plan = {"goal": "g", "steps": [look, {**first, "after": ["look"]}, *rest]}
+    (folder / "three.json").write_text(json.dumps(plan))
+    begin = ["run", "--plan", "three.json", "--actions", "own:ACTIONS", "--thread", "t"]
+    if is_reviewed:
+        assert agentic(*begin).returncode == WAITING
+        assert re.search(r"t +REVIEWING +g +0/3", agentic("runs").stdout)
+        begin = ["review", "t", "--approve", "all"]
+    with start(*begin) as process:
+        wait_until((folder / "started").exists)
+        under_way = [agentic("runs").stdout, agentic("show", "t").stdout]
+        process.kill()
+    for listed, shown in (under_way, [agentic("runs").stdout, agentic("show", "t").stdout]):
+        assert re.search(r"t +EXECUTING +g +1/3", listed), listed
+        assert "EXECUTING  1/3 steps" in shown, shown
+    kept = json.loads(agentic("show", "t", "--json").stdout)
+    assert {name: (one["status"], one["attempts"]) for name, one in kept["steps"].items()} == {"look": ("succeeded", 1)}
+
+
 def test_help_needs_no_heavy_import() -> None:
     script = "import sys; from agentic_workflows.cli.main import run_command; run_command(['--help'])"
     command = [sys.executable, "-c", f"{script}; print(*sys.modules)"]
