@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 from agentic_workflows.graph.labels import Label
@@ -68,6 +70,12 @@ class Outcome:
             "seconds": self.seconds,
         }
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """Return when it was under way, in seconds since the epoch."""
+        began = datetime.fromisoformat(self.started).timestamp() if self.started else 0.0
+        return began, began + self.seconds
+
     def to_json(self) -> JsonObject:
         """Return the outcome as plain JSON; its sources are kept beside it."""
         told = {**self.__dict__, "status": str(self.status), "items": [item.to_json() for item in self.items]}
@@ -76,9 +84,17 @@ class Outcome:
 
 
 def from_json(data: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that `to_json` wrote."""
+    """Return the outcome that `to_json` wrote.
+
+    Raises:
+        ValueError, TypeError, LookupError: somebody else has changed it.
+
+    """
     items = tuple(from_json(item) for item in data.get("items", ()))
-    return Outcome(**{**data, "status": OutcomeStatus(data["status"]), "items": items})
+    read = Outcome(**{**data, "status": OutcomeStatus(data["status"]), "items": items})
+    if not isfinite(read.span[1]):
+        raise ValueError(f"{read.seconds} are no seconds")
+    return read
 
 
 def named_outputs(step: WorkflowStep, result: JsonValue) -> JsonObject | None:

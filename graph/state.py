@@ -33,13 +33,18 @@ class Limits:
     """How much a run may use; each limit that is reached ends it as FAILED, with the reason."""
 
     max_iterations: int = 10
-    """Planner calls and step starts together; a `foreach` counts once."""
+    """Planner calls and step starts together; a `foreach` counts once, and so does a step that is begun again after a
+    kill."""
     max_replans: int = 0
     """New plans after a failed step."""
     max_tokens: int = 1_000_000
     """Tokens of all planner calls together, in and out."""
     max_seconds: float = 3_600.0
-    """Wall clock of the run's own work; waiting for people does not count."""
+    """Wall clock of the run's own work; waiting for people does not count.
+
+    Of a process that was killed, the time counts in which calls were under way that it wrote down the end of; nobody
+    knows how long it had been at the others, or at a planner call.
+    """
     max_parallel: int = 8
     """Action calls at the same time."""
     max_steps: int = MAX_STEPS

@@ -15,11 +15,12 @@ from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
-from agentic_workflows.journal.entries import Journal
+from agentic_workflows.journal.entries import Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.nodes.collaborators import Node, held
@@ -44,7 +45,9 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
             reason = f"These actions of the plan are not there any more: {', '.join(sorted(missing))}."
             return {"status": WorkflowState.FAILED.value, "left": "EXECUTING", "reason": reason}
         async with held(leases, state, config) as lease:
-            lineage = await _lineage(state, plan, leases.journal)
+            lineage, past = await _lineage(state, plan, leases.journal), await leases.journal.past(state["run_id"])
+            state = caught_up(state, past)
+            seconds = limits.max_seconds - state["seconds"]
             run = RunPass(
                 run_id=state["run_id"],
                 plan=plan_name(state["plan_number"], plan),
@@ -53,27 +56,26 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 limits=limits,
                 secrets=point.secrets,
                 emit=lambda event: runtime.stream_writer(event.to_json()),
-                **await _before(state["run_id"], leases.journal, lease, limits),
+                **_before(state["run_id"], past, leases.journal, lease, limits),
             )
 
             def chosen() -> WorkflowStep | None:
                 now = cast("State", {**state, **_update(state, flow, seconds=0)})
                 return choose(now) if choose else None
 
-            at_most = config.get("configurable", {}).get(AT_MOST)
             flow = Dataflow(
                 plan,
                 point=point,
                 registry=registry,
                 run=run,
                 is_stopped=lambda: lease.request is not None or lease.lost is not None,
-                starts=min(limits.max_iterations - state["iteration"], at_most or limits.max_iterations),
+                starts=_starts(state, limits, config),
                 choose=chosen if choose else None,
             )
             _refuse_gaps(state, flow)
             began = perf_counter()
             try:
-                in_time = await flow.run_all(limits.max_seconds - state["seconds"])
+                in_time = await flow.run_all(seconds) and not (seconds <= 0 and flow.wants_more)
             finally:
                 await run.log.flush()
             if lease.lost:
@@ -86,6 +88,14 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
             return {**update, **_exhausted(flow, limits, update["iteration"], in_time=in_time)}
 
     return execute
+
+
+def _starts(state: State, limits: Limits, config: RunnableConfig) -> int:
+    """Return how many steps may start; none where the time is up, for each would be cut at once."""
+    if state["seconds"] >= limits.max_seconds:
+        return 0
+    at_most = config.get("configurable", {}).get(AT_MOST)
+    return min(limits.max_iterations - state["iteration"], at_most or limits.max_iterations)
 
 
 def plan_name(number: int, plan: Plan) -> str:
@@ -102,9 +112,8 @@ async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
 
 
-async def _before(run_id: str, journal: Journal, lease: Held, limits: Limits) -> dict[str, Any]:
+def _before(run_id: str, past: Past, journal: Journal, lease: Held, limits: Limits) -> dict[str, Any]:
     """Return what a pass takes over from before: the log, the counts of calls, the answers."""
-    past = await journal.past(run_id)
     return {
         "log": RunLog(journal, lease, run_id, past),
         "counts": Counter(past.counts),
@@ -174,7 +183,8 @@ def _shown(result: JsonValue) -> JsonValue:
 def _exhausted(flow: Dataflow, limits: Limits, iteration: int, *, in_time: bool) -> Update:
     failed: Update = {"status": WorkflowState.FAILED.value, "left": WorkflowState.EXECUTING.value}
     if not in_time:
-        return {**failed, "left": "", "reason": f"max_seconds={limits.max_seconds:g} is exhausted; what ran was cut."}
+        cut = "; what ran was cut" if flow.started else ""
+        return {**failed, "left": "", "reason": f"max_seconds={limits.max_seconds:g} is exhausted{cut}."}
     if flow.fault:
         return {**failed, "left": "", "reason": flow.fault}
     if any(outcome.status.is_failure for outcome in flow.outcomes.values()):

@@ -5,6 +5,7 @@ from typing import Any
 
 from agentic_workflows.execution.dataflow import ended_steps
 from agentic_workflows.execution.foreach import items_of
+from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.state import State, WorkflowState
@@ -15,6 +16,7 @@ from agentic_workflows.nodes.execute import plan_name
 
 def as_result(thread_id: str, values: State, past: Past) -> dict[str, Any]:
     """Return a run as a dict; keys as in `AgenticWorkflow.run`."""
+    values = caught_up(values, past)
     known = {one.place: one.outcome for one in sorted(past.outcomes, key=lambda one: one.attempt)}
     for begun_again in past.in_doubt:
         known.pop(begun_again.place, None)

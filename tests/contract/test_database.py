@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import closing
@@ -133,7 +134,9 @@ async def test_a_pause_is_honoured_between_the_items_of_a_foreach_and_each_is_do
     await asyncio.to_thread(house.open().request, "t", "pause")
     paused, seen = await asyncio.wait_for(running, 5), len(house.send.calls)
     assert (paused["state"], seen < 40) == ("PAUSED", True)
+    began = time.perf_counter()
     done = await house.open().resume(thread_id="t")
+    assert done["seconds"] <= paused["seconds"] + time.perf_counter() - began
     assert (done["state"], done["iterations"], done["outputs"]["sent"]) == ("COMPLETE", 3, ["sent"] * 40)
     assert [call["at"] for call in house.send.calls] == list(range(40))
 

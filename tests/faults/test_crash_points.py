@@ -115,7 +115,8 @@ class House:
                 house.planned += 1
                 return house.plans[min(house.planned, len(house.plans)) - 1]
 
-        return AgenticWorkflow(Agent([]), 50, actions=self.actions(), database=database, limits=self.limits)
+        most = 50 if self.limits.max_iterations == Limits().max_iterations else self.limits.max_iterations
+        return AgenticWorkflow(Agent([]), most, actions=self.actions(), database=database, limits=self.limits)
 
     def actions(self) -> list[Action]:
         return [
@@ -347,6 +348,58 @@ async def test_a_run_that_is_cancelled_in_the_middle_goes_on_where_it_was(house:
     slow.clear()
     done = await here.resume()
     assert (done["state"], here.world.count("quick"), here.world.count("last")) == ("COMPLETE", 1, 1), done["reason"]
+
+
+# Limits.
+
+FAILS = step("fails", "look", validation={"type": "null"})
+BEGUN_TWICE = (
+    plan(step("a", "put"), step("b", "put", after=["a"]), {**FAILS, "after": ["b"]}),
+    plan(step("c", "put"), step("d", "put", after=["c"])),
+)
+
+
+@pytest.mark.parametrize("most, ends", [(7, "COMPLETE"), (6, "FAILED")])
+async def test_a_run_that_was_killed_uses_as_many_iterations_as_one_that_was_not(
+    house: Callable[..., House], most: int, ends: str
+) -> None:
+    async def used(dies_at: list[int]) -> tuple[str, int, int]:
+        here, writes = house(*BEGUN_TWICE), 0
+        here.path = here.path.with_name(f"{most} {dies_at}.db")
+        here.limits = Limits(max_replans=1, max_iterations=most)
+
+        def dies(kind: str, _: Any) -> bool:
+            nonlocal writes
+            writes += 1
+            return writes in dies_at
+
+        ways: list[Callable[[AgenticWorkflow], Any]] = [lambda one: one.run("g", thread_id="t")]
+        ways += [lambda one: one.resume(thread_id="t")] * len(dies_at)
+        for way in ways:
+            try:
+                result = await way(here.open(dies))
+            except DatabaseError:
+                continue
+            return result["state"], result["iterations"], writes
+        raise AssertionError(ways)
+
+    state, iterations, writes = await used([])
+    assert (state, iterations) == (ends, most)
+    for first in range(1, writes + 1):
+        assert (await used([first]))[:2] == (state, iterations), first
+        assert (await used([first, first + 2, first + 5]))[:2] == (state, iterations), first
+
+
+async def test_a_run_whose_time_was_up_when_it_was_killed_begins_nothing(house: Callable[..., House]) -> None:
+    here = house(plan(step("a", "told"), step("b", "told", after=["a"])))
+    here.limits = Limits(max_seconds=5)
+    await here.crashed(at_intent("b"))
+    with closing(sqlite3.connect(here.path)) as connection:  # as if it had taken so long
+        connection.execute("""UPDATE agentic_calls SET outcome = json_set(outcome, '$.seconds', 5) WHERE step = 'a'""")
+        connection.commit()
+    failed = await here.resume()
+    assert (failed["state"], failed["reason"], here.world) == ("FAILED", "max_seconds=5 is exhausted.", ["a"])
+    assert (await here.open().result("t"))["seconds"] >= 5
 
 
 # Reviewing.

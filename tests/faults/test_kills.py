@@ -73,7 +73,7 @@ def test_killed_at_random_instants_nothing_happens_twice_and_nothing_is_lost(
     while total["kills"] < most:
         stage = new_stage()
         report, kills = killed_until_it_ends(stage, dice, span)
-        assert report.get("state") == "COMPLETE", (report, f"seed {seed}")
+        assert (report.get("state"), report.get("iterations")) == ("COMPLETE", 31), (report, f"seed {seed}")
         total += figures(stage) + Counter(kills=kills, runs=1)
         assert (total["twice"], total["lost"], total["needless"]) == (0, 0, 0), (
             f"seed {seed} {dict(total)} {told(stage)}"
@@ -83,6 +83,15 @@ def test_killed_at_random_instants_nothing_happens_twice_and_nothing_is_lost(
             f"{name} {total[name]}" for name in ("kills", "runs", "twice", "lost", "questions", "needless")
         )
         print(f"\n{kind}, seed {seed}: {said}; {time.monotonic() - began:.0f} s")  # noqa: T201
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+def test_a_run_that_is_killed_again_and_again_uses_up_its_time(new_stage: Callable[[], Any]) -> None:
+    stage = new_stage()
+    for dies_at in ("c2", "c3"):  # after two steps, after the third
+        assert stage.play("timed", dies_at=dies_at) == {}
+    assert stage.play("timed") == {"state": "FAILED", "reason": "max_seconds=1 is exhausted; what ran was cut."}
+    assert list(stage.noted("lines")) == ["c0", "c1", "c2"]
 
 
 @pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ except ImportError:  # the extra postgres is not installed, and no test that nee
     pass
 
 THREAD = "t"
+MANY = Limits(max_iterations=500)
 
 
 class World:
@@ -129,13 +131,18 @@ def step(name: str, action: str, line: str, needs: str, **fields: Any) -> dict[s
     return {"name": name, "action": action, "inputs": {"line": line, "needs": needs}, **fields}
 
 
-def opened(config: Mapping[str, Any], actions: list[Action], steps: Mapping[str, Any] | None = None) -> AgenticWorkflow:
+def opened(
+    config: Mapping[str, Any],
+    actions: list[Action],
+    steps: Mapping[str, Any] | None = None,
+    limits: Limits = MANY,
+) -> AgenticWorkflow:
     """Return a workflow over the scene's database."""
     ahead = config.get("ahead", 0.0)
     lease = config.get("lease", 30.0)
     database = Database(config["database"], lease_seconds=lease, clock=lambda: time.time() + ahead)
     agent = NotedAgent(Path(config["folder"]), steps or plan())
-    return AgenticWorkflow(agent, 500, actions=actions, database=database, limits=Limits(max_iterations=500))
+    return AgenticWorkflow(agent, 500, actions=actions, database=database, limits=limits)
 
 
 class NotedAgent(ScriptedAgent):
@@ -245,6 +252,25 @@ async def slow(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: result[key] for key in ("state", "reason")}
 
 
+async def timed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Begin or continue a chain of slow steps that together have more than their time; be killed at one of them."""
+    world = World(Path(config["folder"]))
+
+    async def slowly(call: ActionCall) -> str:
+        if call.step.name == config.get("dies_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.sleep(0.28)
+        return await world.append(call)
+
+    names = pairwise(f"c{at}" for at in range(-1, 6))
+    chain = [step(name, "slowly", name, before, after=[before] * (name != "c0")) for before, name in names]
+    actions = [effect("slowly", slowly, reconcile=world.find)]
+    workflow = opened(config, actions, {"goal": "g", "steps": chain}, limits=Limits(max_seconds=1))
+    is_begun = bool(await workflow.runs())
+    result = await (workflow.resume(thread_id=THREAD) if is_begun else workflow.run("g", thread_id=THREAD))
+    return {key: result[key] for key in ("state", "reason")}
+
+
 async def full(config: Mapping[str, Any]) -> dict[str, Any]:
     """Run while no file may grow beyond a size: to the database the disk is full."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -284,9 +310,8 @@ async def branches(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: result[key] for key in ("state", "reason", "outputs")}
 
 
-SCENES = {
-    one.__name__: one for one in (finish, ask, approve_it, finish_reviewed, die_after_answer, slow, full, branches)
-}
+_SCENES = (finish, ask, approve_it, finish_reviewed, die_after_answer, slow, timed, full, branches)
+SCENES = {one.__name__: one for one in _SCENES}
 
 
 def play(config: Mapping[str, Any]) -> int:

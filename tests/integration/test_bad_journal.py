@@ -73,8 +73,18 @@ def written_in(path: Path | str) -> list[str]:
 # Rows.
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", "null", '"x"', "\udcff".encode("utf-8", "surrogatepass")])
-@pytest.mark.parametrize("column", ["calls.outcome", "answers.answer"])
+TEXTS = ["{", "[]", "{}", "null", '"x"', "\udcff".encode("utf-8", "surrogatepass")]
+SECONDS = [f'{{"status": "succeeded", "seconds": {seconds}}}' for seconds in ("NaN", '"x"')]
+
+
+@pytest.mark.parametrize(
+    "column, text",
+    [
+        *((column, text) for column in ("calls.outcome", "answers.answer") for text in TEXTS),
+        *(("calls.outcome", text) for text in SECONDS),
+        *(("calls.at", text) for text in ("yesterday", b"\xff")),
+    ],
+)
 async def test_a_corrupt_row_is_one_clear_error_and_nothing_runs(house: House, column: str, text: str | bytes) -> None:
     asked = await house.open().run("g", thread_id="t")
     async with house.open()._opened("t") as run:

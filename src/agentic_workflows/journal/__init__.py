@@ -132,6 +132,11 @@ its checkpoints are gone, or are of another day than the journal
 its checkpoint was changed by somebody else
     refuses, and changes nothing
     test_a_corrupt_checkpoint_is_one_clear_error_on_every_way_in_and_nothing_runs
+it had used iterations and seconds, not checkpointed
+    counts those of the steps that ended by the journal
+    test_a_run_that_was_killed_uses_as_many_iterations_as_one_that_was_not
+    test_a_run_whose_time_was_up_when_it_was_killed_begins_nothing
+    test_a_run_that_is_killed_again_and_again_uses_up_its_time
 anywhere at all
     nothing twice, nothing lost
     test_killed_at_random_instants_nothing_happens_twice_and_nothing_is_lost

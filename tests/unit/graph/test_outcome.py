@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,14 @@ def test_an_outcome_survives_json() -> None:
 def test_only_a_result_or_a_skip_lets_dependents_go_on() -> None:
     assert {one for one in OutcomeStatus if one.is_settled} == {OutcomeStatus.SUCCEEDED, OutcomeStatus.SKIPPED}
     assert {one for one in OutcomeStatus if one.is_failure} == {OutcomeStatus.FAILED, OutcomeStatus.DENIED}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"seconds": float("nan")}, {"seconds": "x"}, {"started": "yesterday"}, {"started": 1}]
+)
+def test_an_outcome_that_tells_no_time_is_refused(changed: dict[str, Any]) -> None:
+    told = Outcome(status=OutcomeStatus.SUCCEEDED, started="2026-01-01T00:00:00Z", seconds=1.5).to_json()
+    began, ended = from_json(told).span
+    assert ended - began == 1.5
+    with pytest.raises((ValueError, TypeError)):
+        from_json(told | changed)
