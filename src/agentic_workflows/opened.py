@@ -174,7 +174,10 @@ class OpenRun:
             raise RunError(f"The run {self.thread_id} is {self.state} and cannot be resumed.{more}")
         if answers is not None:
             await self.answer(answers)
-        if update is not None:
+        if update is not None and self.begun is not None:  # it is begun again, with more
+            given = {**self.begun.entry, "given_limits": update["limits"]}
+            self.begun = replace(self.begun, entry=given)
+        elif update is not None:
             await self._update(update)
         return Command(resume=True) if self.state == WorkflowState.PAUSED else None
 
@@ -280,6 +283,7 @@ def as_begun(begun: Begun) -> State:
     """Return the state of a run of which no checkpoint is kept, as far as the journal tells it."""
     status = WorkflowState.PLANNING if begun.plan is None else WorkflowState.EXECUTING
     known: dict[str, Any] = {"goal": begun.goal, "run_id": begun.run_id, "status": status.value, "plan": begun.plan}
+    known["limits"] = begun.entry.get("given_limits") or {}
     return cast("State", known | {"plan_number": begun.number, "iteration": begun.number, "history": []})
 
 

@@ -390,6 +390,16 @@ async def test_a_run_that_was_killed_uses_as_many_iterations_as_one_that_was_not
         assert (await used([first, first + 2, first + 5]))[:2] == (state, iterations), first
 
 
+async def test_a_run_that_left_no_checkpoint_may_be_given_more_iterations(house: Callable[..., House]) -> None:
+    here = house(*BEGUN_TWICE)
+    here.limits = Limits(max_replans=1, max_iterations=6)
+    await here.crashed(at_outcome("b"))
+    with pytest.raises(RunError, match="max_iterations=1 leaves nothing"):
+        await here.open().resume(thread_id="t", max_iterations=1)
+    done = await here.open().resume(thread_id="t", max_iterations=7)
+    assert (done["state"], done["iterations"]) == ("COMPLETE", 7)
+
+
 async def test_a_run_whose_time_was_up_when_it_was_killed_begins_nothing(house: Callable[..., House]) -> None:
     here = house(plan(step("a", "told"), step("b", "told", after=["a"])))
     here.limits = Limits(max_seconds=5)
