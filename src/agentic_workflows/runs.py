@@ -71,6 +71,8 @@ class Runs(ABC):
                             await saver.adelete_thread(thread_id)
                             await self.database.journal.forget(thread_id)
                             gone.append(thread_id)
+        if gone:
+            await self.database.shrink()
         return gone
 
     async def metadata_of(self, thread_id: str) -> JsonObject:

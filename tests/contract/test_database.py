@@ -16,7 +16,7 @@ import pytest
 
 from agentic_workflows import AgenticWorkflow, DatabaseError, ReviewError, RunError, ScriptedAgent, approve, reject
 from agentic_workflows.errors import RunBusyError
-from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.database import Database, _vacuum
 from agentic_workflows.journal.tables import VERSION
 from agentic_workflows.journal.writer import IDLE_SECONDS
 from agentic_workflows.testing import RecordingAction
@@ -215,6 +215,60 @@ async def test_prune_leaves_a_thread_alone_that_is_given_another_goal_meanwhile(
     told = [entry["what"] for entry in await house.open().timeline("t")]
     assert (result["state"], told.count("intent"), removed) == ("REVIEWING", 3 + 4 * (not removed), removed)
     assert asked["run_id"] != result["run_id"]
+
+
+LARGE = 500_000
+
+
+async def filled(path: Path) -> House:
+    """Return a database of four finished runs with large results, and of one that waits."""
+    house, other = House(path), House(path)
+    await house.open().run("g", thread_id="waits")
+    look = {"goal": "g", "steps": [{"name": "a", "action": "look"}]}
+    for at in range(4):
+        other.look = RecordingAction("look", result=str(at) * LARGE)
+        assert (await other.open().run("g", plan=look, thread_id=str(at)))["state"] == "COMPLETE"
+    return house
+
+
+def size_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+
+
+async def test_prune_gives_back_the_space_of_a_file_and_what_waits_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "ä b?.db"
+    house = await filled(path)
+    assert size_of(path) > 4 * LARGE
+    assert sorted(await house.open().prune(timedelta(0))) == ["0", "1", "2", "3"]
+    assert size_of(path) < LARGE
+    assert (await house.open().resume(approve(), thread_id="waits"))["state"] == "COMPLETE"
+
+
+async def test_while_another_process_holds_a_thread_prune_leaves_the_file_as_large_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    house, journal = await filled(path), Database(path).journal
+    lease = await journal.acquire("under way", "elsewhere:1:1:abcd", 30)
+    assert len(await house.open().prune(timedelta(0))) == 4
+    assert size_of(path) > 4 * LARGE
+    await journal.renew(lease, 30)
+
+
+@pytest.mark.parametrize("held", ["BEGIN; SELECT * FROM agentic_calls", "BEGIN IMMEDIATE"])
+async def test_a_file_that_somebody_reads_or_writes_is_left_as_it_is(tmp_path: Path, held: str) -> None:
+    path = tmp_path / "runs.db"
+    house = await filled(path)
+    await house.open().database.journal.forget("0")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for statement in held.split("; "):
+            other.execute(statement).fetchone()
+        began = time.perf_counter()
+        _vacuum(path)
+        assert time.perf_counter() - began < 1
+        assert size_of(path) > 4 * LARGE
+        other.execute("COMMIT")
+    assert (await house.open().resume(approve(), thread_id="waits"))["state"] == "COMPLETE"
+    _vacuum(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
 
 
 async def test_an_sqlite_journal_of_a_newer_version_runs_nothing(tmp_path: Path) -> None:

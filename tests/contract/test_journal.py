@@ -400,6 +400,21 @@ async def test_the_lease_of_another_host_is_never_taken_early(house: House) -> N
         await house.open().acquire("t", new_owner(), 30)
 
 
+async def test_a_lease_is_held_until_it_is_given_back_runs_out_or_its_owner_is_dead(house: House) -> None:
+    mine, other = house.open(), house.open()
+    held = [await other.is_held()]
+    lease = await mine.acquire("t", new_owner(), 30)
+    held.append(await other.is_held())
+    await mine.release(lease)
+    held.append(await other.is_held())
+    await mine.acquire("dead", dead_owner(), 30)
+    held.append(await other.is_held())
+    await mine.acquire("elsewhere", "elsewhere:1:1:abcd", 30)
+    held.append(await other.is_held())
+    house.clock.now += 31
+    assert [*held, await other.is_held()] == [False, True, False, False, True, False]
+
+
 async def test_of_processes_that_take_a_lease_at_once_one_gets_it(shared: House) -> None:
     journals = [shared.open() for _ in range(4)]
     for at in range(10):  # first time and takeover

@@ -38,7 +38,7 @@ def prune(
 ) -> int:
     """Remove finished runs with all that is kept of them; a run that waits for somebody stays.
 
-    A SQLite file keeps its size, and what was freed is used again; `sqlite3 FILE VACUUM` gives it back.
+    A SQLite file gives back what was freed; while another process runs something in it, it keeps its size.
     """
     from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
 

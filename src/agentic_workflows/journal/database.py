@@ -7,7 +7,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +82,14 @@ class Database:
                 async with sqlite_saver(Path(self.url), _stored()) as saver:
                     yield saver
 
+    async def shrink(self) -> None:
+        """Give back what a SQLite file has freed; where somebody runs or writes beside us, it keeps its size."""
+        if self._memory is not None or self._is_postgres:
+            return
+        with suppress(DatabaseError):
+            if not await self.journal.is_held():  # a run would wait for all of it, and end if that takes long
+                await asyncio.to_thread(_vacuum, Path(self.url))
+
     @property
     def _is_postgres(self) -> bool:
         return str(self.url).startswith(("postgresql://", "postgres://"))
@@ -151,6 +159,14 @@ def _probe(path: Path) -> None:
             # Not where runs use it already: the lock may be held by one of this event loop, which waits for us.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
+
+
+def _vacuum(path: Path) -> None:
+    """Write the file anew without what was freed, if that can be done now."""
+    there = f"{path.as_uri()}?mode=rw"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(there, uri=True, timeout=0, isolation_level=None)) as file:
+        file.execute("VACUUM")
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 class _Plain(JsonPlusSerializer):

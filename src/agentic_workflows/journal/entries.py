@@ -214,6 +214,10 @@ class Journal(Protocol):
         """Give the lease back."""
         ...
 
+    async def is_held(self) -> bool:
+        """Tell whether anybody holds a thread, and so may be running it."""
+        ...
+
     async def request(self, thread_id: str, request: Request | None) -> bool:
         """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
         ...

@@ -136,6 +136,11 @@ class MemoryJournal:
         if held is not None and held.token == lease.token:
             self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "owner": "", "expires": 0.0})
 
+    async def is_held(self) -> bool:
+        """Tell whether anybody holds a thread."""
+        now = self._clock()
+        return any(one.expires > now and not is_dead(one.owner) for one in self._leases.values())
+
     async def request(self, thread_id: str, request: Request | None) -> bool:
         """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
         if thread_id not in self._leases:

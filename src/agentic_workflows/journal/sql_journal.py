@@ -193,6 +193,11 @@ class SqlJournal:
 
         await self._writer.do(work)
 
+    async def is_held(self) -> bool:
+        """Tell whether anybody holds a thread."""
+        rows = await self._writer.do(lambda to: to.run("holders", now=self._clock()))
+        return not all(is_dead(str(owner)) for (owner,) in rows)
+
     async def request(self, thread_id: str, request: Request | None) -> bool:
         """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
         return bool(await self._writer.do(lambda to: to.change("set_request", by_thread_id=thread_id, request=request)))

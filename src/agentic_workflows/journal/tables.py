@@ -170,6 +170,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         .where(*_by(LEASES, "thread_id", "token"))
         .values({name: bindparam(name) for name in ("owner", "token", "expires", "touched")}),
         "threads": select(LEASES.c.thread_id).order_by(LEASES.c.touched.desc()),
+        "holders": select(LEASES.c.owner).where(LEASES.c.expires > bindparam("now")),  # what is given back expired at 0
         "set_request": update(LEASES).where(*_by(LEASES, "thread_id")).values(request=bindparam("request")),
         "store": _insert(BODIES, dialect),
         "label": _insert(LABELS, dialect).values(text=bindparam("text")),
