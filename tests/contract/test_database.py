@@ -305,6 +305,7 @@ _CALL = "run_id TEXT, plan TEXT, step TEXT, item INTEGER, attempt INTEGER, actio
 _SAME = "run_id, plan, step, item, attempt, action, key, occurrence"
 _LABELED = "agentic_calls LEFT JOIN agentic_labels ON id = label WHERE outcome IS NOT NULL"
 _PRIMARY = "PRIMARY KEY (run_id, plan, step, item, attempt)"
+TO_VERSION_3 = ("DELETE FROM agentic_version WHERE version > 3", "INSERT INTO agentic_version VALUES (3)")
 TO_VERSION_2 = (
     f"CREATE TABLE agentic_intents ({_CALL}, at TEXT, {_PRIMARY})",
     f"CREATE TABLE agentic_outcomes ({_CALL}, outcome TEXT, body TEXT, sources TEXT, {_PRIMARY})",
@@ -324,7 +325,7 @@ TO_VERSION_1 = (
 )
 
 
-@pytest.mark.parametrize("statements", [TO_VERSION_2, TO_VERSION_1], ids=["from 2", "from 1"])
+@pytest.mark.parametrize("statements", [TO_VERSION_3, TO_VERSION_2, TO_VERSION_1], ids=["from 3", "from 2", "from 1"])
 async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
     house: House, statements: tuple[str, ...]
 ) -> None:
@@ -338,7 +339,7 @@ async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
     if isinstance(house.url, Path):
         inflate_checkpoints(house.url)
     past = await Database(house.url).journal.past(asked["run_id"])
-    has_labels = statements is TO_VERSION_2
+    has_labels = statements is not TO_VERSION_1
     known = {one.place: one.outcome.sources if has_labels else None for one in before.outcomes}
     assert {one.place: one.outcome.sources for one in past.outcomes} == known
     done = await house.open().resume(approve(), thread_id="t")

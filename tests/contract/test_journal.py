@@ -15,7 +15,7 @@ from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Lease, Past, Place, Recorded
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
-from agentic_workflows.journal.sql_journal import SqlJournal
+from agentic_workflows.journal.sql_journal import LONG, SqlJournal
 from agentic_workflows.journal.tables import VERSION
 from agentic_workflows.journal.writer import Backend, Writer
 
@@ -145,6 +145,17 @@ async def test_the_first_plan_of_a_number_counts(journal: Journal, lease: Lease)
     assert await journal.propose(lease, RUN, 1, {"goal": "other"}) == first
     assert await journal.propose(lease, RUN, 2, {"goal": "second"}) == {"goal": "second"}
     assert (await journal.proposed(RUN, 1), await journal.proposed("another run", 1)) == (first, None)
+
+
+@pytest.mark.parametrize("length", [LONG - 40, LONG, 40 * LONG])
+async def test_a_plan_of_any_length_is_read_as_it_was_written(journal: Journal, lease: Lease, length: int) -> None:
+    plan = {"goal": ODD, "steps": [{"name": "a", "inputs": {"text": '{ä"' * (length // 4)}}]}
+    assert await journal.propose(lease, RUN, 1, plan) == plan
+    await journal.begin(lease, RUN, "g", {})
+    begun = await journal.begun("t")
+    assert begun is not None
+    told = [one["plan"] for one in await journal.timeline("t") if one["what"] == "plan"]
+    assert [await journal.proposed(RUN, 1), begun.plan, *told] == [plan] * 3
 
 
 # Calls.

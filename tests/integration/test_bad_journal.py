@@ -184,7 +184,7 @@ async def test_an_answer_that_was_used_by_nothing_is_asked_for_again(house: Hous
     assert [one["step"] for one in again["reviews"]] == ["second"]
 
 
-@pytest.mark.parametrize("text", ["{", "null"])
+@pytest.mark.parametrize("text", ["{", "null", "eA==", "", "\xff"])
 async def test_a_corrupt_plan_is_one_clear_error_and_nothing_runs(house: House, text: str) -> None:
     await house.open().run("g", thread_id="t")
     execute(house.path, f"UPDATE agentic_plans SET plan = '{text}'")

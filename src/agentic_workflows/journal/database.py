@@ -191,7 +191,7 @@ class _Deflated(CipherProtocol):
 
     def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
         """Return the bytes compressed."""
-        return "zlib", zlib.compress(plaintext, 1)
+        return "zlib", zlib.compress(plaintext)
 
     def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:  # noqa: ARG002 - there is one
         """Return the bytes as they were."""

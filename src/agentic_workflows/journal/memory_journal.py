@@ -10,7 +10,7 @@ from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
 from agentic_workflows.journal.owner import is_dead
-from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
+from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
 
 
 class MemoryJournal:
@@ -158,7 +158,7 @@ class MemoryJournal:
             if thread == thread_id:
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans = {number: kept for (one, number), kept in self._plans.items() if one == run_id}
-                found += told_plans((run_id, number, plan, at) for number, (plan, at) in plans.items())
+                found += [told_plan(number, plan, at) for number, (plan, at) in plans.items()]
                 found += map(told_intent, self._intents.get(run_id, ()))
                 found += map(told_outcome, self._outcomes.get(run_id, ()))
                 found += (told_answer(one) for one in self._answers.values() if one.run_id == run_id)

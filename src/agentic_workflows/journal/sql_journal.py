@@ -3,6 +3,8 @@
 import hashlib
 import json
 import time
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,7 +27,7 @@ from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.owner import is_dead
-from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plans
+from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
 
 Result = TypeVar("Result")
@@ -37,6 +39,8 @@ KEY, OUTCOME = 6, 9
 _USED = (0, 1)
 LARGE = 65_536
 """Characters of a result beyond which it is stored by itself, once."""
+LONG = 4_096
+"""Characters of a plan beyond which it is stored compressed; a shorter one can be read in any SQL shell."""
 
 
 class SqlJournal:
@@ -81,15 +85,15 @@ class SqlJournal:
         """Write down the plan of a planner call, and return the one that is written there."""
 
         def work(to: Transaction) -> JsonObject:
-            to.change("propose", run_id=run_id, number=number, plan=canonical(plan), at=_now())
-            return _plan(to.run("proposed", by_run_id=run_id, by_number=number)[0])
+            to.change("propose", run_id=run_id, number=number, plan=_plan_text(plan), at=_now())
+            return _plan(to.run("proposed", by_run_id=run_id, by_number=number)[0][0])
 
         return await self._fenced(lease, work)
 
     async def proposed(self, run_id: str, number: int) -> JsonObject | None:
         """Return the plan of a planner call, where it is written down."""
         rows = await self._writer.do(lambda to: to.run("proposed", by_run_id=run_id, by_number=number))
-        return _plan(rows[0]) if rows else None
+        return _plan(rows[0][0]) if rows else None
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
@@ -210,8 +214,7 @@ class SqlJournal:
             for run_id, _, goal, at, _ in to.run("runs", by_thread_id=thread_id):
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans, calls, answers = (to.run(name, by_run_id=run_id) for name in ("plans", "calls", "answers"))
-                with _read(PLANS, "a plan"):
-                    found += told_plans(plans)
+                found += [told_plan(number, _plan(text), at) for _, number, text, at in plans]
                 found += [told_intent(_intent(row)) for row in calls if row[KEY]]
                 found += [told_outcome(_recorded(row)) for row in calls if row[OUTCOME] is not None]
                 found += [told_answer(_answered(row)) for row in answers]
@@ -342,7 +345,7 @@ def _begun(run: tuple[Any, ...], plans: Sequence[tuple[Any, ...]]) -> Begun:
     run_id, _, goal, at, entry = run
     with _read(RUNS, f"the run {run_id}"):
         given = dict(json.loads(entry))
-    plan, number = (_plan(plans[0][2:3]), int(plans[0][1])) if plans else (None, 0)
+    plan, number = (_plan(plans[0][2]), int(plans[0][1])) if plans else (None, 0)
     return Begun(run_id=run_id, goal=goal, entry=given, at=at, plan=plan, number=number)
 
 
@@ -356,9 +359,14 @@ def _answered(row: tuple[Any, ...]) -> Answered:
     return Answered(review_id=review_id, run_id=run_id, answer=said, reviewer=reviewer, at=at, used=bool(used))
 
 
-def _plan(row: tuple[Any, ...]) -> JsonObject:
+def _plan(text: str) -> JsonObject:
     with _read(PLANS, "a plan"):
-        return dict(json.loads(row[0]))
+        return dict(json.loads(text if text.startswith("{") else zlib.decompress(b64decode(text))))
+
+
+def _plan_text(plan: JsonObject) -> str:
+    text = canonical(plan)
+    return text if len(text) <= LONG else b64encode(zlib.compress(text.encode())).decode()
 
 
 @contextmanager
@@ -366,7 +374,7 @@ def _read(table: str, row: str) -> Iterator[None]:
     """Say of a row that somebody else has changed that it cannot be read."""
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, WorkflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, zlib.error, WorkflowError) as error:
         raise DatabaseError(
             f"The journal cannot be used: the row of {row} in {table} is corrupt ({error}). Nothing was changed; put "
             f"back a copy of the database."

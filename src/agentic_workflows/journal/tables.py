@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _metadata = MetaData()
 
@@ -55,8 +55,17 @@ RUNS = Table(
     _text("goal"),
     _text("at"),
     _text("entry", nullable=True),
+    sqlite_with_rowid=False,  # each row goes into one tree instead of two
 )
-PLANS = Table("agentic_plans", _metadata, _key("run_id"), _key("number", Integer), _text("plan"), _text("at"))
+PLANS = Table(
+    "agentic_plans",
+    _metadata,
+    _key("run_id"),
+    _key("number", Integer),
+    _text("plan"),
+    _text("at"),
+    sqlite_with_rowid=False,
+)
 CALLS = Table(
     "agentic_calls",
     _metadata,
@@ -70,7 +79,7 @@ CALLS = Table(
     _text("outcome", nullable=True),
     _text("body", nullable=True),
     Column("label", Integer),
-    sqlite_with_rowid=False,  # each row goes into one tree instead of two
+    sqlite_with_rowid=False,
 )
 """A row is an intent until its outcome is there; what has no effect is written with its outcome at once."""
 ANSWERS = Table(
@@ -82,6 +91,7 @@ ANSWERS = Table(
     _text("reviewer"),
     _text("at"),
     Column("used", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 LEASES = Table(
     "agentic_leases",
@@ -92,8 +102,9 @@ LEASES = Table(
     Column("expires", Float(53), nullable=False),
     Column("touched", Float(53), nullable=False),
     _text("request", nullable=True),
+    sqlite_with_rowid=False,
 )
-BODIES = Table("agentic_bodies", _metadata, _key("digest"), _text("body"))
+BODIES = Table("agentic_bodies", _metadata, _key("digest"), _text("body"), sqlite_with_rowid=False)
 LABELS = Table("agentic_labels", _metadata, _key("id", Integer), Column("text", Text, nullable=False, unique=True))
 OF_A_RUN = (RUNS, PLANS, CALLS, ANSWERS)
 INDEXES = (Index("agentic_runs_thread", RUNS.c.thread_id), Index("agentic_answers_run", ANSWERS.c.run_id))

@@ -1,21 +1,16 @@
 """What is written down about a thread, told as entries with a time."""
 
-import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import WHOLE, Answered, Intent, Place, Recorded
 
 
-def told_plans(rows: Iterable[tuple[Any, ...]]) -> list[JsonObject]:
-    """Return an entry for each plan: its number and steps."""
-    return [
-        {"at": at, "what": "plan", "number": number, "plan": json.loads(plan) if isinstance(plan, str) else plan}
-        for _, number, plan, at in rows
-    ]
+def told_plan(number: int, plan: JsonObject, at: str) -> JsonObject:
+    """Return an entry for a plan: its number and steps."""
+    return {"at": at, "what": "plan", "number": number, "plan": plan}
 
 
 def told_intent(intent: Intent) -> JsonObject:
