@@ -108,9 +108,9 @@ class Origin:
         fields = fields_of(path, self.parts)
         return replace(self, parts=fields.given, choosing=self.choosing | fields.choosing)
 
-    @property
+    @cached_property
     def is_certain(self) -> bool:
-        """Tell whether the run can make no difference to how far the value is trusted."""
+        """Whether the run can make no difference to how far the value is trusted."""
         if self.action is None:
             return True
         read = self.parts | self.choosing

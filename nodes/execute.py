@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import Registry
+from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import RunError
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
@@ -63,15 +64,16 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 now = cast("State", {**state, **_update(state, flow, seconds=0)})
                 return choose(now) if choose else None
 
-            flow = Dataflow(
-                plan,
-                point=point,
-                registry=registry,
-                run=run,
-                is_stopped=lambda: lease.request is not None or lease.lost is not None,
-                starts=_starts(state, limits, config),
-                choose=chosen if choose else None,
-            )
+            with collector_off():
+                flow = Dataflow(
+                    plan,
+                    point=point,
+                    registry=registry,
+                    run=run,
+                    is_stopped=lambda: lease.request is not None or lease.lost is not None,
+                    starts=_starts(state, limits, config),
+                    choose=chosen if choose else None,
+                )
             _refuse_gaps(state, flow)
             began = perf_counter()
             try:

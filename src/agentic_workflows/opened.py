@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, copy_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Durability, StateSnapshot
 
@@ -37,6 +37,7 @@ _CORRUPT = (
     *(zlib.error, WorkflowError),
 )
 """What reading raises of what somebody else has changed."""
+_CHECKPOINT = ("thread_id", "checkpoint_ns", "checkpoint_id")
 
 
 @dataclass(kw_only=True)
@@ -320,15 +321,32 @@ def _reviewer() -> str:
 async def fenced(
     saver: BaseCheckpointSaver[Any], leases: Leases, lease: Held
 ) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """Give a run a checkpointer of its own, which refuses to write once the run's lease is lost."""
+    """Give a run a checkpointer of its own, which refuses to write once the run's lease is lost.
+
+    A run is loaded, and then the graph is invoked, which wants to read the same: it is given what was read.
+    """
     if isinstance(saver, InMemorySaver):  # shared by all runs of a process, which cannot lose a lease to another one
         yield saver
         return
     mine = copy(saver)
+    read: dict[tuple[object, ...], CheckpointTuple] = {}
+
+    async def aget_tuple(config: RunnableConfig) -> CheckpointTuple | None:
+        place = tuple(config.get("configurable", {}).get(key) for key in _CHECKPOINT)
+        found = read.pop(place, None)
+        if found is None and (found := await saver.aget_tuple(config)) is not None:  # who gets it first may change it
+            read[place] = found._replace(checkpoint=copy_checkpoint(found.checkpoint))
+        return found
 
     async def aput(*args: Any, **kwargs: Any) -> Any:
+        read.clear()
         await leases.journal.renew(lease.lease, leases.seconds)
         return await saver.aput(*args, **kwargs)
 
-    mine.aput = aput  # type: ignore[method-assign]  # a wrapper class would have to forward thirty methods
+    async def aput_writes(*args: Any, **kwargs: Any) -> None:
+        read.clear()
+        await saver.aput_writes(*args, **kwargs)
+
+    # A wrapper class would have to forward thirty methods.
+    mine.aget_tuple, mine.aput, mine.aput_writes = aget_tuple, aput, aput_writes  # type: ignore[method-assign]
     yield mine

@@ -190,7 +190,7 @@ async def test_a_corrupt_plan_is_one_clear_error_and_nothing_runs(house: House, 
     execute(house.path, f"UPDATE agentic_plans SET plan = '{text}'")
     execute(house.path, "UPDATE agentic_runs SET entry = '{}'")  # as if its process had died before a checkpoint
     with pytest.raises(
-        DatabaseError, match="The journal cannot be used: the row of a plan in agentic_plans is corrupt"
+        DatabaseError, match=r"The journal cannot be used: the row of plan 1 of the run .* in agentic_plans is corrupt"
     ):
         await house.open().resume(thread_id="t")
     assert len(house.act.calls) == 1

@@ -76,17 +76,16 @@ class Dataflow:
         self._settled: set[str] = set()
         self._skipped_names: set[str] = set()
         order = stable_order(plan)
-        settled = {name: self.outcomes[name] for name in order if self._is_settled(name)}
-        for name, outcome in settled.items():
-            self._publish(name, outcome)
+        for name in order:
+            if self._is_settled(name):
+                self._publish(name, self.outcomes[name])
+        ahead = [name for name in order if name not in self._settled]
         self._schedule = Schedule(
-            order,
-            {step.name: plan.dependencies(step) for step in plan.steps},
+            ahead,
+            {name: plan.dependencies(plan.by_name[name]) - self._settled for name in ahead},
             footprint=self._footprint,
             worst=lambda name: _EVERYTHING[self._action(name).has_effect],
         )
-        for name in settled:
-            self._schedule.settle(name)
 
     @property
     def name(self) -> str:

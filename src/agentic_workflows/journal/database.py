@@ -1,7 +1,6 @@
 """The database of runs: their journal, and LangGraph's checkpoints beside it."""
 
 import asyncio
-import gc
 import os
 import sqlite3
 import time
@@ -17,6 +16,7 @@ from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Journal
@@ -176,14 +176,9 @@ class _Plain(JsonPlusSerializer):
         super().__init__(pickle_fallback=False)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """Return the value; the collector is off meanwhile: it would look at each part of a large one many times."""
-        is_on = gc.isenabled()
-        gc.disable()
-        try:
+        """Return the value."""
+        with collector_off():
             return super().loads_typed(data)
-        finally:
-            if is_on:
-                gc.enable()
 
 
 class _Deflated(CipherProtocol):

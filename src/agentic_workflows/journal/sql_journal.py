@@ -5,12 +5,12 @@ import json
 import time
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, TypeVar, cast
+from functools import lru_cache, wraps
+from typing import Any, TypeAlias, TypeVar, cast
 
+from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import (
     DatabaseError,
     ExpiredError,
@@ -31,6 +31,7 @@ from agentic_workflows.journal.timeline import in_order, told_answer, told_inten
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
 
 Result = TypeVar("Result")
+Row: TypeAlias = tuple[Any, ...]
 _USUAL = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
 """What an outcome says that has nothing to say; it is not written down."""
 RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
@@ -86,25 +87,26 @@ class SqlJournal:
 
         def work(to: Transaction) -> JsonObject:
             to.change("propose", run_id=run_id, number=number, plan=_plan_text(plan), at=_now())
-            return _plan(to.run("proposed", by_run_id=run_id, by_number=number)[0][0])
+            return _plan(to.run("proposed", by_run_id=run_id, by_number=number)[0])
 
         return await self._fenced(lease, work)
 
     async def proposed(self, run_id: str, number: int) -> JsonObject | None:
         """Return the plan of a planner call, where it is written down."""
         rows = await self._writer.do(lambda to: to.run("proposed", by_run_id=run_id, by_number=number))
-        return _plan(rows[0][0]) if rows else None
+        return _plan(rows[0]) if rows else None
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
         calls, answers = await self._writer.do(
             lambda to: [to.run(name, by_run_id=run_id) for name in ("calls", "answers")]
         )
-        return Past(
-            outcomes=tuple(_recorded(row) for row in calls if row[OUTCOME] is not None),
-            in_doubt=tuple(_intent(row) for row in calls if row[OUTCOME] is None),
-            answers={one.review_id: one for one in map(_answered, answers)},
-        )
+        with collector_off():
+            return Past(
+                outcomes=tuple(_recorded(row) for row in calls if row[OUTCOME] is not None),
+                in_doubt=tuple(_intent(row) for row in calls if row[OUTCOME] is None),
+                answers={one.review_id: one for one in map(_answered, answers)},
+            )
 
     async def answers(self, run_id: str) -> dict[str, Answered]:
         """Return what people answered, used or not, by review id."""
@@ -214,7 +216,7 @@ class SqlJournal:
             for run_id, _, goal, at, _ in to.run("runs", by_thread_id=thread_id):
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans, calls, answers = (to.run(name, by_run_id=run_id) for name in ("plans", "calls", "answers"))
-                found += [told_plan(number, _plan(text), at) for _, number, text, at in plans]
+                found += [told_plan(row[1], _plan(row), row[3]) for row in plans]
                 found += [told_intent(_intent(row)) for row in calls if row[KEY]]
                 found += [told_outcome(_recorded(row)) for row in calls if row[OUTCOME] is not None]
                 found += [told_answer(_answered(row)) for row in answers]
@@ -251,7 +253,7 @@ class SqlJournal:
         return await self._writer.do(fenced)
 
 
-def _lease_row(to: Transaction, lease: Lease) -> tuple[Any, ...]:
+def _lease_row(to: Transaction, lease: Lease) -> Row:
     """Return the row of a lease that is still held.
 
     Raises:
@@ -311,28 +313,45 @@ def _sources(label: Label | None) -> str | None:
     return None if label is None else canonical(sorted((source.to_json() for source in label), key=canonical))
 
 
-def _intent(row: tuple[Any, ...]) -> Intent:
+def _reads(table: str, name: str) -> Callable[[Callable[[Row], Result]], Callable[[Row], Result]]:
+    """Have a function say of a row that somebody else has changed that it cannot be read."""
+
+    def reading(read: Callable[[Row], Result]) -> Callable[[Row], Result]:
+        @wraps(read)
+        def checked(row: Row) -> Result:
+            try:
+                return read(row)
+            except (ValueError, LookupError, TypeError, AttributeError, zlib.error, WorkflowError) as error:
+                raise DatabaseError(
+                    f"The journal cannot be used: the row of {name.format(row)} in {table} is corrupt ({error}). "
+                    f"Nothing was changed; put back a copy of the database."
+                ) from error
+
+        return checked
+
+    return reading
+
+
+@_reads(CALLS, "step {0[2]}")
+def _intent(row: Row) -> Intent:
     _, plan, step, item, attempt, action, key, occurrence, at, *_ = row
-    with _read(CALLS, f"step {step}"):
-        place, attempt, occurrence = Place(plan, step, int(item)), int(attempt), int(occurrence)
-    return Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
+    place = Place(plan, step, int(item))
+    return Intent(place=place, attempt=int(attempt), action=action, key=key, occurrence=int(occurrence), at=at)
 
 
-def _recorded(row: tuple[Any, ...]) -> Recorded:
+@_reads(CALLS, "step {0[2]}")
+def _recorded(row: Row) -> Recorded:
     _, plan, step, item, attempt, action, key, occurrence, at, outcome, name, _, body, sources = row
-    with _read(CALLS, f"step {step}"):
-        place, attempt, occurrence = Place(plan, step, int(item)), int(attempt), int(occurrence)
-        told = {"started": at, **json.loads(outcome)}
-        if name is not None:
-            told["result"] = json.loads(body)  # None where somebody removed it
-        read = outcome_from_json(told | {"sources": _label(sources)})
+    told = {"started": at, **json.loads(outcome)}
+    if name is not None:
+        told["result"] = json.loads(body)  # None where somebody removed it
     return Recorded(
-        place=place,
-        attempt=attempt,
-        outcome=read,
+        place=Place(plan, step, int(item)),
+        attempt=int(attempt),
+        outcome=outcome_from_json(told | {"sources": _label(sources)}),
         action=action,
         key=key,
-        occurrence=occurrence,
+        occurrence=int(occurrence),
     )
 
 
@@ -341,44 +360,36 @@ def _label(sources: str | None) -> Label | None:
     return None if sources is None else label_from_json(json.loads(sources))
 
 
-def _begun(run: tuple[Any, ...], plans: Sequence[tuple[Any, ...]]) -> Begun:
-    run_id, _, goal, at, entry = run
-    with _read(RUNS, f"the run {run_id}"):
-        given = dict(json.loads(entry))
-    plan, number = (_plan(plans[0][2]), int(plans[0][1])) if plans else (None, 0)
-    return Begun(run_id=run_id, goal=goal, entry=given, at=at, plan=plan, number=number)
+@_reads(RUNS, "the run {0[0]}")
+def _entry(run: Row) -> JsonObject:
+    return dict(json.loads(run[4]))
 
 
-def _answered(row: tuple[Any, ...]) -> Answered:
+def _begun(run: Row, plans: Sequence[Row]) -> Begun:
+    run_id, _, goal, at, _ = run
+    plan, number = (_plan(plans[0]), int(plans[0][1])) if plans else (None, 0)
+    return Begun(run_id=run_id, goal=goal, entry=_entry(run), at=at, plan=plan, number=number)
+
+
+@_reads(ANSWERS, "question {0[0]}")
+def _answered(row: Row) -> Answered:
     review_id, run_id, answer, reviewer, at, used = row
-    with _read(ANSWERS, f"question {review_id}"):
-        _USED.index(used)
-        said = json.loads(answer)
-        answer_from_json(said, id=review_id)
-        datetime.fromisoformat(at)
+    _USED.index(used)
+    said = json.loads(answer)
+    answer_from_json(said, id=review_id)
+    datetime.fromisoformat(at)
     return Answered(review_id=review_id, run_id=run_id, answer=said, reviewer=reviewer, at=at, used=bool(used))
 
 
-def _plan(text: str) -> JsonObject:
-    with _read(PLANS, "a plan"):
-        return dict(json.loads(text if text.startswith("{") else zlib.decompress(b64decode(text))))
+@_reads(PLANS, "plan {0[1]} of the run {0[0]}")
+def _plan(row: Row) -> JsonObject:
+    _, _, text, _ = row
+    return dict(json.loads(text if text.startswith("{") else zlib.decompress(b64decode(text))))
 
 
 def _plan_text(plan: JsonObject) -> str:
     text = canonical(plan)
     return text if len(text) <= LONG else b64encode(zlib.compress(text.encode())).decode()
-
-
-@contextmanager
-def _read(table: str, row: str) -> Iterator[None]:
-    """Say of a row that somebody else has changed that it cannot be read."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError, zlib.error, WorkflowError) as error:
-        raise DatabaseError(
-            f"The journal cannot be used: the row of {row} in {table} is corrupt ({error}). Nothing was changed; put "
-            f"back a copy of the database."
-        ) from error
 
 
 def _now() -> str:

@@ -161,7 +161,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "runs": select(RUNS).where(*_by(RUNS, "thread_id")).order_by(RUNS.c.at),
         "keep": update(RUNS).where(*_by(RUNS, "run_id")).values(entry=null()),
         "propose": _insert(PLANS, dialect),
-        "proposed": select(PLANS.c.plan).where(*_by(PLANS, "run_id", "number")),
+        "proposed": select(PLANS).where(*_by(PLANS, "run_id", "number")),
         "plans": select(PLANS).where(*_by(PLANS, "run_id")).order_by(PLANS.c.number),
         "intend": insert(CALLS).values({name: bindparam(name) for name in _CALL}),
         "record": _record(dialect),
