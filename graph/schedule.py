@@ -4,19 +4,40 @@ A step waits for the steps whose values it uses. Beyond that, two steps keep pla
 order in which they are listed wherever the data leaves a choice) unless neither has effects, or what they touch is
 known and disjoint. So nobody can tell the run from one that goes through the plan top to bottom.
 
-A waiting step watches one blocker at a time and looks again only when that one is settled; blockers already passed
-cannot come back, so all looking together is at most one pass over earlier steps for each step.
+It is multiple granularity locking (Gray and others, "Granularity of locks and degrees of consistency in a shared data
+base", 1976), granted in plan order: a step claims what it touches, and a part of everything above it. All steps with
+one claim stand in a lane. A step waits in one lane at a time, until nobody before it is in there, and then looks at the
+others again; so all of them together take little more time than it takes to sort them.
 """
 
 import heapq
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Generic, TypeVar
+from functools import lru_cache
+from typing import Generic, NamedTuple, TypeVar
 
 from agentic_workflows.graph.plan import Plan
 
 Key = TypeVar("Key", bound=Hashable)
+
+
+class Claim(NamedTuple):
+    """A resource that a call touches, as a whole or only something inside it."""
+
+    name: str | None
+    """None is everything."""
+    is_whole: bool
+    has_effect: bool
+
+    @property
+    def against(self) -> tuple["Claim", ...]:
+        """The claims on the same resource that this one has to wait for: one is on all of it, and one has an effect."""
+        return tuple(
+            Claim(self.name, is_whole, has_effect)
+            for is_whole in (True, False)
+            for has_effect in (True, False)
+            if (is_whole or self.is_whole) and (has_effect or self.has_effect)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +48,23 @@ class Footprint:
     resources: frozenset[str] | None = None
     """None is everything. Names are paths: `files/notes` takes in `files/notes/a.md`."""
 
+    @property
+    def claims(self) -> Mapping[Claim, Sequence[Claim]]:
+        """What is claimed of each resource and of all that take it in, and what each claim has to wait for."""
+        return _claims(self.resources, has_effect=self.has_effect)
+
     def conflicts_with(self, other: "Footprint") -> bool:
         """Tell whether somebody could observe the two calls in the other order."""
-        if not (self.has_effect or other.has_effect):
-            return False
-        if self.resources is None or other.resources is None:
-            return self.resources != frozenset() and other.resources != frozenset()
-        return not (self.resources.isdisjoint(other.with_above) and other.resources.isdisjoint(self.with_above))
+        return any(claim in other.claims for against in self.claims.values() for claim in against)
 
-    @cached_property
-    def with_above(self) -> frozenset[str]:
-        """The resources, and all that take one of them in."""
-        names = {name: name.split("/") for name in self.resources or ()}
-        return frozenset("/".join(parts[:depth]) for parts in names.values() for depth in range(1, len(parts) + 1))
+
+@lru_cache(maxsize=1024)
+def _claims(resources: frozenset[str] | None, *, has_effect: bool) -> Mapping[Claim, Sequence[Claim]]:
+    names = {None} if resources is None else resources
+    split = (name.split("/") for name in resources or ())
+    above = {"/".join(parts[:depth]) for parts in split for depth in range(1, len(parts))}
+    inside = [Claim(name, False, has_effect) for name in (None, *above) if resources]
+    return {one: one.against for one in (*inside, *(Claim(name, True, has_effect) for name in names))}
 
 
 def stable_order(plan: Plan) -> list[str]:
@@ -85,66 +110,86 @@ class Schedule(Generic[Key]):
         footprint: Callable[[Key], Footprint],
         worst: Callable[[Key], Footprint],
     ) -> None:
-        self._footprint_of = footprint
+        self._order, self._footprint_of = order, footprint
         self._position = {key: at for at, key in enumerate(order)}
-        self._footprints = {key: worst(key) for key in order}
         self._missing = {key: set(dependencies.get(key, ())) for key in order}
         self._dependents: dict[Key, list[Key]] = {key: [] for key in order}
         for key, needed in self._missing.items():
             for producer in needed:
                 self._dependents[producer].append(key)
-        self._all = _Lane(list(order))
-        self._effects = _Lane([key for key in order if self._footprints[key].has_effect])
-        self._settled: set[Key] = set()
-        self._cursor = dict.fromkeys(order, 0)
-        self._watchers: dict[Key, list[Key]] = {}
+        self._footprints: dict[Key, Footprint] = {}
+        self._lanes: dict[Claim, _Lane] = {}
         self._ready: list[int] = []
         free = [key for key in order if not self._missing[key]]
+        for key in order:
+            self._enter(key, worst(key) if self._missing[key] else footprint(key))
         for key in free:
-            self._footprints[key] = footprint(key)
-        for key in free:
-            self._seek(key)
+            self._seek(self._position[key])
 
     def take(self) -> Key | None:
         """Return the earliest key that may start now, each key once; None where none may."""
-        return self._all.keys[heapq.heappop(self._ready)] if self._ready else None
+        return self._order[heapq.heappop(self._ready)] if self._ready else None
 
     def settle(self, key: Key) -> None:
         """Note that a key is done, and release what waited for it alone."""
-        self._settled.add(key)
-        self._all.advance(self._settled)
-        self._effects.advance(self._settled)
-        looking = self._watchers.pop(key, [])
+        looking = self._leave(key)
         for dependent in self._dependents[key]:
             self._missing[dependent].discard(key)
             if not self._missing[dependent]:
-                self._footprints[dependent] = self._footprint_of(dependent)
-                looking += [*self._watchers.pop(dependent, ()), dependent]
-        for waiting in looking:
-            self._seek(waiting)
+                looking += [*self._leave(dependent), self._position[dependent]]
+                self._enter(dependent, self._footprint_of(dependent))
+        for at in looking:
+            self._seek(at)
 
-    def _seek(self, key: Key) -> None:
-        """Make a key ready, or have it watch the first earlier key that it must not overtake."""
-        mine = self._footprints[key]
-        lane = self._all if mine.has_effect else self._effects
-        at, end = max(self._cursor[key], lane.first), self._position[key]
-        while at < len(lane.keys) and self._position[lane.keys[at]] < end:
-            earlier = lane.keys[at]
-            if earlier not in self._settled and self._footprints[earlier].conflicts_with(mine):
-                self._cursor[key] = at
-                self._watchers.setdefault(earlier, []).append(key)
-                return
-            at += 1
-        heapq.heappush(self._ready, end)
+    def _enter(self, key: Key, footprint: Footprint) -> None:
+        self._footprints[key] = footprint
+        for claim in footprint.claims:
+            if claim not in self._lanes:
+                self._lanes[claim] = _Lane()
+            self._lanes[claim].enter(self._position[key])
+
+    def _leave(self, key: Key) -> list[int]:
+        """Take a key out of its lanes; returns who waited there and may look again."""
+        looking: list[int] = []
+        for claim in self._footprints[key].claims:
+            lane = self._lanes[claim]
+            looking += lane.leave(self._position[key])
+            if not lane.inside:
+                del self._lanes[claim]
+        return looking
+
+    def _seek(self, at: int) -> None:
+        """Make a key ready, or have it wait in a lane where somebody is whom it must not overtake."""
+        for against in self._footprints[self._order[at]].claims.values():
+            for claim in against:
+                lane = self._lanes.get(claim)
+                if lane is not None and lane.inside[0] < at:
+                    heapq.heappush(lane.waiting, at)
+                    return
+        heapq.heappush(self._ready, at)
 
 
-class _Lane(Generic[Key]):
-    """Keys in plan order, and where the first one is that is not settled."""
+class _Lane:
+    """The keys with one claim that are not settled, by their place in the order, the first one in front."""
 
-    def __init__(self, keys: list[Key]) -> None:
-        self.keys = keys
-        self.first = 0
+    def __init__(self) -> None:
+        self.inside: list[int] = []
+        self._gone: set[int] = set()
+        self.waiting: list[int] = []
+        """Who must not overtake somebody in here."""
 
-    def advance(self, settled: Collection[Key]) -> None:
-        while self.first < len(self.keys) and self.keys[self.first] in settled:
-            self.first += 1
+    def enter(self, at: int) -> None:
+        if at in self._gone:  # and still in there
+            self._gone.discard(at)
+        else:
+            heapq.heappush(self.inside, at)
+
+    def leave(self, at: int) -> list[int]:
+        """Take a key out; returns who waited and has nobody before it in here any more."""
+        self._gone.add(at)
+        while self.inside and self.inside[0] in self._gone:
+            self._gone.discard(heapq.heappop(self.inside))
+        looking: list[int] = []
+        while self.waiting and (not self.inside or self.waiting[0] <= self.inside[0]):
+            looking.append(heapq.heappop(self.waiting))
+        return looking

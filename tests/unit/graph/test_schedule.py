@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -19,8 +20,9 @@ def write(*names: str) -> Footprint:
     return Footprint(has_effect=True, resources=frozenset(names))
 
 
+PATHS = ("x", "x/y", "x/y/z", "x/z", "y", "y/x", "", "/x")
 footprints = st.builds(
-    Footprint, has_effect=st.booleans(), resources=st.none() | st.frozensets(st.sampled_from("xyz"), max_size=2)
+    Footprint, has_effect=st.booleans(), resources=st.none() | st.frozensets(st.sampled_from(PATHS), max_size=2)
 )
 
 
@@ -43,6 +45,18 @@ def test_two_calls_conflict_where_their_order_can_be_observed(
     one: Footprint, other: Footprint, *, conflict: bool
 ) -> None:
     assert (one.conflicts_with(other), other.conflicts_with(one)) == (conflict, conflict)
+
+
+@given(footprints, footprints)
+def test_resources_conflict_where_one_is_the_other_or_takes_it_in(one: Footprint, other: Footprint) -> None:
+    def takes_in(outer: str, inner: str) -> bool:
+        return f"{inner}/".startswith(f"{outer}/")
+
+    if one.resources is None or other.resources is None:
+        meet = one.resources != frozenset() and other.resources != frozenset()
+    else:
+        meet = any(takes_in(a, b) or takes_in(b, a) for a in one.resources for b in other.resources)
+    assert one.conflicts_with(other) == (meet and (one.has_effect or other.has_effect))
 
 
 @given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=10), st.data())
@@ -139,11 +153,27 @@ def test_a_schedule_goes_on_where_an_earlier_pass_ended() -> None:
     assert run.running[-1] == 2
 
 
-def test_a_thousand_effects_in_a_row_take_no_time() -> None:
-    touched = dict.fromkeys(range(1_000), WRITE)
-    run = simulation(touched, {})
-    run.start()
-    while run.running:
-        run.settle(run.running[0])
-        run.start()
-    assert run.order == list(range(1_000))
+MANY = 20_000
+
+
+@pytest.mark.parametrize(
+    "footprint",
+    [
+        pytest.param(lambda _: WRITE, id="nobody knows what they touch"),
+        pytest.param(lambda _: write("x"), id="all touch the same"),
+        pytest.param(lambda at: write(f"x/{at}"), id="each touches its own"),
+        pytest.param(lambda _: write(), id="they touch nothing"),
+        pytest.param(lambda at: (write if at % 2 else read)("x"), id="reads and writes"),
+    ],
+)
+def test_very_many_take_no_time(footprint: Callable[[int], Footprint]) -> None:
+    touched = [footprint(at) for at in range(MANY)]
+    began = time.perf_counter()
+    schedule = Schedule(range(MANY), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
+    running, order = list(iter(schedule.take, None)), list[int]()
+    while running:
+        order.append(running.pop())
+        schedule.settle(order[-1])
+        running += iter(schedule.take, None)
+    assert sorted(order) == list(range(MANY))
+    assert time.perf_counter() - began < 10  # where each looks at all before it, it is a minute
