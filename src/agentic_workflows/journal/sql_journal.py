@@ -130,8 +130,9 @@ class SqlJournal:
             row = _lease_row(to, lease)
             if until is not None and self.now() >= until:
                 raise RefusedError(ExpiredError(until))
-            if used:  # all are looked at before one is used up: what is refused wrote nothing
-                _refuse_used(to, run_id, used)
+            for review_id in used:  # all are looked at before one is used up: what is refused wrote nothing
+                if not to.run("unused", by_review_id=review_id, by_run_id=run_id):
+                    raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
             for text in labels - self._labels:
                 to.change("label", text=text)
             for review_id in used:
@@ -264,13 +265,6 @@ def _lease_row(to: Transaction, lease: Lease) -> Row:
     if not row or (row[0][1], row[0][2]) != (lease.owner, lease.token):
         raise RefusedError(LeaseLostError(lease.thread_id, row[0][1] if row else ""))
     return row[0]
-
-
-def _refuse_used(to: Transaction, run_id: str, used: Sequence[str]) -> None:
-    unused = {str(row[0]) for row in to.run("answers", by_run_id=run_id) if not row[5]}
-    for review_id in used:
-        if review_id not in unused:
-            raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
 
 
 def _held(lease: Lease, **values: object) -> dict[str, object]:

@@ -171,6 +171,9 @@ def statements(dialect: Dialect) -> dict[str, str]:
         .where(*_by(CALLS, "run_id")),
         "answer": _insert(ANSWERS, dialect),
         "answers": select(ANSWERS).where(*_by(ANSWERS, "run_id")).order_by(ANSWERS.c.at),
+        "unused": select(ANSWERS.c.review_id).where(
+            *_by(ANSWERS, "review_id", "run_id"), ANSWERS.c.used == literal_column("0")
+        ),
         "use": update(ANSWERS)
         .where(*_by(ANSWERS, "review_id"), ANSWERS.c.used == literal_column("0"))
         .values(used=literal_column("1")),
