@@ -15,7 +15,7 @@ from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Lease, Past, Place, Recorded
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
-from agentic_workflows.journal.sql_journal import LONG, SqlJournal
+from agentic_workflows.journal.sql_journal import LARGE, LONG, SqlJournal
 from agentic_workflows.journal.tables import VERSION
 from agentic_workflows.journal.writer import Backend, Writer
 
@@ -482,6 +482,20 @@ async def test_a_thread_is_known_from_when_it_is_held_until_it_is_forgotten(jour
     known.append(await journal.knows("t"))
     await journal.forget("t")
     assert [*known, await journal.knows("t")] == [False, True, False]
+
+
+async def test_a_large_result_of_two_runs_stays_while_one_has_it(journal: Journal) -> None:
+    both, mine = "a" * 2 * LARGE, "b" * 2 * LARGE
+    for thread in ("t", "other"):
+        lease = await journal.acquire(thread, new_owner(), 30)
+        await journal.begin(lease, f"run of {thread}", "g")
+        done = [outcome_of(intent(str(at)), result) for at, result in enumerate([both, mine + thread])]
+        await journal.write(lease, f"run of {thread}", intents=[intent("0"), intent("1")])
+        await journal.write(lease, f"run of {thread}", outcomes=done)
+    await journal.forget("t")
+    assert (await journal.past("run of t")).outcomes == ()
+    left = {one.outcome.result for one in (await journal.past("run of other")).outcomes}
+    assert left == {both, f"{mine}other"}
 
 
 async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> None:

@@ -230,10 +230,9 @@ class SqlJournal:
 
         def work(to: Transaction) -> None:
             for run_id, *_ in to.run("runs", by_thread_id=thread_id):
-                for table in ("answers", "calls", "plans", "runs"):
-                    to.change(f"forget_agentic_{table}", by_run_id=run_id)
+                for what in ("bodies", ANSWERS, CALLS, PLANS, RUNS):
+                    to.change(f"forget_{what}", by_run_id=run_id)
             to.change("forget_lease", by_thread_id=thread_id)
-            to.change("forget_bodies")
 
         await self._writer.do(work)
 

@@ -107,7 +107,12 @@ LEASES = Table(
 BODIES = Table("agentic_bodies", _metadata, _key("digest"), _text("body"), sqlite_with_rowid=False)
 LABELS = Table("agentic_labels", _metadata, _key("id", Integer), Column("text", Text, nullable=False, unique=True))
 OF_A_RUN = (RUNS, PLANS, CALLS, ANSWERS)
-INDEXES = (Index("agentic_runs_thread", RUNS.c.thread_id), Index("agentic_answers_run", ANSWERS.c.run_id))
+_has_body = CALLS.c.body.is_not(None)
+INDEXES = (
+    Index("agentic_runs_thread", RUNS.c.thread_id),
+    Index("agentic_answers_run", ANSWERS.c.run_id),
+    Index("agentic_calls_body", CALLS.c.body, sqlite_where=_has_body, postgresql_where=_has_body),
+)
 
 _PLACE = ("run_id", "plan", "step", "item", "attempt")
 _CALL = (*_PLACE, "action", "key", "occurrence", "at")
@@ -151,6 +156,13 @@ def _record(dialect: Dialect) -> Any:
     return made.on_conflict_do_update(index_elements=_PLACE, set_=ended, where=CALLS.c.outcome.is_(None))
 
 
+def _forget_bodies() -> Delete:
+    """Return what removes the large results of a run that no other run has, too."""
+    mine = select(CALLS.c.body).where(*_by(CALLS, "run_id"))
+    elsewhere = select(CALLS.c.body).where(CALLS.c.body == BODIES.c.digest, CALLS.c.run_id != bindparam("by_run_id"))
+    return delete(BODIES).where(BODIES.c.digest.in_(mine), ~elsewhere.exists())
+
+
 def statements(dialect: Dialect) -> dict[str, str]:
     """Return every statement of the journal by name, compiled for the database."""
     named: dict[str, Statement] = {
@@ -188,7 +200,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "set_request": update(LEASES).where(*_by(LEASES, "thread_id")).values(request=bindparam("request")),
         "store": _insert(BODIES, dialect),
         "label": _insert(LABELS, dialect).values(text=bindparam("text")),
-        "forget_bodies": delete(BODIES).where(~select(CALLS.c.body).where(CALLS.c.body == BODIES.c.digest).exists()),
+        "forget_bodies": _forget_bodies(),
         "forget_lease": delete(LEASES).where(*_by(LEASES, "thread_id")),
         **{f"forget_{table.name}": delete(table).where(*_by(table, "run_id")) for table in OF_A_RUN},
     }
