@@ -1,14 +1,17 @@
 """The state of a run: plain JSON, so that no move of a class is ever a migration."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
+from math import isfinite
 from typing import Any, Final, Literal, TypeAlias, cast
 
 # LangGraph makes JSON Schemas of these, for which pydantic wants this one before Python 3.12.
 from typing_extensions import TypedDict
 
 from agentic_workflows.errors import RunError
+from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import MAX_STEPS
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
@@ -139,6 +142,36 @@ class State(TypedDict):
     """Digests of plans that were refused."""
     history: list[JsonValue]
     reason: str | None
+
+
+_KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
+    **dict.fromkeys(("status", "left", "run_id"), str),
+    **dict.fromkeys(("iteration", "replans", "tokens", "plan_number"), int),
+    **dict.fromkeys(("lineage", "asks", "findings", "refused", "history"), list),
+    "steps": dict,
+    "seconds": (int, float),
+}
+
+
+def refuse_misshapen(values: Mapping[str, Any]) -> None:
+    """Refuse what cannot be a state, whole or of a run that has only begun, because somebody else has changed it.
+
+    Raises:
+        ValueError, TypeError, LookupError, RunError: a value has another shape than nodes write.
+
+    """
+    for name, kind in _KINDS.items():
+        if name in values and not isinstance(values[name], kind):
+            raise TypeError(f"{name} is {values[name]!r}")
+    if not isfinite(values.get("seconds", 0)):
+        raise ValueError(f"seconds are {values['seconds']}")
+    WorkflowState(values.get("status", WorkflowState.PLANNING))
+    limits_from_json(values.get("limits"), default=Limits())
+    for standing in values.get("steps", {}).values():
+        OutcomeStatus(standing["status"])
+    for name, key in (("asks", "id"), ("history", "step")):
+        if any(key not in entry for entry in values.get(name, ()) if isinstance(entry, dict)):
+            raise LookupError(f"an entry of {name} has no {key}")
 
 
 NO_STATE: Final = cast("State", {})

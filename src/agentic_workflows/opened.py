@@ -1,6 +1,5 @@
 """A run, opened: its graph, its lease, and the state that its thread is in."""
 
-import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
@@ -9,35 +8,38 @@ from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, copy_checkpoint
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Durability, StateSnapshot
 
-from agentic_workflows.errors import DatabaseError, ReviewError, RunError, WorkflowError
+from agentic_workflows.errors import DatabaseError, ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.events import from_json as event_from_json
-from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
-from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, limits_from_json
+from agentic_workflows.graph.state import (
+    FINISHED,
+    NO_STATE,
+    Input,
+    Limits,
+    State,
+    WorkflowState,
+    limits_from_json,
+    refuse_misshapen,
+)
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Begun, Journal, Past
+from agentic_workflows.journal.faults import CORRUPT
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
-from agentic_workflows.nodes.execute import AT_MOST, plan_name
+from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import open_questions
 
 Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
-_CORRUPT = (
-    *(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError, RecursionError),
-    *(zlib.error, WorkflowError),
-)
-"""What reading raises of what somebody else has changed."""
-_CHECKPOINT = ("thread_id", "checkpoint_ns", "checkpoint_id")
 
 
 @dataclass(kw_only=True)
@@ -96,7 +98,7 @@ class OpenRun:
         try:
             snapshot = await self.graph.aget_state(self._config())
             _check(snapshot)
-        except _CORRUPT as error:
+        except CORRUPT as error:
             raise DatabaseError(
                 f"The database {self.database} cannot be used: the checkpoint of the thread {self.thread_id} is "
                 f"corrupt ({error}). Nothing was changed; put back a copy of the database."
@@ -258,15 +260,11 @@ class OpenRun:
 
 def _check(snapshot: StateSnapshot) -> None:
     """Raise whatever tells that a checkpoint is not as it was written; a run that has only begun may lack the most."""
-    values = snapshot.values
     if snapshot.metadata is not None and not isinstance(snapshot.metadata.get("step"), int):
         raise ValueError("its metadata names no step")
-    WorkflowState(values.get("status", WorkflowState.PLANNING))
-    limits_from_json(values.get("limits"), default=Limits())
-    for standing in values.get("steps", {}).values():
-        OutcomeStatus(standing["status"])
-    if plan := values.get("plan"):
-        plan_name(values["plan_number"], restore(plan))
+    refuse_misshapen(snapshot.values)
+    if plan := snapshot.values.get("plan"):
+        restore(plan)
 
 
 def as_input(begun: Begun) -> Input:
@@ -321,32 +319,15 @@ def _reviewer() -> str:
 async def fenced(
     saver: BaseCheckpointSaver[Any], leases: Leases, lease: Held
 ) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """Give a run a checkpointer of its own, which refuses to write once the run's lease is lost.
-
-    A run is loaded, and then the graph is invoked, which wants to read the same: it is given what was read.
-    """
+    """Give a run a checkpointer of its own, which refuses to write once the run's lease is lost."""
     if isinstance(saver, InMemorySaver):  # shared by all runs of a process, which cannot lose a lease to another one
         yield saver
         return
     mine = copy(saver)
-    read: dict[tuple[object, ...], CheckpointTuple] = {}
-
-    async def aget_tuple(config: RunnableConfig) -> CheckpointTuple | None:
-        place = tuple(config.get("configurable", {}).get(key) for key in _CHECKPOINT)
-        found = read.pop(place, None)
-        if found is None and (found := await saver.aget_tuple(config)) is not None:  # who gets it first may change it
-            read[place] = found._replace(checkpoint=copy_checkpoint(found.checkpoint))
-        return found
 
     async def aput(*args: Any, **kwargs: Any) -> Any:
-        read.clear()
         await leases.journal.renew(lease.lease, leases.seconds)
         return await saver.aput(*args, **kwargs)
 
-    async def aput_writes(*args: Any, **kwargs: Any) -> None:
-        read.clear()
-        await saver.aput_writes(*args, **kwargs)
-
-    # A wrapper class would have to forward thirty methods.
-    mine.aget_tuple, mine.aput, mine.aput_writes = aget_tuple, aput, aput_writes  # type: ignore[method-assign]
+    mine.aput = aput  # type: ignore[method-assign]  # a wrapper class would have to forward thirty methods
     yield mine

@@ -74,14 +74,15 @@ def written_in(path: Path | str) -> list[str]:
 
 
 TEXTS = ["{", "[]", "{}", "null", '"x"', "\udcff".encode("utf-8", "surrogatepass")]
-SECONDS = [f'{{"status": "succeeded", "seconds": {seconds}}}' for seconds in ("NaN", '"x"')]
+SECONDS = [f'{{"status": "succeeded", "seconds": {seconds}}}' for seconds in ("NaN", '"x"', f"1{'0' * 400}")]
+DEEP = f'{{"status": "succeeded", "result": {"[" * 100_000}{"]" * 100_000}}}'
 
 
 @pytest.mark.parametrize(
     "column, text",
     [
         *((column, text) for column in ("calls.outcome", "answers.answer") for text in TEXTS),
-        *(("calls.outcome", text) for text in SECONDS),
+        *(("calls.outcome", text) for text in (*SECONDS, DEEP)),
         *(("calls.at", text) for text in ("yesterday", b"\xff")),
     ],
 )
@@ -114,10 +115,25 @@ async def test_a_corrupt_number_is_one_clear_error_and_nothing_runs(house: House
     assert len(house.act.calls) == 1
 
 
-GONE = {"v": 4, "id": "1", "ts": "", "channel_values": {"status": "GONE"}, "channel_versions": {}, "versions_seen": {}}
+ODD_STATES: list[dict[str, Any]] = [
+    {"status": "GONE"},
+    {"iteration": "5"},
+    {"seconds": None},
+    {"seconds": float("nan")},
+    {"plan_number": "x"},
+    {"lineage": 5},
+    {"steps": {"a": {}}},
+    {"asks": 5},
+    {"asks": [{"x": 1}]},
+    {"history": [{"plan": "1:x"}]},
+    {"limits": {"max_iterations": "x"}},
+    {"plan": {"steps": [{}]}},
+]
+EMPTY = {"v": 4, "id": "1", "ts": "", "channel_versions": {}, "versions_seen": {}}
+GONE = [{**EMPTY, "channel_values": values} for values in ODD_STATES]
 CHANGED = [
     *(f"checkpoints SET {column} = {value}" for column in ("type", "checkpoint") for value in ("NULL", "-7", "x'ff'")),
-    *(f"checkpoints SET checkpoint = x'{_stored().dumps_typed(value)[1].hex()}'" for value in ({}, None, "x", GONE)),
+    *(f"checkpoints SET checkpoint = x'{_stored().dumps_typed(value)[1].hex()}'" for value in ({}, None, "x", *GONE)),
     *(f"checkpoints SET metadata = {value}" for value in ("NULL", "-7", "x'ff'", "''", "'{'", "'null'", "'{}'")),
     *(f"writes SET {column} = {value}" for column in ("type", "value") for value in ("NULL", "x'ff'")),
 ]

@@ -1,9 +1,15 @@
 """What a database did wrong, said so that somebody can mend it."""
 
+import zlib
 from pathlib import Path
 
-from agentic_workflows.errors import DatabaseError
+from agentic_workflows.errors import DatabaseError, WorkflowError
 
+CORRUPT = (
+    *(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError, RecursionError),
+    *(zlib.error, WorkflowError),
+)
+"""What reading raises of what somebody else has changed."""
 _UNFIT = {"DataError", "ProgramLimitExceeded"}
 """What psycopg calls it when Postgres cannot hold a value: a character, or a name that is too long for an index."""
 

@@ -17,7 +17,6 @@ from agentic_workflows.errors import (
     LeaseLostError,
     ReviewError,
     RunBusyError,
-    WorkflowError,
 )
 from agentic_workflows.graph.labels import Label, label_from_json
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
@@ -26,6 +25,7 @@ from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Place, Recorded
+from agentic_workflows.journal.faults import CORRUPT
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
@@ -130,9 +130,7 @@ class SqlJournal:
             row = _lease_row(to, lease)
             if until is not None and self.now() >= until:
                 raise RefusedError(ExpiredError(until))
-            for review_id in used:  # all are looked at before one is used up: what is refused wrote nothing
-                if not to.run("unused", by_review_id=review_id, by_run_id=run_id):
-                    raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
+            _refuse_used(to, run_id, used)
             for text in labels - self._labels:
                 to.change("label", text=text)
             for review_id in used:
@@ -266,6 +264,13 @@ def _lease_row(to: Transaction, lease: Lease) -> Row:
     return row[0]
 
 
+def _refuse_used(to: Transaction, run_id: str, used: Sequence[str]) -> None:
+    """Look at all answers before one is used up: what is refused wrote nothing."""
+    for review_id in used:
+        if not to.run("unused", by_review_id=review_id, by_run_id=run_id):
+            raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
+
+
 def _held(lease: Lease, **values: object) -> dict[str, object]:
     return {"by_thread_id": lease.thread_id, "by_token": lease.token, "token": lease.token, **values}
 
@@ -314,7 +319,7 @@ def _reads(table: str, name: str) -> Callable[[Callable[[Row], Result]], Callabl
         def checked(row: Row) -> Result:
             try:
                 return read(row)
-            except (ValueError, LookupError, TypeError, AttributeError, zlib.error, WorkflowError) as error:
+            except CORRUPT as error:
                 raise DatabaseError(
                     f"The journal cannot be used: the row of {name.format(row)} in {table} is corrupt ({error}). "
                     f"Nothing was changed; put back a copy of the database."
