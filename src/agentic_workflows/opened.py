@@ -37,7 +37,7 @@ from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
-from agentic_workflows.results import open_questions
+from agentic_workflows.results import as_result, open_questions
 
 Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
 
@@ -113,6 +113,10 @@ class OpenRun:
         self.begun = Begun(run_id=run_id, goal=goal, entry=entry, at="")
         return as_input(self.begun)
 
+    async def result(self) -> dict[str, Any]:
+        """Return the run as a dict; keys as in `AgenticWorkflow.run`."""
+        return as_result(self.thread_id, self.values, await self.past(), is_kept=self.begun is None)
+
     async def past(self) -> Past:
         """Return what the journal knows of the run's calls."""
         return await self.journal.past(self.values.get("run_id", ""))
@@ -171,18 +175,23 @@ class OpenRun:
             RunError: the run is finished.
 
         """
-        update = None if max_iterations is None else self._raised(max_iterations)
+        update = None if max_iterations is None else self._raised(max_iterations, (await self.result())["iterations"])
         if update is None and self.state in FINISHED:
             more = " Give it more with max_iterations." if self.values.get("left") else ""
             raise RunError(f"The run {self.thread_id} is {self.state} and cannot be resumed.{more}")
         if answers is not None:
             await self.answer(answers)
-        if update is not None and self.begun is not None:  # it is begun again, with more
-            given = {**self.begun.entry, "given_limits": update["limits"]}
-            self.begun = replace(self.begun, entry=given)
-        elif update is not None:
-            await self._update(update)
+        if update is not None:
+            await self._give_more(update)
         return Command(resume=True) if self.state == WorkflowState.PAUSED else None
+
+    async def _give_more(self, update: dict[str, Any]) -> None:
+        if self.begun is None or self.lease is None:
+            await self._update(update)
+            return
+        entry = {**self.begun.entry, "given_limits": update["limits"]}  # it is begun again, with more
+        await self.journal.amend(self.lease.lease, self.begun.run_id, entry)
+        self.begun = replace(self.begun, entry=entry)
 
     async def answer(self, answers: Answers) -> None:
         """Write answers to open questions down; the first one to a question counts.
@@ -228,18 +237,24 @@ class OpenRun:
         """End the run as FAILED."""
         await self._update({"status": WorkflowState.FAILED.value, "left": "", "reason": reason, "asks": []})
 
-    def _raised(self, max_iterations: int) -> dict[str, Any]:
-        """Return the update that gives the run more iterations."""
+    def _raised(self, max_iterations: int, used: int) -> dict[str, Any]:
+        """Return the update that gives the run more iterations than it has used."""
         if isinstance(max_iterations, bool) or not isinstance(max_iterations, int):
             raise RunError(f"max_iterations is {max_iterations!r}; give a whole number.")
-        used, left = self.values["iteration"], self.values.get("left")
+        left = self.values.get("left")
         if self.state == WorkflowState.COMPLETE or (self.state == WorkflowState.FAILED and not left):
             raise RunError(
                 f"The run {self.thread_id} is {self.state}, and not for want of iterations; start a new one."
             )
         if max_iterations <= used:
             raise RunError(f"max_iterations={max_iterations} leaves nothing: the run has used {used} already.")
-        limits = replace(limits_from_json(self.values["limits"], default=Limits()), max_iterations=max_iterations)
+        limits = limits_from_json(self.values["limits"], default=Limits())
+        if self.begun is not None and max_iterations < limits.max_iterations:  # its plan would be refused now
+            raise RunError(
+                f"max_iterations={max_iterations} is less than the {limits.max_iterations} that the run was begun "
+                f"with; until it has stopped once, it can only be given more."
+            )
+        limits = replace(limits, max_iterations=max_iterations)
         update: dict[str, Any] = {"limits": limits.to_json()}
         return update | ({"status": left, "left": "", "reason": None} if self.state == WorkflowState.FAILED else {})
 
@@ -282,8 +297,9 @@ def as_begun(begun: Begun) -> State:
     """Return the state of a run of which no checkpoint is kept, as far as the journal tells it."""
     status = WorkflowState.PLANNING if begun.plan is None else WorkflowState.EXECUTING
     known: dict[str, Any] = {"goal": begun.goal, "run_id": begun.run_id, "status": status.value, "plan": begun.plan}
-    known["limits"] = begun.entry.get("given_limits") or {}
-    return cast("State", known | {"plan_number": begun.number, "iteration": begun.number, "history": []})
+    known |= {"limits": begun.entry.get("given_limits") or {}, "plan_number": begun.number, "iteration": begun.number}
+    known |= {"replans": 0, "tokens": 0, "seconds": 0.0, "report": None, "reason": None}
+    return cast("State", known | {"steps": {}, "asks": [], "findings": [], "refused": [], "lineage": [], "history": []})
 
 
 def _listed(answers: object) -> list[Answer]:

@@ -14,9 +14,9 @@ from agentic_workflows.journal.entries import Past, Place
 from agentic_workflows.nodes.execute import plan_name
 
 
-def as_result(thread_id: str, values: State, past: Past) -> dict[str, Any]:
-    """Return a run as a dict; keys as in `AgenticWorkflow.run`."""
-    values = caught_up(values, past)
+def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True) -> dict[str, Any]:
+    """Return a run as a dict, keys as in `AgenticWorkflow.run`; of one with no checkpoint the journal alone tells."""
+    values = caught_up(values, past, since=None if is_kept else 1)
     known = {one.place: one.outcome for one in sorted(past.outcomes, key=lambda one: one.attempt)}
     for begun_again in past.in_doubt:
         known.pop(begun_again.place, None)

@@ -18,7 +18,6 @@ from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.opened import OpenRun, fenced
-from agentic_workflows.results import as_result
 
 Result = TypeVar("Result")
 
@@ -38,7 +37,7 @@ class Runs(ABC):
                 run = self._run(thread_id, graph)
                 await run.load()
                 if run.exists:
-                    found.append(as_result(thread_id, run.values, await run.past()))
+                    found.append(await run.result())
         return found
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:

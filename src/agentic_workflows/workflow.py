@@ -34,6 +34,8 @@ from agentic_workflows.runs import Runs, run_in_own_loop
 Result = TypeVar("Result")
 Entry = Input | Command[Any] | None
 PlanLike: TypeAlias = Plan | Mapping[str, Any]
+_MOST_IDLE = 2
+"""Transitions without progress after which a run has failed: of a run that was killed, the first one may make none."""
 
 
 class AgenticWorkflow(Runs):
@@ -334,7 +336,7 @@ class AgenticWorkflow(Runs):
 
     async def _told(self, run: OpenRun) -> dict[str, Any]:
         """Return a run as a dict; it is the last one of this object from now on."""
-        result = as_result(run.thread_id, run.values, await run.past())
+        result = await run.result()
         self._thread, self._values, self._result = run.thread_id, run.values, result
         return result
 
@@ -347,11 +349,11 @@ class AgenticWorkflow(Runs):
         self._walking = run
         try:
             await self._told(run)
-            while (transition := self._transition(run)) is not None:
+            idle = 0
+            while idle < _MOST_IDLE and (transition := self._transition(run)) is not None:
                 before = run.values
                 await transition()
-                if before == run.values:
-                    break
+                idle = idle + 1 if before == run.values else 0
             if run.state not in (*FINISHED, WorkflowState.REVIEWING, WorkflowState.PAUSED):
                 await run.fail(f"The method for {run.state} made no progress.")
         finally:

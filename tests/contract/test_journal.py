@@ -158,6 +158,19 @@ async def test_a_plan_of_any_length_is_read_as_it_was_written(journal: Journal, 
     assert [await journal.proposed(RUN, 1), begun.plan, *told] == [plan] * 3
 
 
+async def test_a_run_may_be_begun_with_something_else_until_a_checkpoint_is_kept(
+    journal: Journal, lease: Lease
+) -> None:
+    await journal.begin(lease, RUN, "g", {"limit": 1})
+    await journal.amend(lease, RUN, {"limit": 2})
+    begun = await journal.begun("t")
+    assert begun is not None
+    assert begun.entry == {"limit": 2}
+    await journal.keep(lease, RUN)
+    await journal.amend(lease, RUN, {"limit": 3})
+    assert await journal.begun("t") is None
+
+
 # Calls.
 
 
@@ -204,6 +217,7 @@ async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, 
     writes: list[Callable[[], Any]] = [
         lambda: journal.begin(lease, RUN, "g"),
         lambda: journal.propose(lease, RUN, 1, {}),
+        lambda: journal.amend(lease, RUN, {}),
         lambda: journal.write(lease, RUN, intents=[intent()]),
         lambda: journal.write(lease, RUN),
         lambda: journal.renew(lease, 30),

@@ -396,8 +396,68 @@ async def test_a_run_that_left_no_checkpoint_may_be_given_more_iterations(house:
     await here.crashed(at_outcome("b"))
     with pytest.raises(RunError, match="max_iterations=1 leaves nothing"):
         await here.open().resume(thread_id="t", max_iterations=1)
-    done = await here.open().resume(thread_id="t", max_iterations=7)
-    assert (done["state"], done["iterations"]) == ("COMPLETE", 7)
+    with pytest.raises(RunError, match="max_iterations=5 is less than the 6 that the run was begun with"):
+        await here.open().resume(thread_id="t", max_iterations=5)
+    with pytest.raises(DatabaseError):
+        await here.open(at_outcome("c")).resume(thread_id="t", max_iterations=7)  # and it is killed again
+    done = await here.open().resume(thread_id="t")
+    assert (done["state"], done["iterations"], here.planned) == ("COMPLETE", 7, 2)
+
+
+async def test_what_was_given_up_and_what_a_checkpoint_has_forgotten_is_no_further_iteration(
+    house: Callable[..., House],
+) -> None:
+    reviewed = [
+        step(name, "told", human_review_required=True, after=["abc"[at - 1]] * (at > 0))
+        for at, name in enumerate("abc")
+    ]
+    here = house(plan(step("sent", "told")), plan(*reviewed))
+    await here.crashed(at_intent("sent"))
+    asked = await here.resume()  # whether it happened
+    counts = [(asked := await here.resume(reject("no")))["iterations"]]
+    while asked["state"] == "REVIEWING":
+        asked = await here.resume(approve())
+        counts.append(asked["iterations"])
+        assert (await here.open().result("t"))["iterations"] == asked["iterations"]
+    assert counts == [2, 3, 4, 5]
+
+
+async def test_cancelling_a_second_goal_that_left_no_checkpoint_tells_nothing_of_the_first(
+    house: Callable[..., House],
+) -> None:
+    here = house(plan(step("a", "told")), plan(step("b", "told"), step("c", "told", after=["b"])))
+    first = await here.open().run("g", thread_id="t")
+    await here.crashed(at_intent("c"), goal="second")
+    await here.open().cancel("t")
+    second = await here.open().result("t")
+    assert (first["iterations"], second["iterations"]) == (2, 2)
+    assert (second["goal"], second["state"], list(second["steps"])) == ("second", "FAILED", ["b"])
+
+
+class Walking(AgenticWorkflow):
+    async def execute_next_step(self) -> Any:
+        return await super().execute_next_step()
+
+
+async def test_a_subclass_that_walks_goes_on_wherever_it_was_killed(tmp_path: Path) -> None:
+    """What a node has written and no checkpoint has taken over is taken over first, and that is no lack of progress."""
+    names = "rab"
+    steps = [step(name, "told", after=[names[at - 1]] * (at > 0)) for at, name in enumerate(names)]
+    steps[0]["human_review_required"] = True
+    for lost in range(2, 12):
+        here = House(tmp_path / f"{lost}.db", plan(*steps))
+
+        def walking(here: House = here) -> AgenticWorkflow:
+            return Walking(ScriptedAgent(here.plans), actions=here.actions(), database=here.path)
+
+        await walking().run("g", thread_id="t")
+        await walking().resume(approve(), thread_id="t")
+        with closing(sqlite3.connect(here.path)) as connection:  # as if its process was killed before it wrote them
+            last = connection.execute("SELECT checkpoint_id FROM checkpoints ORDER BY 1 DESC LIMIT ?", [lost])
+            connection.executemany("DELETE FROM checkpoints WHERE checkpoint_id = ?", last.fetchall())
+            connection.commit()
+        done = await walking().resume(thread_id="t")
+        assert (done["state"], here.world) == ("COMPLETE", list(names)), (lost, done["reason"])
 
 
 async def test_a_run_whose_time_was_up_when_it_was_killed_begins_nothing(house: Callable[..., House]) -> None:

@@ -40,3 +40,13 @@ def test_a_step_that_was_begun_again_has_not_ended() -> None:
     again = Intent(place=Place(NAME, "a"), attempt=1, action="act", key="k", occurrence=0, at="")
     past = Past(outcomes=(recorded("a", AGAIN), recorded("b")), in_doubt=(again,))
     assert as_result("t", values(), past)["steps"] == {"b": DONE.standing}
+
+
+def test_items_of_an_earlier_plan_are_no_result_of_this_one() -> None:
+    each = {"name": "a", "action": "act", "foreach": "${b}", "outputs": ["a"]}
+    plan = from_json({"goal": "g", "steps": [{"name": "b", "action": "act", "outputs": ["b"]}, each]})
+    name = plan_name(2, plan)
+    rows = [recorded("a", plan=of, item=at) for of, size in (("1:old", 4), (name, 2)) for at in range(size)]
+    state = cast("State", {"status": "EXECUTING", "plan": plan.to_json(), "plan_number": 2})
+    result = as_result("t", state, Past(outcomes=(*rows, recorded("a", plan=name))))
+    assert result["outputs"] == {"a": ["x", "x"]}

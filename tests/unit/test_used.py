@@ -19,11 +19,13 @@ def row(step: str, outcome: Outcome, *, plan: str = "1:p", item: int = -1, attem
 
 
 def state(**more: Any) -> State:
-    return cast("State", {"iteration": 3, "seconds": 2.0, "plan_number": 2, "history": [], **more})
+    return cast("State", {"iteration": 3, "seconds": 2.0, "plan_number": 1, "steps": {}, **more})
 
 
-def used(given: State, *rows: Recorded, in_doubt: tuple[Intent, ...] = ()) -> tuple[int, float]:
-    now = caught_up(given, Past(outcomes=rows, in_doubt=in_doubt))
+def used(
+    given: State, *rows: Recorded, in_doubt: tuple[Intent, ...] = (), since: int | None = None
+) -> tuple[int, float]:
+    now = caught_up(given, Past(outcomes=rows, in_doubt=in_doubt), since=since)
     return now["iteration"], now["seconds"]
 
 
@@ -41,29 +43,42 @@ def test_a_second_in_which_anything_was_under_way_counts_once(calls: list[Outcom
 
 
 def test_what_the_checkpoint_knows_is_not_counted_again() -> None:
-    known = state(history=[{"step": None, "result": {}}, {"step": "a", "plan": "1:p"}, "odd"])
+    known = state(steps={"a": {"status": "succeeded"}})
     assert caught_up(known, Past(outcomes=(row("a", call(0, 60)),))) is known
     assert caught_up(cast("State", {}), Past()) == {}
+
+
+def test_an_answered_step_counts_once_it_ran() -> None:
+    asked = state(steps={"a": {"status": "asked"}})
+    assert used(asked, row("a", call(0, 4))) == (4, 6)
 
 
 def test_each_step_that_ended_unknown_to_the_checkpoint_counts_once() -> None:
     superseded, done = row("a", call(0, 0, OutcomeStatus.FAILED)), row("a", call(0, 1), attempt=1)
     items = [row("each", call(1 + at, 1), item=at) for at in range(5)]
-    skipped = row("b", call(7, 0, OutcomeStatus.SKIPPED))
-    assert used(state(), superseded, done, *items, row("each", call(6, 0)), skipped) == (5, 6)
+    assert used(state(), superseded, done, *items, row("each", call(6, 0))) == (5, 6)
+
+
+def test_what_took_no_time_was_not_begun() -> None:
+    skipped, given_up = (row(name, call(7, 0, OutcomeStatus.FAILED)) for name in "ab")
+    assert used(state(), skipped, given_up) == (3, 2)
 
 
 def test_a_step_that_is_to_be_begun_again_counts_then() -> None:
     again = Intent(place=Place("1:p", "a"), attempt=1, action="act", key="k", occurrence=0, at="")
     items = [row("each", call(at, 1), item=at) for at in range(5)]
     superseded = row("a", call(0, 0, OutcomeStatus.FAILED))
-    assert used(state(), superseded, *items, in_doubt=(again,)) == (3, 5)
+    assert used(state(), superseded, *items, doubt=(again,)) == (3, 5)
 
 
-def test_a_later_plan_is_not_counted_before_it_is_taken_up() -> None:
-    rows = [row("a", call(0, 3), plan=plan) for plan in ("1:p", "2:q", "3:r", "odd")]
-    assert used(state(plan_number=1, seconds=0.0), *rows[:3]) == (4, 3)
-    assert used(state(), *rows[1:3]) == (4, 3)
+def test_only_the_plan_of_the_checkpoint_is_unknown_to_it_and_a_later_one_is_not_taken_up_yet() -> None:
+    rows = [row("a", call(10 * at, 3), plan=plan) for at, plan in enumerate(("1:p", "2:q", "3:r", "odd"))]
+    assert used(state(plan_number=2), *rows) == (4, 5)
+    assert used(state(plan_number=2, seconds=0.0), *rows, since=1) == (5, 6)
+
+
+def test_seconds_of_a_planner_call_are_not_taken_for_those_of_steps() -> None:
+    assert used(state(seconds=8.0), row("a", call(0, 5))) == (4, 13)
 
 
 def test_seconds_of_a_step_that_was_stopped_between_two_items_are_not_counted_twice() -> None:

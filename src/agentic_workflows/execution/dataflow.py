@@ -338,6 +338,7 @@ class Dataflow:
 
 def ended_steps(plan: Plan, known: Mapping[Place, Outcome], named: str) -> dict[str, Outcome]:
     """Return what became of each step that ended, from what is written down about the plan of this name."""
+    known = {place: outcome for place, outcome in known.items() if place.plan == named}
     ended: dict[str, Outcome] = {}
     for step in plan.steps:
         whole = known.get(Place(named, step.name))

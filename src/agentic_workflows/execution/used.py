@@ -8,27 +8,28 @@ from agentic_workflows.graph.state import State
 from agentic_workflows.journal.entries import WHOLE, Past, Recorded
 
 
-def caught_up(state: State, past: Past) -> State:
+def caught_up(state: State, past: Past, *, since: int | None = None) -> State:
     """Return the state with the iterations and seconds that the journal tells and the last checkpoint does not know of.
 
-    A step counts once it ended, however often it was begun; one that is to be begun again counts then. Plans after that
-    of the state do not count yet: whoever goes through them again takes them up one by one.
+    A step counts once it ended, however often it was begun, unless it took no time: then it was skipped or given up.
+    One that is to be begun again counts then. The checkpoint knows all of the plans before its own, unless `since` is
+    the number of one, and none of a plan after it: whoever goes through that one again takes it up.
     """
-    entries = (entry for entry in state.get("history", []) if isinstance(entry, dict))
-    known = {(entry.get("plan"), entry["step"]) for entry in entries}
-    rows = [one for one in past.outcomes if _number(one) <= state.get("plan_number", 0)]
-    unknown = [one for one in rows if (one.place.plan, one.place.step) not in known]
-    if not unknown:
+    last = state.get("plan_number", 0)
+    first = last if since is None else since
+    settled = {name for name, standing in state.get("steps", {}).items() if standing["status"] != OutcomeStatus.ASKED}
+    news = [one for one in past.outcomes if first <= _number(one) <= last and one.place.step not in settled]
+    if not news:
         return state
     begun_again = {one.place for one in past.in_doubt}
-    ended = {
-        one.place
-        for one in unknown
-        if one.place.item == WHOLE and one.place not in begun_again and one.outcome.status != OutcomeStatus.SKIPPED
-    }
-    # Not their sum: of a step that was stopped between two items, the checkpoint knows the seconds and not the step.
-    seconds = max(state.get("seconds", 0.0), seconds_under_way(one.outcome for one in rows))
-    return cast("State", {**state, "iteration": state.get("iteration", 0) + len(ended), "seconds": seconds})
+    wholes = {one.place for one in news if one.place.item == WHOLE} - begun_again
+    ran = {(one.place.plan, one.place.step) for one in news if one.outcome.seconds}
+    # Of a step that was stopped between two items, the checkpoint knows the seconds of those, and not the step.
+    known = state.get("seconds", 0.0)
+    certain = seconds_under_way(one.outcome for one in news if one.place.item == WHOLE)
+    seconds = max(known + certain, seconds_under_way(one.outcome for one in news))
+    iterations = sum((place.plan, place.step) in ran for place in wholes)
+    return cast("State", {**state, "iteration": state.get("iteration", 0) + iterations, "seconds": seconds})
 
 
 def seconds_under_way(calls: Iterable[Outcome]) -> float:

@@ -145,6 +145,10 @@ class Journal(Protocol):
         """Return the run that a thread began last, where no checkpoint of it is kept."""
         ...
 
+    async def amend(self, lease: Lease, run_id: str, entry: JsonObject) -> None:
+        """Write down that a run of which no checkpoint is kept is begun with this instead."""
+        ...
+
     async def keep(self, lease: Lease, run_id: str) -> None:
         """Note that a checkpoint of a run is kept."""
         ...

@@ -54,6 +54,12 @@ class MemoryJournal:
         plan = self._plans[run_id, number][0] if number else None
         return Begun(run_id=run_id, goal=goal, entry=self._entries[run_id], at=at, plan=plan, number=number)
 
+    async def amend(self, lease: Lease, run_id: str, entry: JsonObject) -> None:
+        """Write down that a run of which no checkpoint is kept is begun with this instead."""
+        self._check(lease)
+        if run_id in self._entries:
+            self._entries[run_id] = entry
+
     async def keep(self, lease: Lease, run_id: str) -> None:
         """Note that a checkpoint of a run is kept."""
         self._check(lease)

@@ -73,6 +73,11 @@ class SqlJournal:
 
         return await self._writer.do(work)
 
+    async def amend(self, lease: Lease, run_id: str, entry: JsonObject) -> None:
+        """Write down that a run of which no checkpoint is kept is begun with this instead."""
+        given = canonical(entry)
+        await self._fenced(lease, lambda to: to.change("amend", by_run_id=run_id, entry=given))
+
     async def keep(self, lease: Lease, run_id: str) -> None:
         """Note that a checkpoint of a run is kept."""
         await self._fenced(lease, lambda to: to.change("keep", by_run_id=run_id))

@@ -171,6 +171,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "begin": _insert(RUNS, dialect),
         "run": select(RUNS).where(*_by(RUNS, "run_id")),
         "runs": select(RUNS).where(*_by(RUNS, "thread_id")).order_by(RUNS.c.at),
+        "amend": update(RUNS).where(*_by(RUNS, "run_id"), RUNS.c.entry.is_not(None)).values(entry=bindparam("entry")),
         "keep": update(RUNS).where(*_by(RUNS, "run_id")).values(entry=null()),
         "propose": _insert(PLANS, dialect),
         "proposed": select(PLANS).where(*_by(PLANS, "run_id", "number")),
