@@ -172,6 +172,8 @@ def refuse_misshapen(values: Mapping[str, Any]) -> None:
     for name, key in (("asks", "id"), ("history", "step")):
         if any(key not in entry for entry in values.get(name, ()) if isinstance(entry, dict)):
             raise LookupError(f"an entry of {name} has no {key}")
+    if any({"name", "action"} - step.keys() for step in (values.get("plan") or {"steps": ()})["steps"]):
+        raise LookupError("a step of the plan has no name or action")
 
 
 NO_STATE: Final = cast("State", {})

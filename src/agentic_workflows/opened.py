@@ -17,7 +17,6 @@ from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.events import from_json as event_from_json
-from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
 from agentic_workflows.graph.state import (
@@ -278,8 +277,6 @@ def _check(snapshot: StateSnapshot) -> None:
     if snapshot.metadata is not None and not isinstance(snapshot.metadata.get("step"), int):
         raise ValueError("its metadata names no step")
     refuse_misshapen(snapshot.values)
-    if plan := snapshot.values.get("plan"):
-        restore(plan)
 
 
 def as_input(begun: Begun) -> Input:
