@@ -68,7 +68,7 @@ def test_a_step_that_is_to_be_begun_again_counts_then() -> None:
     again = Intent(place=Place("1:p", "a"), attempt=1, action="act", key="k", occurrence=0, at="")
     items = [row("each", call(at, 1), item=at) for at in range(5)]
     superseded = row("a", call(0, 0, OutcomeStatus.FAILED))
-    assert used(state(), superseded, *items, doubt=(again,)) == (3, 5)
+    assert used(state(), superseded, *items, in_doubt=(again,)) == (3, 5)
 
 
 def test_only_the_plan_of_the_checkpoint_is_unknown_to_it_and_a_later_one_is_not_taken_up_yet() -> None:

@@ -1,14 +1,9 @@
 """The journal in a SQL database."""
 
-import hashlib
-import json
 import time
-import zlib
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache, wraps
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TypeVar, cast
 
 from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import (
@@ -18,30 +13,32 @@ from agentic_workflows.errors import (
     ReviewError,
     RunBusyError,
 )
-from agentic_workflows.graph.labels import Label, label_from_json
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.graph.outcome import from_json as outcome_from_json
-from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
-from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Place, Recorded
-from agentic_workflows.journal.faults import CORRUPT
+from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
 from agentic_workflows.journal.owner import is_dead
+from agentic_workflows.journal.rows import (
+    ANSWERS,
+    CALLS,
+    KEY,
+    OUTCOME,
+    PLANS,
+    RUNS,
+    Row,
+    answered_of,
+    begun_of,
+    call_columns,
+    intent_of,
+    outcome_columns,
+    plan_of,
+    plan_text,
+    recorded_of,
+    sources_text,
+)
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
 from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
 
 Result = TypeVar("Result")
-Row: TypeAlias = tuple[Any, ...]
-_USUAL = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
-"""What an outcome says that has nothing to say; it is not written down."""
-RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
-KEY, OUTCOME = 6, 9
-"""Places of columns in a row of the calls."""
-_USED = (0, 1)
-LARGE = 65_536
-"""Characters of a result beyond which it is stored by itself, once."""
-LONG = 4_096
-"""Characters of a plan beyond which it is stored compressed; a shorter one can be read in any SQL shell."""
 
 
 class SqlJournal:
@@ -69,7 +66,7 @@ class SqlJournal:
         def work(to: Transaction) -> Begun | None:
             last = to.run("runs", by_thread_id=thread_id)[-1:]
             is_kept = not last or last[0][4] is None
-            return None if is_kept else _begun(last[0], to.run("plans", by_run_id=last[0][0])[-1:])
+            return None if is_kept else begun_of(last[0], to.run("plans", by_run_id=last[0][0])[-1:])
 
         return await self._writer.do(work)
 
@@ -91,15 +88,15 @@ class SqlJournal:
         """Write down the plan of a planner call, and return the one that is written there."""
 
         def work(to: Transaction) -> JsonObject:
-            to.change("propose", run_id=run_id, number=number, plan=_plan_text(plan), at=_now())
-            return _plan(to.run("proposed", by_run_id=run_id, by_number=number)[0])
+            to.change("propose", run_id=run_id, number=number, plan=plan_text(plan), at=_now())
+            return plan_of(to.run("proposed", by_run_id=run_id, by_number=number)[0])
 
         return await self._fenced(lease, work)
 
     async def proposed(self, run_id: str, number: int) -> JsonObject | None:
         """Return the plan of a planner call, where it is written down."""
         rows = await self._writer.do(lambda to: to.run("proposed", by_run_id=run_id, by_number=number))
-        return _plan(rows[0]) if rows else None
+        return plan_of(rows[0]) if rows else None
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
@@ -108,15 +105,15 @@ class SqlJournal:
         )
         with collector_off():
             return Past(
-                outcomes=tuple(_recorded(row) for row in calls if row[OUTCOME] is not None),
-                in_doubt=tuple(_intent(row) for row in calls if row[OUTCOME] is None),
-                answers={one.review_id: one for one in map(_answered, answers)},
+                outcomes=tuple(recorded_of(row) for row in calls if row[OUTCOME] is not None),
+                in_doubt=tuple(intent_of(row) for row in calls if row[OUTCOME] is None),
+                answers={one.review_id: one for one in map(answered_of, answers)},
             )
 
     async def answers(self, run_id: str) -> dict[str, Answered]:
         """Return what people answered, used or not, by review id."""
         rows = await self._writer.do(lambda to: to.run("answers", by_run_id=run_id))
-        return {one.review_id: one for one in map(_answered, rows)}
+        return {one.review_id: one for one in map(answered_of, rows)}
 
     async def write(
         self,
@@ -129,7 +126,7 @@ class SqlJournal:
         until: datetime | None = None,
     ) -> Request | None:
         """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run."""
-        labels = {text for text in (_sources(one.outcome.sources) for one in outcomes) if text is not None}
+        labels = {text for text in (sources_text(one.outcome.sources) for one in outcomes) if text is not None}
 
         def work(to: Transaction) -> Request | None:
             row = _lease_row(to, lease)
@@ -143,7 +140,7 @@ class SqlJournal:
             for recorded in outcomes:
                 _record(to, run_id, recorded)
             for intent in intents:
-                to.change("intend", **_columns(run_id, intent), at=intent.at)
+                to.change("intend", **call_columns(run_id, intent), at=intent.at)
             return cast("Request | None", row[5])
 
         asked = await self._writer.do(work)
@@ -220,10 +217,10 @@ class SqlJournal:
             for run_id, _, goal, at, _ in to.run("runs", by_thread_id=thread_id):
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans, calls, answers = (to.run(name, by_run_id=run_id) for name in ("plans", "calls", "answers"))
-                found += [told_plan(row[1], _plan(row), row[3]) for row in plans]
-                found += [told_intent(_intent(row)) for row in calls if row[KEY]]
-                found += [told_outcome(_recorded(row)) for row in calls if row[OUTCOME] is not None]
-                found += [told_answer(_answered(row)) for row in answers]
+                found += [told_plan(row[1], plan_of(row), row[3]) for row in plans]
+                found += [told_intent(intent_of(row)) for row in calls if row[KEY]]
+                found += [told_outcome(recorded_of(row)) for row in calls if row[OUTCOME] is not None]
+                found += [told_answer(answered_of(row)) for row in answers]
             return in_order(found)
 
         return await self._writer.do(work)
@@ -280,119 +277,19 @@ def _held(lease: Lease, **values: object) -> dict[str, object]:
     return {"by_thread_id": lease.thread_id, "by_token": lease.token, "token": lease.token, **values}
 
 
-def _columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
-    return {
-        "run_id": run_id,
-        **one.place._asdict(),
-        "attempt": one.attempt,
-        "action": one.action,
-        "key": one.key,
-        "occurrence": one.occurrence,
-    }
-
-
 def _record(to: Transaction, run_id: str, one: Recorded) -> None:
-    """Write an outcome; a large result is stored once, under its digest.
+    """Write an outcome.
 
     Raises:
         DatabaseError: the call has an outcome already.
 
     """
-    outcome = one.outcome
-    told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _USUAL[key]}
-    started, result = told.pop("started", ""), told.get("result")
-    text, body = canonical(told | {"result": result}), None
-    if len(text) > LARGE:
-        whole = canonical(result)
-        text, body = canonical(told | {"result": None}), hashlib.sha256(whole.encode()).hexdigest()
-        to.change("store", digest=body, body=whole)
-    columns = {**_columns(run_id, one), "at": started, "outcome": text, "body": body}
-    if not to.change("record", **columns, sources=_sources(outcome.sources)):
+    columns, whole = outcome_columns(one)
+    if whole is not None:
+        to.change("store", digest=columns["body"], body=whole)
+    named = call_columns(run_id, one)
+    if not to.change("record", **named, **columns, sources=sources_text(one.outcome.sources)):
         raise DatabaseError(f"The call of step {one.place.step} of the run {run_id} has an outcome already.")
-
-
-@lru_cache(maxsize=1024)
-def _sources(label: Label | None) -> str | None:
-    return None if label is None else canonical(sorted((source.to_json() for source in label), key=canonical))
-
-
-def _reads(table: str, name: str) -> Callable[[Callable[[Row], Result]], Callable[[Row], Result]]:
-    """Have a function say of a row that somebody else has changed that it cannot be read."""
-
-    def reading(read: Callable[[Row], Result]) -> Callable[[Row], Result]:
-        @wraps(read)
-        def checked(row: Row) -> Result:
-            try:
-                return read(row)
-            except CORRUPT as error:
-                raise DatabaseError(
-                    f"The journal cannot be used: the row of {name.format(row)} in {table} is corrupt ({error}). "
-                    f"Nothing was changed; put back a copy of the database."
-                ) from error
-
-        return checked
-
-    return reading
-
-
-@_reads(CALLS, "step {0[2]}")
-def _intent(row: Row) -> Intent:
-    _, plan, step, item, attempt, action, key, occurrence, at, *_ = row
-    place = Place(plan, step, int(item))
-    return Intent(place=place, attempt=int(attempt), action=action, key=key, occurrence=int(occurrence), at=at)
-
-
-@_reads(CALLS, "step {0[2]}")
-def _recorded(row: Row) -> Recorded:
-    _, plan, step, item, attempt, action, key, occurrence, at, outcome, name, _, body, sources = row
-    told = {"started": at, **json.loads(outcome)}
-    if name is not None:
-        told["result"] = json.loads(body)  # None where somebody removed it
-    return Recorded(
-        place=Place(plan, step, int(item)),
-        attempt=int(attempt),
-        outcome=outcome_from_json(told | {"sources": _label(sources)}),
-        action=action,
-        key=key,
-        occurrence=int(occurrence),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _label(sources: str | None) -> Label | None:
-    return None if sources is None else label_from_json(json.loads(sources))
-
-
-@_reads(RUNS, "the run {0[0]}")
-def _entry(run: Row) -> JsonObject:
-    return dict(json.loads(run[4]))
-
-
-def _begun(run: Row, plans: Sequence[Row]) -> Begun:
-    run_id, _, goal, at, _ = run
-    plan, number = (_plan(plans[0]), int(plans[0][1])) if plans else (None, 0)
-    return Begun(run_id=run_id, goal=goal, entry=_entry(run), at=at, plan=plan, number=number)
-
-
-@_reads(ANSWERS, "question {0[0]}")
-def _answered(row: Row) -> Answered:
-    review_id, run_id, answer, reviewer, at, used = row
-    _USED.index(used)
-    said = json.loads(answer)
-    answer_from_json(said, id=review_id)
-    datetime.fromisoformat(at)
-    return Answered(review_id=review_id, run_id=run_id, answer=said, reviewer=reviewer, at=at, used=bool(used))
-
-
-@_reads(PLANS, "plan {0[1]} of the run {0[0]}")
-def _plan(row: Row) -> JsonObject:
-    _, _, text, _ = row
-    return dict(json.loads(text if text.startswith("{") else zlib.decompress(b64decode(text))))
-
-
-def _plan_text(plan: JsonObject) -> str:
-    text = canonical(plan)
-    return text if len(text) <= LONG else b64encode(zlib.compress(text.encode())).decode()
 
 
 def _now() -> str:

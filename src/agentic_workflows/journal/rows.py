@@ -1,0 +1,147 @@
+"""Rows of the journal's tables: what is written in them, and how that is read again."""
+
+import hashlib
+import json
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import lru_cache, wraps
+from typing import Any, Final, TypeAlias, TypeVar
+
+from agentic_workflows.errors import DatabaseError
+from agentic_workflows.graph.labels import Label, label_from_json
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.outcome import from_json as outcome_from_json
+from agentic_workflows.graph.review import from_json as answer_from_json
+from agentic_workflows.graph.values import JsonObject, canonical
+from agentic_workflows.journal.entries import Answered, Begun, Intent, Place, Recorded
+from agentic_workflows.journal.faults import CORRUPT
+
+Read = TypeVar("Read")
+Row: TypeAlias = tuple[Any, ...]
+RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
+KEY, OUTCOME = 6, 9
+"""Places of columns in a row of the calls."""
+LARGE: Final = 65_536
+"""Characters of a result beyond which it is stored by itself, once."""
+LONG: Final = 4_096
+"""Characters of a plan beyond which it is stored compressed; a shorter one can be read in any SQL shell."""
+_USUAL = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
+"""What an outcome says that has nothing to say; it is not written down."""
+_USED = (0, 1)
+
+
+def plan_text(plan: JsonObject) -> str:
+    """Return how a plan is written."""
+    text = canonical(plan)
+    return text if len(text) <= LONG else b64encode(zlib.compress(text.encode())).decode()
+
+
+def call_columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
+    """Return what names a call, by column."""
+    return {
+        "run_id": run_id,
+        **one.place._asdict(),
+        "attempt": one.attempt,
+        "action": one.action,
+        "key": one.key,
+        "occurrence": one.occurrence,
+    }
+
+
+def outcome_columns(one: Recorded) -> tuple[dict[str, object], str | None]:
+    """Return what a call came to, by column, and the text of a large result, which is stored under its digest."""
+    told = {key: value for key, value in one.outcome.to_json().items() if key == "status" or value != _USUAL[key]}
+    started, result = told.pop("started", ""), told.get("result")
+    text, body, whole = canonical(told | {"result": result}), None, None
+    if len(text) > LARGE:
+        whole = canonical(result)
+        text, body = canonical(told | {"result": None}), hashlib.sha256(whole.encode()).hexdigest()
+    return {"at": started, "outcome": text, "body": body}, whole
+
+
+@lru_cache(maxsize=1024)
+def sources_text(label: Label | None) -> str | None:
+    """Return how the label of a result is written."""
+    return None if label is None else canonical(sorted((source.to_json() for source in label), key=canonical))
+
+
+def _reads(table: str, name: str) -> Callable[[Callable[[Row], Read]], Callable[[Row], Read]]:
+    """Have a function say of a row that somebody else has changed that it cannot be read."""
+
+    def reading(read: Callable[[Row], Read]) -> Callable[[Row], Read]:
+        @wraps(read)
+        def checked(row: Row) -> Read:
+            try:
+                return read(row)
+            except CORRUPT as error:
+                raise DatabaseError(
+                    f"The journal cannot be used: the row of {name.format(row)} in {table} is corrupt ({error}). "
+                    f"Nothing was changed; put back a copy of the database."
+                ) from error
+
+        return checked
+
+    return reading
+
+
+@_reads(CALLS, "step {0[2]}")
+def intent_of(row: Row) -> Intent:
+    """Return the intent of a call, whether it has an outcome or not."""
+    _, plan, step, item, attempt, action, key, occurrence, at, *_ = row
+    place = Place(plan, step, int(item))
+    return Intent(place=place, attempt=int(attempt), action=action, key=key, occurrence=int(occurrence), at=at)
+
+
+@_reads(CALLS, "step {0[2]}")
+def recorded_of(row: Row) -> Recorded:
+    """Return a call that has an outcome."""
+    _, plan, step, item, attempt, action, key, occurrence, at, outcome, name, _, body, sources = row
+    told = {"started": at, **json.loads(outcome)}
+    if name is not None:
+        told["result"] = json.loads(body)  # None where somebody removed it
+    return Recorded(
+        place=Place(plan, step, int(item)),
+        attempt=int(attempt),
+        outcome=outcome_from_json(told | {"sources": _label(sources)}),
+        action=action,
+        key=key,
+        occurrence=int(occurrence),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _label(sources: str | None) -> Label | None:
+    return None if sources is None else label_from_json(json.loads(sources))
+
+
+@_reads(RUNS, "the run {0[0]}")
+def entry_of(run: Row) -> JsonObject:
+    """Return what a run was begun with."""
+    return dict(json.loads(run[4]))
+
+
+def begun_of(run: Row, plans: Sequence[Row]) -> Begun:
+    """Return a run of which no checkpoint is kept, with its last plan."""
+    run_id, _, goal, at, _ = run
+    plan, number = (plan_of(plans[0]), int(plans[0][1])) if plans else (None, 0)
+    return Begun(run_id=run_id, goal=goal, entry=entry_of(run), at=at, plan=plan, number=number)
+
+
+@_reads(ANSWERS, "question {0[0]}")
+def answered_of(row: Row) -> Answered:
+    """Return what a person answered."""
+    review_id, run_id, answer, reviewer, at, used = row
+    _USED.index(used)
+    said = json.loads(answer)
+    answer_from_json(said, id=review_id)
+    datetime.fromisoformat(at)
+    return Answered(review_id=review_id, run_id=run_id, answer=said, reviewer=reviewer, at=at, used=bool(used))
+
+
+@_reads(PLANS, "plan {0[1]} of the run {0[0]}")
+def plan_of(row: Row) -> JsonObject:
+    """Return a plan."""
+    _, _, text, _ = row
+    return dict(json.loads(text if text.startswith("{") else zlib.decompress(b64decode(text))))
