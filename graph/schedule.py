@@ -11,14 +11,16 @@ others again; so all of them together take little more time than it takes to sor
 """
 
 import heapq
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
 from agentic_workflows.graph.plan import Plan
 
 Key = TypeVar("Key", bound=Hashable)
+_DEEPEST = 64
 
 
 class Claim(NamedTuple):
@@ -30,14 +32,11 @@ class Claim(NamedTuple):
     has_effect: bool
 
     @property
-    def against(self) -> tuple["Claim", ...]:
+    def against(self) -> list["Claim"]:
         """The claims on the same resource that this one has to wait for: one is on all of it, and one has an effect."""
-        return tuple(
-            Claim(self.name, is_whole, has_effect)
-            for is_whole in (True, False)
-            for has_effect in (True, False)
-            if (is_whole or self.is_whole) and (has_effect or self.has_effect)
-        )
+        parts = (True, False) if self.is_whole else (True,)
+        effects = (True, False) if self.has_effect else (True,)
+        return [Claim(self.name, is_whole, has_effect) for is_whole in parts for has_effect in effects]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +47,23 @@ class Footprint:
     resources: frozenset[str] | None = None
     """None is everything. Names are paths: `files/notes` takes in `files/notes/a.md`."""
 
-    @property
+    @cached_property
     def claims(self) -> Mapping[Claim, Sequence[Claim]]:
-        """What is claimed of each resource and of all that take it in, and what each claim has to wait for."""
-        return _claims(self.resources, has_effect=self.has_effect)
+        """What is claimed of each resource and of all that take it in, and what each claim has to wait for.
+
+        What takes others in stands before them. What lies deeper than anybody would look is claimed with what it is in.
+        """
+        split = [name.split("/")[:_DEEPEST] for name in self.resources or ()]
+        above = {"/".join(parts[:depth]) for parts in split for depth in range(1, len(parts))}
+        names = [None] if self.resources is None else ["/".join(parts) for parts in split]
+        inside = [None, *sorted(above, key=len)] if split else []
+        claims = [Claim(name, False, self.has_effect) for name in inside]
+        claims += [Claim(name, True, self.has_effect) for name in names]
+        return {claim: claim.against for claim in claims}
 
     def conflicts_with(self, other: "Footprint") -> bool:
         """Tell whether somebody could observe the two calls in the other order."""
         return any(claim in other.claims for against in self.claims.values() for claim in against)
-
-
-@lru_cache(maxsize=1024)
-def _claims(resources: frozenset[str] | None, *, has_effect: bool) -> Mapping[Claim, Sequence[Claim]]:
-    names = {None} if resources is None else resources
-    split = (name.split("/") for name in resources or ())
-    above = {"/".join(parts[:depth]) for parts in split for depth in range(1, len(parts))}
-    inside = [Claim(name, False, has_effect) for name in (None, *above) if resources]
-    return {one: one.against for one in (*inside, *(Claim(name, True, has_effect) for name in names))}
 
 
 def stable_order(plan: Plan) -> list[str]:
@@ -118,6 +117,9 @@ class Schedule(Generic[Key]):
             for producer in needed:
                 self._dependents[producer].append(key)
         self._footprints: dict[Key, Footprint] = {}
+        """Of each key that is not settled."""
+        self._ahead: dict[int, Iterator[Claim]] = {}
+        """For each key that waits in a lane, which it has not looked at yet."""
         self._lanes: dict[Claim, _Lane] = {}
         self._ready: list[int] = []
         free = [key for key in order if not self._missing[key]]
@@ -127,15 +129,20 @@ class Schedule(Generic[Key]):
             self._seek(self._position[key])
 
     def take(self) -> Key | None:
-        """Return the earliest key that may start now, each key once; None where none may."""
-        return self._order[heapq.heappop(self._ready)] if self._ready else None
+        """Return the earliest key that may start now, each key once and none that is settled; None where none may."""
+        while self._ready:
+            key = self._order[heapq.heappop(self._ready)]
+            if key in self._footprints:
+                return key
+        return None
 
     def settle(self, key: Key) -> None:
-        """Note that a key is done, and release what waited for it alone."""
+        """Note that a key is done, started or not, and release what waited for it alone."""
         looking = self._leave(key)
+        del self._footprints[key]
         for dependent in self._dependents[key]:
             self._missing[dependent].discard(key)
-            if not self._missing[dependent]:
+            if not self._missing[dependent] and dependent in self._footprints:
                 looking += [*self._leave(dependent), self._position[dependent]]
                 self._enter(dependent, self._footprint_of(dependent))
         for at in looking:
@@ -159,13 +166,20 @@ class Schedule(Generic[Key]):
         return looking
 
     def _seek(self, at: int) -> None:
-        """Make a key ready, or have it wait in a lane where somebody is whom it must not overtake."""
-        for against in self._footprints[self._order[at]].claims.values():
-            for claim in against:
-                lane = self._lanes.get(claim)
-                if lane is not None and lane.inside[0] < at:
-                    heapq.heappush(lane.waiting, at)
-                    return
+        """Make a key ready, or have it wait in a lane where somebody is whom it must not overtake.
+
+        It goes on where it waited: whoever comes into a lane late was before in the same or in one that takes it in.
+        """
+        footprint = self._footprints.get(self._order[at])
+        if footprint is None:
+            return
+        ahead = self._ahead.pop(at, None) or chain.from_iterable(footprint.claims.values())
+        for claim in ahead:
+            lane = self._lanes.get(claim)
+            if lane is not None and lane.inside[0] < at:
+                heapq.heappush(lane.waiting, at)
+                self._ahead[at] = chain((claim,), ahead)
+                return
         heapq.heappush(self._ready, at)
 
 

@@ -145,6 +145,30 @@ def test_a_step_starts_the_moment_that_it_may(program: tuple[dict, dict], chance
         run.start()
 
 
+@given(programs(), st.randoms(use_true_random=False))
+def test_what_is_settled_without_being_started_is_never_handed_out(program: tuple[dict, dict], chance: object) -> None:
+    """In any order, as where a subclass chooses no further step, and all the others are skipped as they are listed."""
+    touched, needed = program
+    run = simulation(touched, needed)
+    run.start()
+    while left := set(touched) - run.settled:
+        key = chance.choice(sorted(left))  # type: ignore[attr-defined]  # a Random
+        if key in run.running:
+            run.settle(key)
+        else:
+            run.settled.add(key)
+            run.before[key] = set()
+            run.schedule.settle(key)
+        run.start()
+
+
+def test_a_path_that_is_deeper_than_any_is_claimed_with_what_it_is_in() -> None:
+    deep = "a/" * 100_000
+    assert write(f"{deep}b").conflicts_with(write(f"{deep}c"))
+    assert len(write(deep).claims) < 100
+    assert not write(deep).conflicts_with(write("b"))
+
+
 def test_a_schedule_goes_on_where_an_earlier_pass_ended() -> None:
     run = simulation({0: WRITE, 1: WRITE, 2: WRITE}, {2: {0}})
     run.schedule.settle(0)
