@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -37,6 +36,9 @@ from agentic_workflows.policies.decision import PolicyEngine
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.report import Report, examine
 
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
 Graph = CompiledStateGraph[State, Any, Input, Any]
 
 
@@ -62,7 +64,7 @@ class Schemas:
 def build_graph(
     agent: Agent,
     *,
-    actions: Iterable[Action | BaseTool] | None = None,
+    actions: "Iterable[Action | BaseTool] | None" = None,
     annotations: Files = (),
     policies: Sequence[str | Path] | None = None,
     limits: Limits | None = None,
@@ -106,7 +108,9 @@ def build_graph(
     )
 
 
-def registry_of(agent: object, actions: Iterable[Action | BaseTool] | None = None, annotations: Files = ()) -> Registry:
+def registry_of(
+    agent: object, actions: "Iterable[Action | BaseTool] | None" = None, annotations: Files = ()
+) -> Registry:
     """Return the actions that plans of an agent may call.
 
     Raises:

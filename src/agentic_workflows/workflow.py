@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from uuid import uuid4
 
-from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
@@ -30,6 +29,9 @@ from agentic_workflows.opened import Answers, OpenRun
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.results import as_result, without_plan
 from agentic_workflows.runs import Runs, run_in_own_loop
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
 
 Result = TypeVar("Result")
 Entry = Input | Command[Any] | None
@@ -64,7 +66,7 @@ class AgenticWorkflow(Runs):
         agent: Agent,
         max_iterations: int = 10,
         *,
-        actions: Iterable[Action | BaseTool] | None = None,
+        actions: "Iterable[Action | BaseTool] | None" = None,
         annotations: Files = (),
         policies: Sequence[str | Path] | None = None,
         database: str | Path | Database = MEMORY,

@@ -111,3 +111,13 @@ def test_a_plain_value_comes_without_langgraph(name: str, tmp_path: Path) -> Non
         f"import sys; from agentic_workflows import {name}; print({heavy} & set(sys.modules))", folder=tmp_path
     )
     assert said == "set()"
+
+
+def test_a_workflow_without_langchain_tools_does_not_import_them(tmp_path: Path) -> None:
+    said = python(
+        "import sys; from agentic_workflows import AgenticWorkflow, ScriptedAgent\n"
+        "AgenticWorkflow(ScriptedAgent([]), actions=[])\n"
+        "print('langchain_core.tools' in sys.modules)",
+        folder=tmp_path,
+    )
+    assert said == "False"
