@@ -58,6 +58,8 @@ class OpenRun:
     """What was kept with the run when it began."""
     touched: str = ""
     """When the state was written last, in ISO 8601."""
+    checkpoint: str = ""
+    """The id of the checkpoint that the state is from."""
     begun: Begun | None = None
     """The run, where no checkpoint of it is kept yet: it is begun again, and what the journal has of it counts."""
 
@@ -78,7 +80,7 @@ class OpenRun:
     async def load(self) -> None:
         """Read the state of the thread; what is begun and not kept in a checkpoint is told from the journal."""
         self.begun = await self.journal.begun(self.thread_id)
-        snapshot = await self._checkpoint()  # also where it is of the run before: what goes on now goes on from it
+        snapshot = await self._snapshot()  # also where it is of the run before: what goes on now goes on from it
         if self.begun is not None:
             self.values, self.touched = as_begun(self.begun), self.begun.at
             self.kept = cast("JsonObject", self.begun.entry.get("metadata") or {})
@@ -87,7 +89,7 @@ class OpenRun:
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
         self.touched = snapshot.created_at or ""
 
-    async def _checkpoint(self) -> StateSnapshot:
+    async def _snapshot(self) -> StateSnapshot:
         """Return the last checkpoint of the thread.
 
         Raises:
@@ -102,6 +104,7 @@ class OpenRun:
                 f"The database {self.database} cannot be used: the checkpoint of the thread {self.thread_id} is "
                 f"corrupt ({error}). Nothing was changed; put back a copy of the database."
             ) from error
+        self.checkpoint = str(snapshot.config.get("configurable", {}).get("checkpoint_id", ""))
         return snapshot
 
     async def begin(self, goal: str, entry: JsonObject) -> Input:
@@ -258,8 +261,11 @@ class OpenRun:
         return update | ({"status": left, "left": "", "reason": None} if self.state == WorkflowState.FAILED else {})
 
     async def _update(self, update: dict[str, Any]) -> None:
-        whole = {**self.values, **update} if self.begun else update
-        await self.graph.aupdate_state(self._config(), whole, as_node="pause")
+        if self.begun is not None:  # all that the journal tells becomes what the checkpoint knows
+            told = await self.result()
+            used = {"iteration": told["iterations"], "seconds": told["seconds"], "steps": told["steps"]}
+            update = {**self.values, **used, **update}
+        await self.graph.aupdate_state(self._config(), update, as_node="pause")
         await self._keep()
         await self.load()
 

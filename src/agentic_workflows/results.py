@@ -1,10 +1,10 @@
 """A run as the dict that users get: the state of its thread, with the values that its journal holds."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agentic_workflows.execution.dataflow import ended_steps
-from agentic_workflows.execution.foreach import items_of
+from agentic_workflows.execution.foreach import items_by_step
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import restore
@@ -20,7 +20,7 @@ def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True
     known = {one.place: one.outcome for one in sorted(past.outcomes, key=lambda one: one.attempt)}
     for begun_again in past.in_doubt:
         known.pop(begun_again.place, None)
-    ended = _ended(values, known)
+    ended, items = _ended(values, known), items_by_step(known)
     status = values.get("status", WorkflowState.PLANNING.value)
     return {
         "thread_id": thread_id,
@@ -28,7 +28,7 @@ def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True
         "goal": values.get("goal"),
         "state": status,
         "outputs": _outputs(values, ended),
-        "history": [_whole(entry, known) for entry in values.get("history", [])],
+        "history": [_whole(entry, known, items) for entry in values.get("history", [])],
         "iterations": values.get("iteration", 0),
         "reason": values.get("reason"),
         "reviews": open_questions(values, past.answers),
@@ -80,7 +80,9 @@ def without_plan(entry: JsonValue) -> JsonObject:
     return {key: value for key, value in shown if key not in {"plan", "untrusted"}}
 
 
-def _whole(entry: JsonValue, known: Mapping[Place, Outcome]) -> JsonValue:
+def _whole(
+    entry: JsonValue, known: Mapping[Place, Outcome], items: Mapping[tuple[str, str], Sequence[Outcome]]
+) -> JsonValue:
     """Return an entry of the history with its result, where the state only refers to it."""
     if not isinstance(entry, dict):
         return entry
@@ -88,8 +90,6 @@ def _whole(entry: JsonValue, known: Mapping[Place, Outcome]) -> JsonValue:
     entry = without_plan(entry)
     if not isinstance(result, dict) or "$large" not in result:
         return entry
-    mine = {at: outcome for at, outcome in known.items() if at.plan == place.plan}
-    items = items_of(place.step, mine)
-    if items:
-        return {**entry, "result": [items[at].result for at in sorted(items)]}
+    if each := items.get((place.plan, place.step)):
+        return {**entry, "result": [one.result for one in each]}
     return {**entry, "result": known[place].result if place in known else result}

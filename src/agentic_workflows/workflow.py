@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Entry = Input | Command[Any] | None
 PlanLike: TypeAlias = Plan | Mapping[str, Any]
-_MOST_IDLE = 2
-"""Transitions without progress after which a run has failed: of a run that was killed, the first one may make none."""
 
 
 class AgenticWorkflow(Runs):
@@ -351,11 +349,14 @@ class AgenticWorkflow(Runs):
         self._walking = run
         try:
             await self._told(run)
-            idle = 0
-            while idle < _MOST_IDLE and (transition := self._transition(run)) is not None:
-                before = run.values
+            is_first = True
+            while (transition := self._transition(run)) is not None:
+                before, checkpoint = run.values, run.checkpoint
                 await transition()
-                idle = idle + 1 if before == run.values else 0
+                # The first one may only have taken over what a process that was killed had written.
+                if before == run.values and not (is_first and run.checkpoint != checkpoint):
+                    break
+                is_first = False
             if run.state not in (*FINISHED, WorkflowState.REVIEWING, WorkflowState.PAUSED):
                 await run.fail(f"The method for {run.state} made no progress.")
         finally:

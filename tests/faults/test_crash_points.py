@@ -124,13 +124,15 @@ class House:
             self._action("told"),
             self._action("put", idempotent=True),
             self._action("found", reconcile=self._find),
+            self._action("list", [1, 2], read_only=True),
+            self._action("nothing", [], read_only=True),
         ]
 
-    def _action(self, name: str, *, reconcile: Any = None, **notes: Any) -> Action:
+    def _action(self, name: str, result: Any = None, *, reconcile: Any = None, **notes: Any) -> Action:
         async def run(call: ActionCall) -> object:
             self.world.append(call.step.name)
             self.keys.append(call.idempotency_key)
-            return f"{call.step.name} done"
+            return f"{call.step.name} done" if result is None else result
 
         annotations = Annotations(**{"destructive": False, "open_world": False, "trusted": True, **notes})
         return Action(name=name, run=run, reconcile=reconcile, annotations=annotations)
@@ -359,12 +361,29 @@ BEGUN_TWICE = (
 )
 
 
-@pytest.mark.parametrize("most, ends", [(7, "COMPLETE"), (6, "FAILED")])
+ODD_ENDS = (
+    plan(
+        step("many", "list", outputs=["many"]),
+        step("none", "nothing", outputs=["none"]),
+        step("each", "put", foreach="${many}", inputs={"x": "${item}"}),
+        step("no", "put", foreach="${none}", inputs={"x": "${item}"}, outputs=["no"], after=["each"]),
+        step("missing", "put", inputs={"x": "${many[5]}"}, after=["no"]),
+        step("unjudged", "put", when="${no}", after=["no"]),
+    ),
+    plan(step("c", "put"), step("d", "put", after=["c"])),
+)
+"""Steps that end without a call of their own: items of many and of none, an input and a condition that fail."""
+
+
+@pytest.mark.parametrize(
+    "plans, most, ends",
+    [(BEGUN_TWICE, 7, "COMPLETE"), (BEGUN_TWICE, 6, "FAILED"), (ODD_ENDS, 9, "COMPLETE")],
+)
 async def test_a_run_that_was_killed_uses_as_many_iterations_as_one_that_was_not(
-    house: Callable[..., House], most: int, ends: str
+    house: Callable[..., House], plans: Sequence[dict[str, Any]], most: int, ends: str
 ) -> None:
     async def used(dies_at: list[int]) -> tuple[str, int, int]:
-        here, writes = house(*BEGUN_TWICE), 0
+        here, writes = house(*plans), 0
         here.path = here.path.with_name(f"{most} {dies_at}.db")
         here.limits = Limits(max_replans=1, max_iterations=most)
 
@@ -432,6 +451,35 @@ async def test_cancelling_a_second_goal_that_left_no_checkpoint_tells_nothing_of
     second = await here.open().result("t")
     assert (first["iterations"], second["iterations"]) == (2, 2)
     assert (second["goal"], second["state"], list(second["steps"])) == ("second", "FAILED", ["b"])
+
+
+async def test_cancelling_a_run_that_had_planned_again_forgets_nothing_that_it_used(
+    house: Callable[..., House],
+) -> None:
+    here = house(*BEGUN_TWICE)
+    here.limits = Limits(max_replans=1, max_iterations=9)
+    await here.crashed(at_outcome("c"))
+    before = await here.open().result("t")
+    cancelled = await here.open().cancel("t")
+    after = await here.open().result("t")
+    told = [[one[name] for name in ("iterations", "seconds", "steps")] for one in (before, cancelled, after)]
+    assert told == [told[0]] * 3
+    assert (before["iterations"] > 5, before["seconds"] > 0) == (True, True)
+
+
+async def test_seconds_of_a_foreach_that_ended_before_a_kill_count_beside_those_of_a_checkpoint(
+    house: Callable[..., House],
+) -> None:
+    each = step("each", "put", foreach="${many}", inputs={"x": "${item}"}, after=["asked"])
+    asked = step("asked", "told", human_review_required=True)
+    here = house(plan(step("many", "list", outputs=["many"]), asked, each, step("last", "told", after=["each"])))
+    await here.open().run("g", thread_id="t")
+    with pytest.raises(DatabaseError):
+        await here.open(at_intent("last")).resume(approve(), thread_id="t")
+    with closing(sqlite3.connect(here.path)) as connection:  # as if it had taken so long
+        connection.execute("UPDATE agentic_calls SET outcome = json_set(outcome, '$.seconds', 5) WHERE step = 'each'")
+        connection.commit()
+    assert (await here.open().result("t"))["seconds"] > 5
 
 
 class Walking(AgenticWorkflow):

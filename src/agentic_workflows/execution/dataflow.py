@@ -4,14 +4,15 @@ import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Registry
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.case import RunPass, footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
-from agentic_workflows.execution.foreach import Items, items_of, run_items
+from agentic_workflows.execution.foreach import Items, items_by_step, run_items
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
 from agentic_workflows.graph.labels import UNKNOWN, Origin, joined, result_label
@@ -222,6 +223,7 @@ class Dataflow:
 
     async def _step(self, name: str) -> Outcome:
         step, action = self._plan.by_name[name], self._action(name)
+        clock = perf_counter()
         try:
             if step.foreach is None:
                 call = self._made.pop(name, None) or self._call(step, self._values, None)
@@ -232,8 +234,10 @@ class Dataflow:
                 if outcome is not CUT:
                     record(outcome)
         except UnresolvedReferenceError as error:
-            return Outcome(status=OutcomeStatus.FAILED, reason=str(error))
-        return outcome
+            outcome = Outcome(status=OutcomeStatus.FAILED, reason=str(error))
+        took = timedelta(seconds=perf_counter() - clock)
+        started = (datetime.now(UTC) - took).isoformat()
+        return outcome if outcome is CUT else replace(outcome, started=started, seconds=took.total_seconds())
 
     def _settle(self, name: str, outcome: Outcome) -> None:
         outcome = outcome if outcome.started else replace(outcome, started=datetime.now(UTC).isoformat())
@@ -338,14 +342,13 @@ class Dataflow:
 
 def ended_steps(plan: Plan, known: Mapping[Place, Outcome], named: str) -> dict[str, Outcome]:
     """Return what became of each step that ended, from what is written down about the plan of this name."""
-    known = {place: outcome for place, outcome in known.items() if place.plan == named}
+    items = items_by_step(known)
     ended: dict[str, Outcome] = {}
     for step in plan.steps:
         whole = known.get(Place(named, step.name))
         if whole is not None and step.foreach is not None:
-            items = items_of(step.name, known)
-            each = tuple(items[at] for at in sorted(items))
-            whole = replace(whole, items=each, result=[item.result for item in each])
+            each = items.get((named, step.name), [])
+            whole = replace(whole, items=tuple(each), result=[item.result for item in each])
         if whole is not None:
             ended[step.name] = whole
     return ended

@@ -45,7 +45,7 @@ async def run_items(
         UnresolvedReferenceError: the inputs of one cannot be resolved; then none is run.
 
     """
-    ended = items_of(step.name, run.log.outcomes_of(run.plan))
+    ended = run.log.items_of(run.plan, step.name)
     touched = [footprint_of(call, action, run) for call in calls]
     schedule = Schedule(range(calls.size), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
     handed_out = set(ended)
@@ -72,9 +72,12 @@ async def run_items(
     return together([ended.get(at) or rest or _waiting(call, action, point, run) for at, call in enumerate(calls)])
 
 
-def items_of(step: str, known: Mapping[Place, Outcome]) -> dict[int, Outcome]:
-    """Return what became of the items of a `foreach` that ended."""
-    return {place.item: outcome for place, outcome in known.items() if place.step == step and place.item != WHOLE}
+def items_by_step(known: Mapping[Place, Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    """Return by plan and step what became of the items of each `foreach`, those that ended, in order."""
+    items: dict[tuple[str, str], list[Outcome]] = {}
+    for place in sorted((one for one in known if one.item != WHOLE), key=lambda one: one.item):
+        items.setdefault((place.plan, place.step), []).append(known[place])
+    return items
 
 
 def together(items: Sequence[Outcome]) -> Outcome:

@@ -1,12 +1,12 @@
 """The log of one run: what its calls came to before, and what they write down now."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.journal.entries import Intent, Journal, Past, Place, Recorded
+from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
 
 FLUSH_SECONDS = 0.005
@@ -26,10 +26,12 @@ class RunLog:
 
     def __init__(self, journal: Journal, held: Held, run_id: str, past: Past) -> None:
         self._journal, self._held, self._run_id = journal, held, run_id
-        self._by_place = {one.place: one for one in sorted(past.outcomes, key=lambda one: one.attempt)}
         self._in_doubt = {one.place: one for one in past.in_doubt}
-        for place in self._in_doubt:
-            self._by_place.pop(place, None)
+        self._by_step: defaultdict[tuple[str, str], dict[int, Recorded]] = defaultdict(dict)
+        """By the plan, step and item of a call, what it came to."""
+        for one in sorted(past.outcomes, key=lambda one: one.attempt):
+            if one.place not in self._in_doubt:
+                self._by_step[one.place[:2]][one.place.item] = one
         self._done: dict[str, list[Recorded]] = {}
         calls: list[Recorded | Intent] = [*past.outcomes, *past.in_doubt]
         self._claimed = {(one.place.plan, one.key, one.occurrence) for one in calls}
@@ -49,7 +51,12 @@ class RunLog:
 
     def outcomes_of(self, plan: str) -> dict[Place, Outcome]:
         """Return what the calls of a plan came to, by their places."""
-        return {place: one.outcome for place, one in self._by_place.items() if place.plan == plan}
+        calls = (one for (of, _), each in self._by_step.items() if of == plan for one in each.values())
+        return {one.place: one.outcome for one in calls}
+
+    def items_of(self, plan: str, step: str) -> dict[int, Outcome]:
+        """Return what became of the items of a `foreach` that ended."""
+        return {at: one.outcome for at, one in self._by_step[plan, step].items() if at != WHOLE}
 
     def claim(self, place: Place, key: str) -> Recorded | None:
         """Return an equal effect of an earlier plan that is done, and counts as this call from now on."""
@@ -116,7 +123,7 @@ class RunLog:
         used: Sequence[str] = (),
     ) -> None:
         """Write down what became of a call, soon: with the next intent, or by itself after a moment."""
-        if place in self._by_place and not isinstance(of, Intent):
+        if place.item in self._by_step[place[:2]] and not isinstance(of, Intent):
             return
         if isinstance(of, Intent) and self._in_doubt.pop(of.place, None) is not None and of.place != place:
             self._waiting.append(of.ended(outcome))  # the act of an earlier plan, settled where it stands
@@ -126,7 +133,7 @@ class RunLog:
         recorded = Recorded(
             place=place, attempt=attempt, outcome=outcome, action=action, key=key, occurrence=occurrence
         )
-        self._by_place[place] = recorded
+        self._by_step[place[:2]][place.item] = recorded
         self._waiting.append(recorded)
         self._used += used
         if self._timer is None:
