@@ -137,6 +137,11 @@ it had used iterations and seconds, not checkpointed
     test_a_run_that_was_killed_uses_as_many_iterations_as_one_that_was_not
     test_a_run_whose_time_was_up_when_it_was_killed_begins_nothing
     test_a_run_that_is_killed_again_and_again_uses_up_its_time
+    test_what_was_given_up_and_what_a_checkpoint_has_forgotten_is_no_further_iteration
+    test_seconds_of_a_foreach_that_ended_before_a_kill_count_beside_those_of_a_checkpoint
+between two nodes of a subclass that does a transition itself
+    takes over what the node wrote, and goes on
+    test_a_subclass_that_walks_goes_on_wherever_it_was_killed
 anywhere at all
     nothing twice, nothing lost
     test_killed_at_random_instants_nothing_happens_twice_and_nothing_is_lost
