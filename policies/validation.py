@@ -23,13 +23,20 @@ def check_policies(policies: Sequence[Policy], *, schema: cedarpy.Schema, shapes
         PolicyError: with everything that is wrong, each with file, line, rule and remedy.
 
     """
-    problems = [problem for policy in policies for problem in _problems(policy, schema, shapes)]
+    is_sound = not _errors("\n".join(policy.text for policy in policies), schema)
+    found = [[] if is_sound else _errors(policy.text, schema) for policy in policies]
+    problems = [
+        problem for policy, errors in zip(policies, found, strict=True) for problem in _problems(policy, errors, shapes)
+    ]
     if problems:
         raise PolicyError("\n".join(problems))
 
 
-def _problems(policy: Policy, schema: cedarpy.Schema, shapes: Mapping[str, Inputs]) -> Iterator[str]:
-    found = [_PREFIX.sub("", error.error) for error in cedarpy.validate_policies(policy.text, schema).errors]
+def _errors(text: str, schema: cedarpy.Schema) -> list[str]:
+    return [_PREFIX.sub("", error.error) for error in cedarpy.validate_policies(text, schema).errors]
+
+
+def _problems(policy: Policy, found: Sequence[str], shapes: Mapping[str, Inputs]) -> Iterator[str]:
     messages = [message for message in found if _FOLLOWS not in message] or found
     # The same mistake is reported once for each action that the rule covers.
     said = [(messages[0], _remedy(messages[0], shapes))] if messages else [*_unheard_of(policy, shapes)]
