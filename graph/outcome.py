@@ -90,7 +90,7 @@ def from_json(data: Mapping[str, Any]) -> Outcome:
         ValueError, TypeError, LookupError: somebody else has changed it.
 
     """
-    items = tuple(from_json(item) for item in data.get("items", ()))
+    items = tuple(map(from_json, data.get("items", ())))
     read = Outcome(**{**data, "status": OutcomeStatus(data["status"]), "items": items})
     if not isfinite(read.span[1]):
         raise ValueError(f"{read.seconds} are no seconds")

@@ -98,13 +98,13 @@ def intent_of(row: Row) -> Intent:
 def recorded_of(row: Row) -> Recorded:
     """Return a call that has an outcome."""
     _, plan, step, item, attempt, action, key, occurrence, at, outcome, name, _, body, sources = row
-    told = {"started": at, **json.loads(outcome)}
+    told = {"started": at, **json.loads(outcome), "sources": _label(sources)}
     if name is not None:
         told["result"] = json.loads(body)  # None where somebody removed it
     return Recorded(
         place=Place(plan, step, int(item)),
         attempt=int(attempt),
-        outcome=outcome_from_json(told | {"sources": _label(sources)}),
+        outcome=outcome_from_json(told),
         action=action,
         key=key,
         occurrence=int(occurrence),
