@@ -132,8 +132,7 @@ class Plan:
     def _dependencies(self) -> Mapping[str, frozenset[str]]:
         found: dict[str, frozenset[str]] = {}
         for step in self.steps:
-            used = references_in([*step.inputs.values(), step.foreach, step.when])
-            names = {self.producers[ref.name] for ref in used if ref.name in self.producers}
+            names = {self.producers[ref.name] for _, ref in step.references() if ref.name in self.producers}
             found[step.name] = frozenset(names.union(name for name in step.after if name in self.by_name))
         return found
 

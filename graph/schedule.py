@@ -7,7 +7,7 @@ known and disjoint. So nobody can tell the run from one that goes through the pl
 It is multiple granularity locking (Gray and others, "Granularity of locks and degrees of consistency in a shared data
 base", 1976), granted in plan order: a step claims what it touches, and a part of everything above it. All steps with
 one claim stand in a lane. A step waits in one lane at a time, until nobody before it is in there, and then looks at the
-others again; so all of them together take little more time than it takes to sort them.
+next ones; so all of them together take little more time than it takes to sort them.
 """
 
 import heapq
@@ -21,6 +21,7 @@ from agentic_workflows.graph.plan import Plan
 
 Key = TypeVar("Key", bound=Hashable)
 _DEEPEST = 64
+"""Parts of a path beyond which it counts as what it is in: whoever chooses a path chooses how much work it makes."""
 
 
 class Claim(NamedTuple):
@@ -51,7 +52,7 @@ class Footprint:
     def claims(self) -> Mapping[Claim, Sequence[Claim]]:
         """What is claimed of each resource and of all that take it in, and what each claim has to wait for.
 
-        What takes others in stands before them. What lies deeper than anybody would look is claimed with what it is in.
+        What takes others in stands before them.
         """
         split = [name.split("/")[:_DEEPEST] for name in self.resources or ()]
         above = {"/".join(parts[:depth]) for parts in split for depth in range(1, len(parts))}
@@ -62,7 +63,7 @@ class Footprint:
         return {claim: claim.against for claim in claims}
 
     def conflicts_with(self, other: "Footprint") -> bool:
-        """Tell whether somebody could observe the two calls in the other order."""
+        """Tell whether somebody could observe the two calls in the other order; for tests of what an action touches."""
         return any(claim in other.claims for against in self.claims.values() for claim in against)
 
 

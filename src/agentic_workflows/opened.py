@@ -12,7 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Durability, StateSnapshot
 
-from agentic_workflows.errors import DatabaseError, ReviewError, RunError
+from agentic_workflows.errors import ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import Event
@@ -31,7 +31,7 @@ from agentic_workflows.graph.state import (
 )
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Begun, Journal, Past
-from agentic_workflows.journal.faults import CORRUPT
+from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
@@ -100,10 +100,8 @@ class OpenRun:
             snapshot = await self.graph.aget_state(self._config())
             _check(snapshot)
         except CORRUPT as error:
-            raise DatabaseError(
-                f"The database {self.database} cannot be used: the checkpoint of the thread {self.thread_id} is "
-                f"corrupt ({error}). Nothing was changed; put back a copy of the database."
-            ) from error
+            part = f"the checkpoint of the thread {self.thread_id}"
+            raise corrupt(f"database {self.database}", part, error) from error
         self.checkpoint = str(snapshot.config.get("configurable", {}).get("checkpoint_id", ""))
         return snapshot
 

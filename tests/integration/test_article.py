@@ -493,6 +493,18 @@ async def test_an_overridden_get_next_step_chooses() -> None:
     assert result["steps"]["c"]["status"] == "skipped"
 
 
+async def test_an_overridden_get_next_step_that_ends_early_skips_the_rest_in_whatever_order_it_is_listed() -> None:
+    class Ending(AgenticWorkflow):
+        def get_next_step(self) -> WorkflowStep | None:
+            return None
+
+    listed = plan(step("uses", inputs={"text": "${text}"}), step("gives", outputs=["text"]))
+    agent = ArticleAgent(listed)
+    result = await Ending(agent).run("g")
+    assert (result["state"], agent.did) == ("COMPLETE", [])
+    assert {name: one["status"] for name, one in result["steps"].items()} == {"uses": "skipped", "gives": "skipped"}
+
+
 @pytest.mark.parametrize("method", ["validate_plan", "validate_result", "get_next_step"])
 @pytest.mark.parametrize("fault", ["raises", "gives nonsense"])
 async def test_a_fault_in_an_overridden_method_ends_in_a_state_with_a_reason(method: str, fault: str) -> None:
@@ -535,6 +547,21 @@ async def test_an_overridden_execute_next_step_is_called_for_every_step() -> Non
     result = await workflow.resume([approve(one["id"]) for one in asked])
     assert (result["state"], agent.did) == ("COMPLETE", ["one", "two"])
     assert [entry["step"] for entry in calls if entry] == ["one", "two"]
+
+
+async def test_an_overridden_review_progress_that_only_looks_is_called_once_and_the_run_waits() -> None:
+    class Looking(AgenticWorkflow):
+        looks = 0
+
+        async def review_progress(self, answers: Any = None) -> dict[str, Any]:
+            self.looks += 1
+            return {}
+
+    workflow = Looking(ArticleAgent(REVIEWED))
+    result = await workflow.run("g", thread_id="t")
+    assert (result["state"], workflow.looks) == ("REVIEWING", 1)
+    await workflow.resume(thread_id="t")
+    assert workflow.looks == 2
 
 
 async def test_an_overridden_review_progress_answers() -> None:

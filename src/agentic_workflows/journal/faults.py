@@ -32,6 +32,14 @@ def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
     return made
 
 
+def corrupt(what: str, part: str, error: Exception) -> DatabaseError:
+    """Return an error that says which part of what somebody else has changed."""
+    told = (
+        f"The {what} cannot be used: {part} is corrupt ({error}). Nothing was changed; put back a copy of the database."
+    )
+    return DatabaseError(told)
+
+
 def without_password(url: str | Path) -> str:
     """Return a URL as it may be shown, and as it still works where the password is known from elsewhere."""
     scheme, found, rest = str(url).partition("://")

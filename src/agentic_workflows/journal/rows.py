@@ -9,14 +9,13 @@ from datetime import datetime
 from functools import lru_cache, wraps
 from typing import Any, Final, TypeAlias, TypeVar
 
-from agentic_workflows.errors import DatabaseError
 from agentic_workflows.graph.labels import Label, label_from_json
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.values import JsonObject, canonical
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Place, Recorded
-from agentic_workflows.journal.faults import CORRUPT
+from agentic_workflows.journal.faults import CORRUPT, corrupt
 
 Read = TypeVar("Read")
 Row: TypeAlias = tuple[Any, ...]
@@ -76,10 +75,7 @@ def _reads(table: str, name: str) -> Callable[[Callable[[Row], Read]], Callable[
             try:
                 return read(row)
             except CORRUPT as error:
-                raise DatabaseError(
-                    f"The journal cannot be used: the row of {name.format(row)} in {table} is corrupt ({error}). "
-                    f"Nothing was changed; put back a copy of the database."
-                ) from error
+                raise corrupt("journal", f"the row of {name.format(row)} in {table}", error) from error
 
         return checked
 
