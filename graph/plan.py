@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, cast
 
+from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import ActionError, PlanError, UnresolvedReferenceError
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.references import Reference, references_in
@@ -137,6 +138,7 @@ class Plan:
         return found
 
 
+@collector_off()
 def from_json(data: object, *, goal: str = "", source: str = "The plan", max_steps: int = MAX_STEPS) -> Plan:
     """Return the plan that a mapping describes; steps may be `WorkflowStep`s.
 
@@ -178,6 +180,7 @@ def restore(data: JsonObject) -> Plan:
     return plan
 
 
+@collector_off()
 def _parsed(data: Mapping[str, JsonValue]) -> Plan:
     steps = cast("list[JsonObject]", data["steps"])
     goal, saw_untrusted = str(data.get("goal") or ""), bool(data.get("saw_untrusted"))

@@ -138,6 +138,7 @@ def _refuse_gaps(state: State, flow: Dataflow) -> None:
         )
 
 
+@collector_off()
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     entries = (entry for entry in state["history"] if isinstance(entry, dict))
     known = {str(entry["step"]) for entry in entries if entry.get("plan") == flow.name}

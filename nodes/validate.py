@@ -51,7 +51,8 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
     told = report.to_json()
     runtime.stream_writer(PlanAccepted(report=told).to_json())
     shown = {key: told[key] for key in ("order", "decisions", "provenance")}
-    return {"status": WorkflowState.EXECUTING.value, "report": shown, "findings": []}
+    given = state.get("run_plan") and plan.digest  # it stands in `plan` whole; this says that nobody plans again
+    return {"status": WorkflowState.EXECUTING.value, "run_plan": given, "report": shown, "findings": []}
 
 
 def _refuse_given(report: Report, runtime: Runtime[Any]) -> Update:

@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
+from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checks import static_findings
@@ -33,16 +35,18 @@ class Report:
         return not self.findings
 
     def to_json(self) -> JsonObject:
-        """Return the report as plain JSON, for displays."""
+        """Return the report as plain JSON, for displays; what is equal in it may be one object."""
+        told_once = cache(to_json)
         return {
             "plan": self.plan.to_json(),
             "order": list(self.order),
-            "decisions": {step: to_json(decision) for step, decision in self.decisions.items()},
+            "decisions": {step: told_once(decision) for step, decision in self.decisions.items()},
             "findings": [finding.to_json() for finding in self.findings],
             "provenance": {step: told for step, one in self.provenance.items() if (told := one.to_json())},
         }
 
 
+@collector_off()
 def examine(
     plan: Plan,
     *,

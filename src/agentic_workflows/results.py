@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from agentic_workflows.collector import collector_off
 from agentic_workflows.execution.dataflow import ended_steps
 from agentic_workflows.execution.foreach import items_by_step
 from agentic_workflows.execution.used import caught_up
@@ -14,6 +15,7 @@ from agentic_workflows.journal.entries import Past, Place
 from agentic_workflows.nodes.execute import plan_name
 
 
+@collector_off()
 def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True) -> dict[str, Any]:
     """Return a run as a dict, keys as in `AgenticWorkflow.run`; of one with no checkpoint the journal alone tells."""
     values = caught_up(values, past, since=None if is_kept else 1)

@@ -436,6 +436,14 @@ async def test_a_failed_step_is_planned_again_while_replans_are_left() -> None:
     )  # fmt: skip
 
 
+async def test_a_given_plan_that_failed_is_not_planned_again() -> None:
+    bad, agent = RecordingAction("bad", error=ValueError("no")), ScriptedAgent([plan(step("c", "bad"))])
+    workflow = AgenticWorkflow(agent, actions=[bad], limits=Limits(max_replans=1))
+    result = await workflow.run("g", plan=plan(step("a", "bad")))
+    assert (result["state"], [entry["step"] for entry in result["history"]]) == ("FAILED", ["a", None])
+    assert result["reason"].startswith("The given plan cannot be planned again. a: failed: bad raised ValueError: no")
+
+
 async def test_an_edit_that_breaks_the_schema_asks_again() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     act = RecordingAction("act", input_schema=schema)

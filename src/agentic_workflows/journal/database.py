@@ -186,7 +186,7 @@ class _Deflated(CipherProtocol):
 
     def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
         """Return the bytes compressed."""
-        return "zlib", zlib.compress(plaintext)
+        return "zlib", zlib.compress(plaintext, 4)
 
     def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:  # noqa: ARG002 - there is one
         """Return the bytes as they were."""

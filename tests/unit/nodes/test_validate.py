@@ -41,6 +41,12 @@ async def test_a_plan_without_findings_is_executed() -> None:
     assert (after["status"], after["findings"], after["history"]) == ("EXECUTING", [], [])
 
 
+async def test_a_given_plan_that_is_accepted_is_kept_once() -> None:
+    assert (await judged(state("PLANNING")))["run_plan"] is None
+    after = await judged(state("PLANNING", run_plan=PLAN.to_json()))
+    assert (after["run_plan"], after["plan"]) == (PLAN.digest, PLAN.to_json())
+
+
 async def test_a_plan_with_findings_is_planned_again_and_remembered() -> None:
     finding = Finding(step="a", field="action", problem="no.")
     after = await judged(state("PLANNING"), [finding])
