@@ -13,7 +13,7 @@ next ones; so all of them together take little more time than it takes to sort t
 import heapq
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
@@ -54,17 +54,22 @@ class Footprint:
 
         What takes others in stands before them.
         """
-        split = [name.split("/")[:_DEEPEST] for name in self.resources or ()]
-        above = {"/".join(parts[:depth]) for parts in split for depth in range(1, len(parts))}
-        names = [None] if self.resources is None else ["/".join(parts) for parts in split]
-        inside = [None, *sorted(above, key=len)] if split else []
-        claims = [Claim(name, False, self.has_effect) for name in inside]
-        claims += [Claim(name, True, self.has_effect) for name in names]
-        return {claim: claim.against for claim in claims}
+        return _claims(self.resources, has_effect=self.has_effect)
 
     def conflicts_with(self, other: "Footprint") -> bool:
         """Tell whether somebody could observe the two calls in the other order; for tests of what an action touches."""
         return any(claim in other.claims for against in self.claims.values() for claim in against)
+
+
+@lru_cache(maxsize=256)
+def _claims(resources: frozenset[str] | None, *, has_effect: bool) -> Mapping[Claim, Sequence[Claim]]:
+    split = [name.split("/")[:_DEEPEST] for name in resources or ()]
+    above = {"/".join(parts[:depth]) for parts in split for depth in range(1, len(parts))}
+    names = [None] if resources is None else ["/".join(parts) for parts in split]
+    inside = [None, *sorted(above, key=len)] if split else []
+    claims = [Claim(name, False, has_effect) for name in inside]
+    claims += [Claim(name, True, has_effect) for name in names]
+    return {claim: claim.against for claim in claims}
 
 
 def stable_order(plan: Plan) -> list[str]:
