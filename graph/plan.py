@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
+from heapq import heappop, heappush
 from typing import Any, cast
 
 from agentic_workflows.collector import collector_off
@@ -117,6 +118,26 @@ class Plan:
     def by_name(self) -> Mapping[str, WorkflowStep]:
         """Map each name to its step."""
         return {step.name: step for step in self.steps}
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Name the steps in topological order, as listed where the data leaves a choice; none in or after a cycle."""
+        position = {step.name: at for at, step in enumerate(self.steps)}
+        waits = {name: set(needed) for name, needed in self._dependencies.items()}
+        dependents: dict[str, list[str]] = {name: [] for name in position}
+        for name, needed in waits.items():
+            for producer in needed:
+                dependents[producer].append(name)
+        free = [position[name] for name, needed in waits.items() if not needed]  # sorted, and so a heap
+        order: list[str] = []
+        while free:
+            name = self.steps[heappop(free)].name
+            order.append(name)
+            for dependent in dependents[name]:
+                waits[dependent].discard(name)
+                if not waits[dependent]:
+                    heappush(free, position[dependent])
+        return tuple(order)
 
     def narrows(self, earlier: "Plan") -> bool:
         """Tell whether this plan is an earlier one with nothing changed but steps left out."""

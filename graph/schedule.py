@@ -17,8 +17,6 @@ from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
-from agentic_workflows.graph.plan import Plan
-
 Key = TypeVar("Key", bound=Hashable)
 _DEEPEST = 64
 """Parts of a path beyond which it counts as what it is in: whoever chooses a path chooses how much work it makes."""
@@ -70,30 +68,6 @@ def _claims(resources: frozenset[str] | None, *, has_effect: bool) -> Mapping[Cl
     claims = [Claim(name, False, has_effect) for name in inside]
     claims += [Claim(name, True, has_effect) for name in names]
     return {claim: claim.against for claim in claims}
-
-
-def stable_order(plan: Plan) -> list[str]:
-    """Return the plan's step names in topological order, as listed where the data leaves a choice.
-
-    The plan must have no cycle.
-    """
-    position = {step.name: at for at, step in enumerate(plan.steps)}
-    waits = {step.name: set(plan.dependencies(step)) for step in plan.steps}
-    dependents: dict[str, list[str]] = {name: [] for name in position}
-    for name, needed in waits.items():
-        for producer in needed:
-            dependents[producer].append(name)
-    free = [position[name] for name, needed in waits.items() if not needed]
-    heapq.heapify(free)
-    order: list[str] = []
-    while free:
-        name = plan.steps[heapq.heappop(free)].name
-        order.append(name)
-        for dependent in dependents[name]:
-            waits[dependent].discard(name)
-            if not waits[dependent]:
-                heapq.heappush(free, position[dependent])
-    return order
 
 
 class Schedule(Generic[Key]):

@@ -25,7 +25,6 @@ from agentic_workflows.graph.labels import (
 )
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import Reference, is_literal, parse
-from agentic_workflows.graph.schedule import stable_order
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
 Scope = Mapping[str, Origin]
@@ -127,7 +126,7 @@ def trace(plan: Plan, catalogue: Catalogue) -> dict[str, Provenance]:
     """
     scope: dict[str, Origin] = {}
     found: dict[str, Provenance] = {}
-    for name in stable_order(plan):
+    for name in plan.order:
         step = plan.by_name[name]
         found[name] = provenance_of(step, plan, scope)
         scope |= planned_origins(step, catalogue.get(step.action), found[name])

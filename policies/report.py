@@ -10,7 +10,6 @@ from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checks import static_findings
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan
-from agentic_workflows.graph.schedule import stable_order
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.decision import Deny, PolicyEngine, StaticDecision, to_json
 from agentic_workflows.policies.provenance import Provenance, trace
@@ -96,7 +95,7 @@ def _budget(plan: Plan, max_iterations: int | None, used: int) -> Iterator[Findi
 
 def _order(plan: Plan) -> tuple[str, ...]:
     try:
-        order = tuple(stable_order(plan))
+        order = plan.order
     except UnresolvedReferenceError:
         return ()
     return order if len(order) == len(plan.steps) else ()

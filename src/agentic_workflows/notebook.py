@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.graph.plan import Plan, WorkflowStep, from_json, restore
-from agentic_workflows.graph.schedule import stable_order
 from agentic_workflows.policies.report import Report
 
 MOST_DRAWN = 60
@@ -206,9 +205,9 @@ class _Picture:
         """Return the row of each step."""
         plan, depths = self.shown.plan, dict[str, int]()
         try:
-            order = stable_order(plan) if len(plan.steps) <= MOST_DRAWN else []
+            order = plan.order if len(plan.steps) <= MOST_DRAWN else ()
         except UnresolvedReferenceError:
-            order = []
+            order = ()
         for name in order:
             depths[name] = 1 + max((depths[one] for one in plan.dependencies(plan.by_name[name])), default=-1)
         return depths if len(depths) == len(plan.steps) else {}

@@ -21,7 +21,6 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.review import Answer, approve, edit
-from agentic_workflows.graph.schedule import stable_order
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.journal.entries import Place, Recorded
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, StaticDecision
@@ -192,7 +191,7 @@ def test_nobody_can_tell_the_run_from_one_that_goes_top_to_bottom(
     ran = asyncio.run(run(steps, world_actions(concurrent, delays), limits=Limits(max_parallel=parallel)))
     by_name = {one.name: one for one in steps}
     values: dict[str, object] = {}
-    for name in stable_order(Plan("g", steps)):
+    for name in Plan("g", steps).order:
         inputs: dict[str, Any] = dict(by_name[name].inputs)
         inputs["given"] = [values[reference[2:-1]] for reference in inputs["given"]]
         values |= {f"v{name[1:]}": serial.do(name, inputs)}

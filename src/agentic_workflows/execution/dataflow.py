@@ -19,7 +19,7 @@ from agentic_workflows.graph.labels import UNKNOWN, Origin, joined, result_label
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import resolve, resolve_inputs
-from agentic_workflows.graph.schedule import Footprint, Schedule, stable_order
+from agentic_workflows.graph.schedule import Footprint, Schedule
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Place
 from agentic_workflows.policies.provenance import Provenance, given_origins, provenance_of
@@ -76,11 +76,10 @@ class Dataflow:
         """Calls of steps whose footprint was asked for, until they start."""
         self._settled: set[str] = set()
         self._skipped_names: set[str] = set()
-        order = stable_order(plan)
-        for name in order:
+        for name in plan.order:
             if self._is_settled(name):
                 self._publish(name, self.outcomes[name])
-        ahead = [name for name in order if name not in self._settled]
+        ahead = [name for name in plan.order if name not in self._settled]
         self._schedule = Schedule(
             ahead,
             {name: plan.dependencies(plan.by_name[name]) - self._settled for name in ahead},

@@ -204,3 +204,25 @@ def test_a_finding_says_place_problem_and_remedy_and_survives_json() -> None:
 def test_an_error_lists_every_finding_and_its_source() -> None:
     error = PlanError([Finding(problem="one."), Finding(step="a", problem="two.")], source="The plan file p.yaml")
     assert str(error) == "The plan file p.yaml cannot be used:\n  - one.\n  - a: two."
+
+
+@given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=10), st.data())
+def test_the_order_is_topological_and_as_listed_where_data_leaves_a_choice(
+    edges: list[set[int]], data: st.DataObject
+) -> None:
+    """Against the slowest possible reading: take the first listed step whose dependencies are done, again and again."""
+    listed = data.draw(st.permutations(range(len(edges))))
+    needed = {at: {one for one in edges[at] if one < at} for at in range(len(edges))}
+    steps = {at: WorkflowStep(f"s{at}", "act", after=[f"s{one}" for one in needed[at]]) for at in needed}
+    expected: list[int] = []
+    while len(expected) < len(listed):
+        expected.append(next(at for at in listed if at not in expected and needed[at] <= set(expected)))
+    assert Plan("g", [steps[at] for at in listed]).order == tuple(f"s{at}" for at in expected)
+
+
+def test_what_is_in_a_cycle_or_waits_for_one_has_no_place_in_the_order() -> None:
+    waits = {"free": [], "a": ["b"], "b": ["a"], "behind": ["a"], "last": ["free"]}
+    assert Plan("g", [WorkflowStep(name, "act", after=needed) for name, needed in waits.items()]).order == (
+        "free",
+        "last",
+    )

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentic_workflows.graph.plan import Plan, WorkflowStep
-from agentic_workflows.graph.schedule import Footprint, Schedule, stable_order
+from agentic_workflows.graph.schedule import Footprint, Schedule
 
 READ, WRITE = Footprint(has_effect=False), Footprint(has_effect=True)
 
@@ -57,20 +56,6 @@ def test_resources_conflict_where_one_is_the_other_or_takes_it_in(one: Footprint
     else:
         meet = any(takes_in(a, b) or takes_in(b, a) for a in one.resources for b in other.resources)
     assert one.conflicts_with(other) == (meet and (one.has_effect or other.has_effect))
-
-
-@given(st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=10), st.data())
-def test_the_order_is_topological_and_as_listed_where_data_leaves_a_choice(
-    edges: list[set[int]], data: st.DataObject
-) -> None:
-    """Against the slowest possible reading: take the first listed step whose dependencies are done, again and again."""
-    listed = data.draw(st.permutations(range(len(edges))))
-    needed = {at: {one for one in edges[at] if one < at} for at in range(len(edges))}
-    steps = {at: WorkflowStep(f"s{at}", "act", after=[f"s{one}" for one in needed[at]]) for at in needed}
-    expected: list[int] = []
-    while len(expected) < len(listed):
-        expected.append(next(at for at in listed if at not in expected and needed[at] <= set(expected)))
-    assert stable_order(Plan("g", [steps[at] for at in listed])) == [f"s{at}" for at in expected]
 
 
 @dataclass
