@@ -64,7 +64,7 @@ class Schemas:
 def build_graph(
     agent: Agent,
     *,
-    actions: "Iterable[Action | BaseTool] | None" = None,
+    actions: "Iterable[Action | BaseTool] | Action | None" = None,
     annotations: Files = (),
     policies: Sequence[str | Path] | None = None,
     limits: Limits | None = None,
@@ -83,7 +83,8 @@ def build_graph(
         policies: Cedar files, or `default` (the default with declared actions) and `article` (without).
         limits: of a run that names none.
         database: where runs are written down; by default in memory.
-        checkpointer: keeps runs; None on a LangGraph server, which brings its own.
+        checkpointer: keeps runs; None on a LangGraph server, which brings its own, and inside another graph, each call
+            of which is a run of its own.
         overrides: a subclass's own methods.
         schemas: what a server shows of it.
         secrets: gives the value of each secret that plans name; by default `AGENTIC_SECRET_<name>` of the environment.
@@ -109,21 +110,23 @@ def build_graph(
 
 
 def registry_of(
-    agent: object, actions: "Iterable[Action | BaseTool] | None" = None, annotations: Files = ()
+    agent: object, actions: "Iterable[Action | BaseTool] | Action | None" = None, annotations: Files = ()
 ) -> Registry:
     """Return the actions that plans of an agent may call.
 
     Raises:
-        ActionError: they are declared or annotated wrongly, or the agent can neither declare nor execute any.
+        ActionError: they are declared or annotated wrongly, or the agent can neither declare nor execute any, or not
+            plan.
 
     """
-    declared = actions if actions is not None else getattr(agent, "actions", None)
+    name, declared = type(agent).__name__, actions if actions is not None else getattr(agent, "actions", None)
+    if not callable(getattr(agent, "create_plan", None)):
+        raise ActionError(f"{name} is no agent: it has no create_plan(goal, history).")
     if declared is not None:
-        known = make_registry(declared.values() if isinstance(declared, Mapping) else declared)
-        return annotated(known, annotations)
+        each = [declared] if isinstance(declared, Action) else declared
+        return annotated(make_registry(each.values() if isinstance(each, Mapping) else each), annotations)
     execute_step = getattr(agent, "execute_step", None)
     if execute_step is None:
-        name = type(agent).__name__
         raise ActionError(f"{name} has neither actions nor execute_step. Pass actions=[...] or give it one of the two.")
     return annotated(UndeclaredActions(execute_step), annotations)
 

@@ -1,7 +1,8 @@
 """What the nodes are given."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from inspect import isawaitable
 from typing import Any, Final, Protocol
 
 from langchain_core.runnables import RunnableConfig
@@ -9,7 +10,7 @@ from langgraph.runtime import Runtime
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.plan import Plan
-from agentic_workflows.graph.state import FINISHED, State, Update
+from agentic_workflows.graph.state import FINISHED, NO_STATE, State, Update
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
@@ -19,7 +20,7 @@ OWNER: Final = "__agentic_owner"
 
 
 class Agent(Protocol):
-    """Plans; any object with this coroutine is one.
+    """Plans; any object with this method is one, best a coroutine: a plain function holds up all other runs.
 
     An agent that brings no declared actions also has `execute_step(step)`, as in the article. `review_progress(goal,
     history)` is optional: asked when every step is done, it returns what is still missing, or nothing. An agent with
@@ -30,6 +31,12 @@ class Agent(Protocol):
     def create_plan(self, goal: str, history: Sequence[JsonObject]) -> Awaitable[Plan | Mapping[str, Any]]:
         """Return a plan for the goal, given what happened so far."""
         ...
+
+
+async def ask(method: Callable[[str, Sequence[JsonObject]], Any], goal: str, history: Sequence[JsonObject]) -> Any:
+    """Return what a method of an agent gives, also of one that is no coroutine."""
+    given = method(goal, history)
+    return await given if isawaitable(given) else given
 
 
 class Node(Protocol):
@@ -56,8 +63,30 @@ async def held(leases: Leases, state: State, config: RunnableConfig) -> AsyncIte
 
 
 def thread_of(state: State, config: RunnableConfig) -> str:
-    """Return the thread of a run; one without a thread stands for itself."""
-    return str(config.get("configurable", {}).get("thread_id") or state.get("run_id") or "")
+    """Return the thread of a run; one without a thread stands for itself.
+
+    A graph inside another one has a thread there for each call of it, or one for all where it keeps its state.
+    """
+    thread = config.get("configurable", {}).get("thread_id")
+    if not thread:
+        return str(state.get("run_id") or "")
+    return "|".join(filter(None, (str(thread), _outside(config))))
+
+
+def run_of(config: RunnableConfig) -> str | None:
+    """Return the id of the run that whoever calls the graph has chosen.
+
+    One call of a graph inside another one is one run, also where it is begun again after a kill.
+    """
+    if not (outside := _outside(config)):
+        return config.get("metadata", {}).get("run_id")
+    caller = next((part for part in reversed(outside.split("|")) if not part.isdecimal()), "")
+    return thread_of(NO_STATE, config) or None if ":" in caller else None
+
+
+def _outside(config: RunnableConfig) -> str:
+    """Return where a node's graph stands in others, as LangGraph writes it: `agent:TASK`, `agent:TASK|1`, `agent`."""
+    return str(config.get("configurable", {}).get("checkpoint_ns") or "").rpartition("|")[0]
 
 
 async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:

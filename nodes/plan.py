@@ -22,7 +22,7 @@ from agentic_workflows.graph.state import Limits, Request, State, Update, Workfl
 from agentic_workflows.graph.values import JsonObject, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Agent, Node, held, refuse_forgotten
+from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten, run_of
 
 POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""
@@ -94,7 +94,7 @@ class _Call:
             began = perf_counter()
             shown = history if self.sees_outputs else without_untrusted(history)
             self.saw_untrusted = self.sees_outputs and any(is_untrusted(entry) for entry in history)
-            planning = asyncio.ensure_future(contained(self._agent.create_plan(goal, shown), seconds))
+            planning = asyncio.ensure_future(contained(ask(self._agent.create_plan, goal, shown), seconds))
             try:
                 return await self._watched(planning)
             except TimeoutError:
@@ -131,7 +131,6 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
     if not goal and isinstance(given, Mapping):
         goal = str(given.get("goal") or "Run the given plan.")
     own = limits_from_json(state.get("given_limits"), default=limits)
-    metadata = config.get("metadata", {})
     return {
         "goal": writable(goal),
         "run_goal": writable(goal),
@@ -139,7 +138,7 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
         "given_plan": None,
         "given_limits": None,
         "given_run_id": None,
-        "run_id": str(state.get("given_run_id") or metadata.get("run_id") or uuid4()),
+        "run_id": str(state.get("given_run_id") or run_of(config) or uuid4()),
         "limits": own.to_json(),
         "status": WorkflowState.PLANNING.value,
         "plan": None,
@@ -225,5 +224,5 @@ def last_said(state: State) -> str:
     if not isinstance(result, dict):
         return ""
     if isinstance(found := result.get("findings"), list):
-        return " ".join(str(Finding(problem=str(one.get("problem")), step=one.get("step"))) for one in found)  # type: ignore[union-attr, arg-type]  # findings
+        return " ".join(str(finding_from_json(one)) for one in found if isinstance(one, dict))
     return str(result.get("feedback") or result.get("reason") or "")

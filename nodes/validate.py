@@ -15,7 +15,7 @@ from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import Plan, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
-from agentic_workflows.nodes.collaborators import Node
+from agentic_workflows.nodes.collaborators import Node, ask
 from agentic_workflows.policies.report import Report
 
 Examine = Callable[[Plan, State], Report]
@@ -127,7 +127,7 @@ async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
     limits, history = _limits(state), [entry for entry in state["history"] if isinstance(entry, dict)]
     seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
     try:
-        said = await contained(review_progress(state["goal"], history), seconds)
+        said = await contained(ask(review_progress, state["goal"], history), seconds)
     except Exception as error:  # noqa: BLE001 - an agent's fault is a finding
         return f"the agent could not review the progress: {type(error).__name__}: {error}"
     if said is False:

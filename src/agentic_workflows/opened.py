@@ -318,6 +318,9 @@ def _listed(answers: object) -> list[Answer]:
         if not isinstance(one, Approve | Edit | Reject | Respond):
             raise ReviewError(f"{one!r} is no answer. Use approve(), edit(inputs), reject(feedback), respond(message).")
     if isinstance(answers, Mapping):
+        for key, one in answers.items():
+            if one.id not in (None, key):
+                raise ReviewError(f"The answer under {key} says that it is for {one.id}. Give each its own, or no id.")
         return [replace(one, id=str(key)) for key, one in answers.items()]
     return [one for one in given if isinstance(one, Approve | Edit | Reject | Respond)]
 

@@ -24,7 +24,7 @@ from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Sta
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
-from agentic_workflows.nodes.collaborators import Agent, refuse_forgotten
+from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
 from agentic_workflows.opened import Answers, OpenRun
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.results import as_result, without_plan
@@ -56,6 +56,7 @@ class AgenticWorkflow(Runs):
         ActionError: actions are declared or annotated wrongly.
         PolicyError: a policy does not load.
         DatabaseError: the database cannot be used.
+        RunError: a limit has no valid value.
 
     """
 
@@ -64,7 +65,7 @@ class AgenticWorkflow(Runs):
         agent: Agent,
         max_iterations: int = 10,
         *,
-        actions: "Iterable[Action | BaseTool] | None" = None,
+        actions: "Iterable[Action | BaseTool] | Action | None" = None,
         annotations: Files = (),
         policies: Sequence[str | Path] | None = None,
         database: str | Path | Database = MEMORY,
@@ -73,7 +74,9 @@ class AgenticWorkflow(Runs):
         secrets: Secrets = secret_of_environment,
     ) -> None:
         self.agent = agent
-        given = limits or Limits()
+        given = Limits() if limits is None else limits
+        if not isinstance(given, Limits):
+            raise RunError(f"limits is {given!r}. Give Limits(...).")
         is_usual = max_iterations == Limits().max_iterations
         self.limits = given if is_usual else replace(given, max_iterations=max_iterations)
         known = registry_of(agent, actions, annotations)
@@ -246,7 +249,7 @@ class AgenticWorkflow(Runs):
         """
         seconds = self.limits.max_seconds
         try:
-            raw = await contained(self.agent.create_plan(goal, []), seconds)
+            raw = await contained(ask(self.agent.create_plan, goal, []), seconds)
         except TimeoutError:
             raise PlanningError(f"max_seconds is exhausted: no plan within {seconds:g} s.") from None
         return self.examine(plan_from_json(raw, goal=goal, max_steps=self.limits.max_steps))

@@ -122,8 +122,29 @@ async def test_an_unknown_thread_is_named(thread: str, tmp_path: Path) -> None:
 
 
 def test_an_agent_that_can_do_nothing_is_refused() -> None:
-    with pytest.raises(ActionError, match="neither actions nor execute_step"):
-        AgenticWorkflow(type("Planner", (), {})())  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(ActionError, match="Planner has neither actions nor execute_step"):
+        AgenticWorkflow(type("Planner", (), {"create_plan": lambda *_: {}})())
+    with pytest.raises(ActionError, match="str is no agent"):
+        AgenticWorkflow("a text", actions=[])  # type: ignore[arg-type]  # that is the point
+
+
+def test_limits_that_are_none_are_refused() -> None:
+    with pytest.raises(RunError, match="Give Limits"):
+        AgenticWorkflow(ScriptedAgent([]), limits={"max_steps": 3})  # type: ignore[arg-type]  # that is the point
+
+
+async def test_an_agent_and_its_actions_need_no_more_than_a_function_and_one_action() -> None:
+    class Plain:
+        def create_plan(self, goal: str, history: object) -> Any:
+            return {"steps": [{"name": "a", "action": "act"}]}
+
+        def review_progress(self, goal: str, history: object) -> str:
+            return ""
+
+    act = RecordingAction("act", result=1)
+    workflow = AgenticWorkflow(Plain(), actions=act)
+    assert (await workflow.create_plan("g")).is_accepted
+    assert ((await workflow.run("g"))["state"], len(act.calls)) == ("COMPLETE", 1)
 
 
 @pytest.mark.parametrize("limit", [0, -1, "3", None, True, 2.5])

@@ -1,0 +1,90 @@
+"""The graph as a part of another LangGraph graph."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command
+
+from agentic_workflows import ScriptedAgent, build_graph
+from agentic_workflows.journal.database import Database
+from agentic_workflows.testing import RecordingAction
+
+THREAD: Any = {"configurable": {"thread_id": "t"}}
+
+
+class Outer(TypedDict, total=False):
+    goal: str
+    status: str
+
+
+def plan(*names: str, **fields: Any) -> dict[str, Any]:
+    return {"steps": [{"name": name, "action": name, **fields} for name in names]}
+
+
+def outside(inner: Any, saver: Any, *, more: Any = None) -> Any:
+    builder = StateGraph(Outer)
+    builder.add_node("agent", inner)
+    builder.add_edge(START, "agent")
+    if more is not None:
+        builder.add_node("other", more)
+        builder.add_edge("agent", "other")
+    return builder.compile(checkpointer=saver)
+
+
+def called(inner: Any) -> Any:
+    async def node(state: Outer) -> Outer:
+        ended = await inner.ainvoke({"goal": state["goal"]})
+        return {"status": ended["status"]}
+
+    return node
+
+
+@pytest.mark.parametrize("how", [lambda inner: inner, called])
+async def test_each_call_on_a_thread_is_a_run_of_its_own(how: Any) -> None:
+    act = RecordingAction("act", result=1)
+    graph = outside(how(build_graph(ScriptedAgent([plan("act")] * 2), actions=[act])), InMemorySaver())
+    ended = [await graph.ainvoke({"goal": goal}, THREAD) for goal in ("one", "two")]
+    assert ([each["status"] for each in ended], len(act.calls)) == (["COMPLETE", "COMPLETE"], 2)
+
+
+async def test_two_agents_share_a_database_and_a_run_of_the_server(tmp_path: Path) -> None:
+    first, second = RecordingAction("first", result=1), RecordingAction("second", result=1)
+    database = Database(tmp_path / "x.db")
+    one, other = (
+        build_graph(ScriptedAgent([plan(act.name)]), actions=[act], database=database) for act in (first, second)
+    )
+    graph = outside(one, InMemorySaver(), more=other)
+    ended = await graph.ainvoke({"goal": "g"}, {**THREAD, "metadata": {"run_id": "of the server"}})
+    assert (ended["status"], len(first.calls), len(second.calls)) == ("COMPLETE", 1, 1)
+
+
+async def test_one_that_was_stopped_goes_on_from_the_journal_alone(tmp_path: Path) -> None:
+    saver, database = InMemorySaver(), Database(tmp_path / "x.db")
+    act = RecordingAction("act", result=1, read_only=False, destructive=False)
+
+    def graph(late: RecordingAction) -> Any:
+        steps = {"steps": [*plan("act")["steps"], *plan("late", after=["act"])["steps"]]}
+        return outside(build_graph(ScriptedAgent([steps]), actions=[act, late], database=database), saver)
+
+    stuck = RecordingAction("late", delay=60)
+    first = asyncio.create_task(graph(stuck).ainvoke({"goal": "g"}, THREAD, durability="exit"))
+    while not stuck.calls:
+        await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.wait({first})
+    ended = await graph(RecordingAction("late", result=1)).ainvoke(None, THREAD)
+    assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+
+
+async def test_its_questions_interrupt_the_outer_graph() -> None:
+    act = RecordingAction("act", result=1)
+    steps = plan("act", human_review_required=True)
+    graph = outside(build_graph(ScriptedAgent([steps]), actions=[act]), InMemorySaver())
+    asked = await graph.ainvoke({"goal": "g"}, THREAD)
+    assert (len(asked["__interrupt__"]), len(act.calls)) == (1, 0)
+    ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+    assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
