@@ -106,7 +106,7 @@ class StepFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepDenied(Event):
-    """Policy refused a step on its resolved inputs; it did not run."""
+    """Policy or a reviewer refused a step on its resolved inputs; it did not run."""
 
     step: str
     reason: str
@@ -114,7 +114,7 @@ class StepDenied(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepSkipped(Event):
-    """A step's condition was false, or what it depends on was skipped."""
+    """A step did not run, and that is no failure: the reason says why."""
 
     step: str
     reason: str
@@ -122,7 +122,7 @@ class StepSkipped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepAsked(Event):
-    """Policy wants a person's approval before a step runs."""
+    """A step waits for a person: policy wants an approval, or nobody knows whether its effect took place."""
 
     step: str
     reason: str

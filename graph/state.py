@@ -33,7 +33,7 @@ FINISHED: Final = (WorkflowState.COMPLETE, WorkflowState.FAILED)
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much a run may use; each limit that is reached ends it as FAILED, with the reason."""
+    """How much a run may use; the first four, once used up, end it as FAILED, with the reason."""
 
     max_iterations: int = 10
     """Planner calls and step starts together; a `foreach` counts once, and so does a step that is begun again after a
@@ -51,6 +51,7 @@ class Limits:
     max_parallel: int = 8
     """Action calls at the same time."""
     max_steps: int = MAX_STEPS
+    """Of one plan; a longer one is refused, and planned again."""
     step_timeout: float = 300.0
     """Seconds for one attempt of a step that says nothing else."""
     review_seconds: float = 7 * 86_400.0
@@ -175,6 +176,12 @@ def refuse_misshapen(values: Mapping[str, Any]) -> None:
             raise LookupError(f"an entry of {name} has no {key}")
     if any({"name", "action"} - step.keys() for step in (values.get("plan") or {"steps": ()})["steps"]):
         raise LookupError("a step of the plan has no name or action")
+
+
+def ended_steps(state: Mapping[str, Any]) -> set[str]:
+    """Return the names of the steps that have ended as far as the state knows; those that are asked about have not."""
+    steps = state.get("steps", {})
+    return {name for name, standing in steps.items() if standing["status"] != OutcomeStatus.ASKED}
 
 
 NO_STATE: Final = cast("State", {})

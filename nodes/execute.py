@@ -17,9 +17,9 @@ from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.used import caught_up
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
-from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
+from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
 from agentic_workflows.journal.entries import Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
@@ -130,8 +130,7 @@ def _refuse_gaps(state: State, flow: Dataflow) -> None:
         RunError: what it does not know could be done again.
 
     """
-    ended = {name for name, one in state["steps"].items() if one["status"] != OutcomeStatus.ASKED}
-    if unknown := sorted(ended - flow.outcomes.keys()):
+    if unknown := sorted(ended_steps(state) - flow.outcomes.keys()):
         raise RunError(
             f"The journal does not know of {', '.join(unknown)}, which ended as the checkpoint says: the two do not "
             f"belong together, and going on could do effects twice. Give the database that the run was made with."

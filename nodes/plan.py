@@ -121,7 +121,10 @@ class _Call:
 
 
 def _is_new_run(state: State) -> bool:
-    """Only a goal from START names its run, meets a state that does not say PLANNING, or says it of another goal."""
+    """Tell whether a goal came in from START; else the run that is under way plans once more.
+
+    That one comes as PLANNING, with the goal that it was begun with, and names no run: what it was given is taken.
+    """
     is_given = state.get("given_run_id") is not None
     return is_given or state.get("status") != WorkflowState.PLANNING or state.get("goal", "") != state.get("run_goal")
 

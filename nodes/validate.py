@@ -45,8 +45,7 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
     if report.findings and state.get("run_plan"):
         return _refuse_given(report, runtime)
     if report.findings:
-        is_budget_only = all(finding.field == "max_iterations" for finding in report.findings)
-        refused = state["refused"] if is_budget_only else [*state["refused"], plan.digest]
+        refused = state["refused"] if _is_budget(report) else [*state["refused"], plan.digest]
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
     told = report.to_json()
     runtime.stream_writer(PlanAccepted(report=told).to_json())
@@ -58,12 +57,16 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
 def _refuse_given(report: Report, runtime: Runtime[Any]) -> Update:
     """Refuse a plan that came with the goal: nobody can plan it again, but it may be given more iterations."""
     runtime.stream_writer(PlanRefused(findings=[finding.to_json() for finding in report.findings]).to_json())
-    wants_more = all(finding.field == "max_iterations" for finding in report.findings)
     return {
         "status": WorkflowState.FAILED.value,
         "reason": " ".join(str(finding) for finding in report.findings),
-        "left": WorkflowState.PLANNING.value if wants_more else "",
+        "left": WorkflowState.PLANNING.value if _is_budget(report) else "",
     }
+
+
+def _is_budget(report: Report) -> bool:
+    """Tell whether nothing but the iterations left keeps a plan from running."""
+    return all(finding.field == "max_iterations" for finding in report.findings)
 
 
 def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) -> Update:
@@ -75,8 +78,7 @@ def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) ->
 
 async def _gate_out(state: State, review_progress: ReviewProgress | None) -> Update:
     outcomes = state["steps"]
-    bad = {OutcomeStatus.FAILED, OutcomeStatus.DENIED}
-    failed = [(name, outcome) for name, outcome in outcomes.items() if outcome["status"] in bad]
+    failed = [(name, one) for name, one in outcomes.items() if OutcomeStatus(str(one["status"])).is_failure]
     if failed:
         return _after_failure(state, failed)
     if state["asks"]:

@@ -39,7 +39,7 @@ An argument that the schema does not name is no valid request: no policy could r
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import DANGEROUS, GROUPS, TRUST, ActionSpec, Catalogue
@@ -227,16 +227,6 @@ def known_actions(catalogue: Catalogue) -> Catalogue:
         groups = ", ".join(GROUPS)
         raise PolicyError(f"The action {taken[0]!r} has the name of a policy group. Rename it; groups: {groups}.")
     return {name: ActionSpec(name=name) for name in DANGEROUS} | dict(catalogue)
-
-
-def cedar_inputs(spec: ActionSpec, inputs: Mapping[str, JsonValue]) -> JsonObject:
-    """Return resolved inputs as policies read them.
-
-    Raises:
-        PolicyError: they do not fit the action's input schema.
-
-    """
-    return cast("JsonObject", inputs_shape(spec).cedar_value(dict(inputs), "inputs"))
 
 
 def inputs_shape(spec: ActionSpec) -> Inputs:

@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agentic_workflows.collector import collector_off
-from agentic_workflows.execution.dataflow import ended_steps
+from agentic_workflows.execution.dataflow import recorded_steps
 from agentic_workflows.execution.foreach import items_by_step
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import restore
-from agentic_workflows.graph.state import State, WorkflowState
+from agentic_workflows.graph.state import State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Past, Place
 from agentic_workflows.nodes.execute import plan_name
@@ -19,9 +19,7 @@ from agentic_workflows.nodes.execute import plan_name
 def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True) -> dict[str, Any]:
     """Return a run as a dict, keys as in `AgenticWorkflow.run`; of one with no checkpoint the journal alone tells."""
     values = caught_up(values, past, since=None if is_kept else 1)
-    known = {one.place: one.outcome for one in sorted(past.outcomes, key=lambda one: one.attempt)}
-    for begun_again in past.in_doubt:
-        known.pop(begun_again.place, None)
+    known = {place: one.outcome for place, one in past.ended.items()}
     ended, items = _ended(values, known), items_by_step(known)
     status = values.get("status", WorkflowState.PLANNING.value)
     return {
@@ -56,13 +54,13 @@ def _ended(values: State, known: Mapping[Place, Outcome]) -> dict[str, Outcome]:
     if not values.get("plan"):
         return {}
     plan = restore(values["plan"] or {})
-    return ended_steps(plan, known, plan_name(values["plan_number"], plan))
+    return recorded_steps(plan, known, plan_name(values["plan_number"], plan))
 
 
 def _steps(values: State, ended: Mapping[str, Outcome]) -> dict[str, JsonObject]:
     """Return how each step stands; what ended since the last checkpoint, if there is one, only the journal knows."""
     kept = {name: without_plan(standing) for name, standing in values.get("steps", {}).items()}
-    settled = {name for name, standing in kept.items() if standing["status"] != OutcomeStatus.ASKED}
+    settled = ended_steps(values)
     return kept | {name: one.standing for name, one in ended.items() if name not in settled}
 
 

@@ -20,7 +20,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
-from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState
+from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
@@ -186,9 +186,8 @@ class AgenticWorkflow(Runs):
         """Return the first step, in plan order, that has not ended; a subclass may pick another one."""
         if self.current_plan is None:
             return None
-        steps = self._values.get("steps", {})
-        waiting = {name for name, standing in steps.items() if standing["status"] == "asked"}
-        return next((s for s in restore(self.current_plan).steps if s.name not in steps or s.name in waiting), None)
+        ended = ended_steps(self._values)
+        return next((step for step in restore(self.current_plan).steps if step.name not in ended), None)
 
     async def plan(self, goal: str | None = None) -> JsonObject | None:
         """Advance a run by one plan and its checks; a goal begins a new run. Returns the plan, if it was accepted.

@@ -16,7 +16,7 @@ from agentic_workflows.testing import RecordingAction
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
 
-class Outer(TypedDict, total=False):
+class Outer(TypedDict):
     goal: str
     status: str
 
@@ -38,7 +38,7 @@ def outside(inner: Any, saver: Any, *, more: Any = None) -> Any:
 def called(inner: Any) -> Any:
     async def node(state: Outer) -> Outer:
         ended = await inner.ainvoke({"goal": state["goal"]})
-        return {"status": ended["status"]}
+        return {"goal": state["goal"], "status": ended["status"]}
 
     return node
 

@@ -57,7 +57,7 @@ class Dataflow:
         starts: int,
         choose: Choose | None = None,
     ) -> None:
-        self.outcomes = ended_steps(plan, run.log.outcomes_of(run.plan), run.plan)
+        self.outcomes = recorded_steps(plan, run.log.outcomes_of(run.plan), run.plan)
         """What ended, in this pass or before; it is not run again."""
         self.news: list[tuple[str, Outcome]] = []
         """Steps that ended in this pass, in the order in which they did."""
@@ -339,7 +339,7 @@ class Dataflow:
         return [question.to_json() for question in found if question]
 
 
-def ended_steps(plan: Plan, known: Mapping[Place, Outcome], named: str) -> dict[str, Outcome]:
+def recorded_steps(plan: Plan, known: Mapping[Place, Outcome], named: str) -> dict[str, Outcome]:
     """Return what became of each step that ended, from what is written down about the plan of this name."""
     items = items_by_step(known)
     ended: dict[str, Outcome] = {}

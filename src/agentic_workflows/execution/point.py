@@ -24,6 +24,7 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
 from agentic_workflows.graph.values import JsonValue
+from agentic_workflows.journal.entries import Intent
 from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine, Rule
 
 ResultCheck: TypeAlias = Callable[[WorkflowStep, JsonValue], Sequence[Finding]]
@@ -106,11 +107,15 @@ class ExecutionPoint:
         case.intent = case.run.log.doubt(case.place, case.key)
         if case.intent is None:
             return None
-        match await resolve(case, case.intent):
+        return await self._resolved(case, case.intent, attempts=0)
+
+    async def _resolved(self, case: Case, doubt: Intent, *, attempts: int, reason: str = "") -> Outcome | None:
+        """Return what becomes of an effect in doubt: found out, or asked; None where it is to be done."""
+        match await resolve(case, doubt):
             case Found(result=result):
-                return self._checked(case, result, attempts=0)
+                return self._checked(case, result, attempts=attempts)
             case Question() as question:
-                return Outcome(status=OutcomeStatus.ASKED, ask=question.to_json())
+                return Outcome(status=OutcomeStatus.ASKED, reason=reason, ask=question.to_json())
             case Again():
                 return None
 
@@ -164,22 +169,12 @@ class ExecutionPoint:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
         except ActionError as error:
             if isinstance(error, LostError) and case.intent is not None and not is_retryable:
-                return await self._in_doubt(case, error)
+                known = await self._resolved(case, case.intent, attempts=1, reason=str(error))
+                reason = f"{error} It did not happen."
+                return known or Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1)
             quotes = error.quotes_output
             return Outcome(status=OutcomeStatus.FAILED, reason=str(error), attempts=attempts, quotes_output=quotes)
         return self._checked(case, result, attempts=attempts)
-
-    async def _in_doubt(self, case: Case, error: LostError) -> Outcome:
-        """Return what becomes of an effect that was lost sight of: found out, or asked."""
-        if case.intent is None:
-            raise error
-        match await resolve(case, case.intent):
-            case Found(result=result):
-                return self._checked(case, result, attempts=1)
-            case Question() as question:
-                return Outcome(status=OutcomeStatus.ASKED, reason=str(error), ask=question.to_json())
-            case Again():
-                return Outcome(status=OutcomeStatus.FAILED, reason=f"{error} It did not happen.", attempts=1)
 
     def _checked(self, case: Case, result: JsonValue, *, attempts: int) -> Outcome:
         """Return a result as an outcome, once it satisfies all that is asked of it."""

@@ -3,21 +3,27 @@
 from collections.abc import Iterable
 from typing import cast
 
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.graph.state import State
+from agentic_workflows.graph.outcome import Outcome
+from agentic_workflows.graph.state import State, ended_steps
 from agentic_workflows.journal.entries import WHOLE, Past, Recorded
 
 
 def caught_up(state: State, past: Past, *, since: int | None = None) -> State:
-    """Return the state with the iterations and seconds that the journal tells and the last checkpoint does not know of.
+    """Return the state with the iterations and seconds of what ended after its checkpoint, as the journal tells them.
 
-    A step counts once it ended, however often it was begun, unless it took no time: then it was skipped or given up.
-    One that is to be begun again counts then. The checkpoint knows all of the plans before its own, unless `since` is
-    the number of one, and none of a plan after it: whoever goes through that one again takes it up.
+    A step counts once when it has ended, however often it was begun, and not at all where it took no time: then it was
+    skipped or given up. One in doubt counts when it is begun again.
+
+    Args:
+        state: as the last checkpoint has it.
+        past: what the journal knows of the run.
+        since: the first plan whose steps the state does not count yet; by default its own, for what came of earlier
+            ones is in the checkpoint. Later plans than its own count when planning has come to them again.
+
     """
     last = state.get("plan_number", 0)
     first = last if since is None else since
-    settled = {name for name, standing in state.get("steps", {}).items() if standing["status"] != OutcomeStatus.ASKED}
+    settled = ended_steps(state)
     news = [one for one in past.outcomes if first <= _number(one) <= last and one.place.step not in settled]
     if not news:
         return state

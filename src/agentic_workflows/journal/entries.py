@@ -76,6 +76,13 @@ class Past:
     """What people answered, used or not, by review id."""
 
     @property
+    def ended(self) -> "dict[Place, Recorded]":
+        """Return what each call came to, by its last attempt; what is in doubt has come to nothing yet."""
+        in_doubt = {one.place for one in self.in_doubt}
+        by_attempt = sorted(self.outcomes, key=lambda one: one.attempt)
+        return {one.place: one for one in by_attempt if one.place not in in_doubt}
+
+    @property
     def counts(self) -> Counter[str]:
         """Return how many calls were started, by action."""
         started = [one.action for one in self.outcomes if one.outcome.attempts]

@@ -29,9 +29,8 @@ class RunLog:
         self._in_doubt = {one.place: one for one in past.in_doubt}
         self._by_step: defaultdict[tuple[str, str], dict[int, Recorded]] = defaultdict(dict)
         """By the plan, step and item of a call, what it came to."""
-        for one in sorted(past.outcomes, key=lambda one: one.attempt):
-            if one.place not in self._in_doubt:
-                self._by_step[one.place[:2]][one.place.item] = one
+        for place, ended in past.ended.items():
+            self._by_step[place[:2]][place.item] = ended
         self._done: dict[str, list[Recorded]] = {}
         calls: list[Recorded | Intent] = [*past.outcomes, *past.in_doubt]
         self._claimed = {(one.place.plan, one.key, one.occurrence) for one in calls}

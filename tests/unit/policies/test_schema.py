@@ -17,7 +17,6 @@ from agentic_workflows.policies.schema import (
     PRINCIPAL,
     RESOURCE,
     Free,
-    cedar_inputs,
     cedar_schema,
     inputs_shape,
     is_overwriting,
@@ -27,6 +26,11 @@ from agentic_workflows.policies.schema import (
 def spec_of(properties: JsonObject, required: list[str] | None = None, **notes: object) -> ActionSpec:
     schema: JsonObject = {"type": "object", "properties": properties, "required": list(required or [])}
     return ActionSpec(name="act", input_schema=schema, annotations=Annotations(**notes))  # type: ignore[arg-type]
+
+
+def cedar_inputs(spec: ActionSpec, inputs: JsonObject) -> JsonObject:
+    """Resolved inputs as policies read them."""
+    return cast("JsonObject", inputs_shape(spec).cedar_value(inputs, "inputs"))
 
 
 def attributes_of(spec: ActionSpec) -> dict[str, Any]:
