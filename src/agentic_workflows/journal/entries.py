@@ -229,8 +229,12 @@ class Journal(Protocol):
         """Tell whether anybody holds a thread, and so may be running it."""
         ...
 
-    async def request(self, thread_id: str, request: Request | None) -> bool:
-        """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
+    async def request(self, thread_id: str, request: Request) -> bool:
+        """Ask a run to stop; tells whether the thread is known."""
+        ...
+
+    async def clear(self, lease: Lease) -> None:
+        """Forget what was asked of the run: whoever has its lease honoured it."""
         ...
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:

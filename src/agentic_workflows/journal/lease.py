@@ -33,7 +33,7 @@ class Held:
     async def clear(self) -> None:
         """Forget what was asked of the run: it was honoured."""
         self.request = None
-        await self._journal.request(self.lease.thread_id, None)
+        await self._journal.clear(self.lease)
 
 
 class Leases:
@@ -85,11 +85,21 @@ class Leases:
         owner = new_owner()
         while True:
             try:
-                return await self.journal.acquire(thread_id, owner, self.seconds)
+                return await self._taken(thread_id, owner)
             except RunBusyError:
                 if monotonic() >= until:
                     raise
                 await asyncio.sleep(0.2)
+
+    async def _taken(self, thread_id: str, owner: str) -> Lease:
+        """Take a lease; one that is cut in the middle is given back, or nobody would hold it until it expires."""
+        taking = asyncio.ensure_future(self.journal.acquire(thread_id, owner, self.seconds))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            with suppress(RunBusyError, DatabaseError):
+                await self.journal.release(await taking)
+            raise
 
     async def _beat(self, held: Held) -> None:
         """Keep the lease, and see what others ask."""

@@ -147,14 +147,16 @@ class MemoryJournal:
         now = self._clock()
         return any(one.expires > now and not is_dead(one.owner) for one in self._leases.values())
 
-    async def request(self, thread_id: str, request: Request | None) -> bool:
-        """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
+    async def clear(self, lease: Lease) -> None:
+        """Forget what was asked of the run."""
+        self._check(lease)
+        self._requests.pop(lease.thread_id, None)
+
+    async def request(self, thread_id: str, request: Request) -> bool:
+        """Ask a run to stop; tells whether the thread is known."""
         if thread_id not in self._leases:
             return False
-        if request is None:
-            self._requests.pop(thread_id, None)
-        else:
-            self._requests[thread_id] = request
+        self._requests[thread_id] = request
         return True
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:

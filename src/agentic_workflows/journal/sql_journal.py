@@ -205,8 +205,12 @@ class SqlJournal:
         rows = await self._writer.do(lambda to: to.run("holders", now=self._clock()))
         return not all(is_dead(str(owner)) for (owner,) in rows)
 
-    async def request(self, thread_id: str, request: Request | None) -> bool:
-        """Ask a run to stop, or with None forget that somebody did; tells whether the thread is known."""
+    async def clear(self, lease: Lease) -> None:
+        """Forget what was asked of the run."""
+        await self._fenced(lease, lambda to: to.change("set_request", by_thread_id=lease.thread_id, request=None))
+
+    async def request(self, thread_id: str, request: Request) -> bool:
+        """Ask a run to stop; tells whether the thread is known."""
         return bool(await self._writer.do(lambda to: to.change("set_request", by_thread_id=thread_id, request=request)))
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:
