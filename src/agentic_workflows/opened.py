@@ -1,7 +1,7 @@
 """A run, opened: its graph, its lease, and the state that its thread is in."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
@@ -121,12 +121,13 @@ class OpenRun:
         """Return what the journal knows of the run's calls."""
         return await self.journal.past(self.values.get("run_id", ""))
 
-    async def advance(self, entry: Input | Command[Any] | None) -> AsyncIterator[Event]:
+    async def advance(self, entry: Input | Command[Any] | None) -> AsyncGenerator[Event, None]:
         """Invoke the graph until it stops, and yield its events."""
         async with self._invoked(entry) as given:
             stream = self.graph.astream(given, self._config(), stream_mode="custom", durability=self._durability)
-            async for raw in stream:
-                yield event_from_json(raw)
+            async with aclosing(cast("AsyncGenerator[JsonObject, None]", stream)) as told:
+                async for raw in told:
+                    yield event_from_json(raw)
         await self.load()
 
     async def finish(self, entry: Input | Command[Any] | None) -> None:

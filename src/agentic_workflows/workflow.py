@@ -1,8 +1,8 @@
 """`AgenticWorkflow`: an agent, its actions and policies, and the runs it has made."""
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -132,8 +132,8 @@ class AgenticWorkflow(Runs):
         self, goal: str, *, plan: PlanLike | None = None, thread_id: str | None = None
     ) -> AsyncIterator[Event]:
         """Run a goal as `run` does, and yield what happens as it happens."""
-        async with self._begun(goal, plan, thread_id) as (run, entry):
-            async for event in self._followed(run, entry):
+        async with self._begun(goal, plan, thread_id) as (run, entry), aclosing(self._followed(run, entry)) as events:
+            async for event in events:
                 yield event
 
     async def resume(
@@ -167,8 +167,9 @@ class AgenticWorkflow(Runs):
         """Continue a run as `resume` does, and yield what happens as it happens."""
         async with self._opened(thread_id or self._thread) as run:
             entry = await run.re_entry(answers, max_iterations)
-            async for event in self._followed(run, entry):
-                yield event
+            async with aclosing(self._followed(run, entry)) as events:
+                async for event in events:
+                    yield event
 
     def get_results(self) -> dict[str, Any]:
         """Return the last run as a dict."""
@@ -320,10 +321,11 @@ class AgenticWorkflow(Runs):
             secrets=self._secrets,
         )
 
-    async def _followed(self, run: OpenRun, entry: Entry) -> AsyncIterator[Event]:
+    async def _followed(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
         try:
-            async for event in run.advance(entry):
-                yield event
+            async with aclosing(run.advance(entry)) as events:
+                async for event in events:
+                    yield event
         finally:
             await self._told(run)
 

@@ -320,7 +320,7 @@ async def test_a_write_tells_what_was_asked_of_the_run(journal: Journal, lease: 
     assert await journal.write(lease, RUN) is None
     await journal.request("t", "pause")
     assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == ("pause", "pause")
-    await journal.request("t", None)
+    await journal.clear(lease)
     assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == (None, None)
 
 

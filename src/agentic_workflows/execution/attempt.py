@@ -41,8 +41,10 @@ async def attempt_once(call: ActionCall, action: Action, limits: Limits, secrets
         with kept_from_traces(secrets):
             return hidden(await _attempt(call, action, limits), secrets)
     except ActionError as error:
-        error.args = (hidden(str(error), secrets),)
-        raise
+        shown = LostError if isinstance(error, LostError) else ActionError
+        told = shown(str(hidden(str(error), secrets)))
+        told.quotes_output = error.quotes_output
+        raise told from None
 
 
 async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValue:
@@ -64,7 +66,9 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
 
 def _is_lost(error: BaseException) -> bool:
     """Tell whether an error leaves open what the other side did; libraries have names of their own for it."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         names = [kind.__name__ for kind in type(error).__mro__]
         if isinstance(error, ConnectionError | TimeoutError) or any(_LOST.search(name) for name in names):
             return True

@@ -15,7 +15,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import digest
+from agentic_workflows.graph.values import as_json, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
@@ -125,12 +125,15 @@ class Case:
         return sorted(set(named_secrets(self.call).values()) - self.secrets.keys())
 
     def handed(self, intent: Intent | None) -> ActionCall:
-        """Return the call as its action gets it: with its secrets, and a key equal for every attempt at this effect."""
+        """Return the call as its action gets it: with its secrets, and a key equal for every attempt at this effect.
+
+        The inputs are the action's own: other calls, and what was decided on, hold the same values.
+        """
         key = "" if intent is None else f"{self.run.run_id}:{self.key}:{intent.occurrence}"
-        if not self.secrets:
-            return replace(self.call, idempotency_key=key) if key else self.call
-        values = {argument: self.secrets[name] for argument, name in named_secrets(self.call).items()}
-        return replace(self.call, inputs={**self.call.inputs, **values}, idempotency_key=key)
+        inputs = {argument: as_json(value) for argument, value in self.call.inputs.items()}
+        if self.secrets:
+            inputs |= {argument: self.secrets[name] for argument, name in named_secrets(self.call).items()}
+        return replace(self.call, inputs=inputs, idempotency_key=key)
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""

@@ -50,7 +50,8 @@ async def _reconciled(case: Case, doubt: Intent, reconcile: Reconcile) -> Resolu
         if found is None:
             return Again()
         if not isinstance(found, Found):
-            return _asked(case, doubt, f" Its reconcile gave {found!r}, which is neither Found nor None.")
+            kind = type(found).__name__  # not the value, which may hold a secret
+            return _asked(case, doubt, f" Its reconcile gave a {kind}, which is neither Found nor None.")
         result = as_json(found.result, where=f"What reconcile of {case.call.action} found")
         return Found(result=hidden(result, case.secrets))
     except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say

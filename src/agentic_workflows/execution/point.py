@@ -103,7 +103,8 @@ class ExecutionPoint:
             return None
         case.done = case.run.log.claim(case.place, case.key)
         if case.done is not None:
-            return replace(case.done.outcome, reason="An equal effect of an earlier plan did this.")
+            known = self._checked(case, case.done.outcome.result, attempts=0)
+            return replace(known, reason=f"An equal effect of an earlier plan did this. {known.reason}".strip())
         case.intent = case.run.log.doubt(case.place, case.key)
         if case.intent is None:
             return None
@@ -155,7 +156,6 @@ class ExecutionPoint:
                 run.counts[call.action] -= 1
                 raise
             case.used = []
-        call = case.handed(case.intent)
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
         most = 1 + (call.step.retries if is_retryable else 0)
         attempts = 0
@@ -163,7 +163,7 @@ class ExecutionPoint:
         async def attempt() -> JsonValue:
             nonlocal attempts
             attempts += 1
-            return await attempt_once(call, case.action, run.limits, case.secrets)
+            return await attempt_once(case.handed(case.intent), case.action, run.limits, case.secrets)
 
         try:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)

@@ -6,6 +6,7 @@ event loop.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -89,6 +90,10 @@ class Writer:
         result: Result = await order.future
         return result
 
+    def forget(self) -> None:
+        """Begin anew in a process that was forked: what waits is its parent's, and so is the thread."""
+        self._orders, self._lock, self._thread = SimpleQueue(), Lock(), None
+
     def _serve(self) -> None:
         is_open = False
         while True:
@@ -97,7 +102,8 @@ class Writer:
             except Empty:
                 with self._lock:
                     if self._orders.empty():
-                        self._backend.close()
+                        with suppress(Exception):
+                            self._backend.close()
                         self._thread = None
                         return
                 continue
@@ -183,3 +189,14 @@ def writer_for(name: str, make_backend: Callable[[], Backend]) -> Writer:
         if name not in _writers:
             _writers[name] = Writer(name, make_backend())
         return _writers[name]
+
+
+def _forget() -> None:
+    global _writers_lock  # noqa: PLW0603 - another thread may have held it
+    _writers_lock = Lock()
+    for writer in _writers.values():
+        writer.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget)
