@@ -52,6 +52,8 @@ class Outcome:
     """The question, where the status is ASKED."""
     quotes_output: bool = True
     """Of a failure: whether the reason may hold text from what the action read, not from its inputs alone."""
+    took_place: bool = False
+    """Of a failure: whether the effect took place all the same, or may have; an equal one is not done unasked."""
     sources: Label | None = None
     """All that determined the call; None where nobody wrote it down, and then nothing of the result is trusted."""
 

@@ -171,7 +171,8 @@ async def _give_up(run_id: str, rejected: list[JsonObject], pen: _Pen) -> None:
     """Use up the rejections, and settle the effects in doubt that they give up."""
     past = await pen.journal.past(run_id)
     given_up = [one["in_doubt"] for one in rejected if one.get("in_doubt")]
-    outcome = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and a reviewer gave it up.", attempts=1)
+    reason = "It was in doubt, and a reviewer gave it up."
+    outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1, took_place=True)
     outcomes = [one.ended(outcome) for one in past.in_doubt if [*one.place, one.attempt] in given_up]
     used = [one for one in (str(question["id"]) for question in rejected) if not past.answers[one].used]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)

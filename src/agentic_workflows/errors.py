@@ -7,7 +7,8 @@
     ├── UnresolvedReferenceError  a `${...}` that is malformed, or gives nothing
     ├── PlanningError           the agent cannot give another plan
     ├── ActionError             an action failed, or was declared wrongly
-    │   └── WorkspaceError      a path leaves the workspace, or is no ordinary file
+    │   ├── WorkspaceError      a path leaves the workspace, or is no ordinary file
+    │   └── ResultError         it did what it does, and what it gave cannot be used
     ├── PolicyError             a policy that does not load, and no run starts under it; or cases for one that do not
     ├── ReviewError             an answer that fits no open question
     │   └── ExpiredError        an approval expired before it was used
@@ -24,6 +25,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agentic_workflows.graph.findings import Finding
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says; one that fails at it, as other people's code may, says nothing."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - it may raise anything
+        return ""
 
 
 class WorkflowError(Exception):
@@ -59,6 +68,10 @@ class WorkspaceError(ActionError):
     """A path leaves the workspace, or does not name an ordinary file in it; only the path is quoted."""
 
     quotes_output = False
+
+
+class ResultError(ActionError):
+    """An action did what it does, and what it gave cannot be used."""
 
 
 class PolicyError(WorkflowError):

@@ -1,5 +1,9 @@
 """Effects that may have happened: whatever is not certain is a question, and nothing is done twice in silence."""
 
+import asyncio
+import errno
+import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from http.client import IncompleteRead
@@ -8,6 +12,7 @@ from typing import Any
 import pytest
 
 from agentic_workflows.actions.action import Action, ActionCall, Found
+from agentic_workflows.actions.declare import action
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.execution.case import RunPass, make_case
 from agentic_workflows.execution.grants import Grants
@@ -15,7 +20,7 @@ from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.review import Answer, Reject, edit
+from agentic_workflows.graph.review import Answer, Reject, edit, reject, respond
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.journal.entries import Intent, Lease, Past
 from agentic_workflows.journal.lease import Held
@@ -23,7 +28,7 @@ from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.provenance import Provenance
-from agentic_workflows.testing import answer_rows
+from agentic_workflows.testing import RecordingAction, answer_rows
 from agentic_workflows.workflow import AgenticWorkflow
 
 EFFECT = Annotations(destructive=False, open_world=False)
@@ -32,7 +37,7 @@ EFFECT = Annotations(destructive=False, open_world=False)
 class Mail:
     """An action that notes what it did, and what its reconcile was asked."""
 
-    def __init__(self, found: object = None, *, reconciles: bool = True, error: Exception | None = None) -> None:
+    def __init__(self, found: object = None, *, reconciles: bool = True, error: BaseException | None = None) -> None:
         self.sent: list[Mapping[str, Any]] = []
         self.asked: list[ActionCall] = []
         self._found, self._error = found, error
@@ -136,11 +141,15 @@ class ReadTimeout(Exception):  # noqa: N818 - as HTTP libraries call theirs
     """Not a builtin TimeoutError."""
 
 
-LOST = [ReadTimeout("slow"), ConnectionResetError("gone"), TimeoutError("mine"), IncompleteRead(b"half"), EOFError()]
+LOST = [
+    ReadTimeout("slow"), ConnectionResetError("gone"), TimeoutError("mine"), IncompleteRead(b"half"), EOFError(),
+    OSError(errno.ENETRESET, "gone"), ssl.SSLError("gone"), asyncio.CancelledError(), SystemExit(1),
+    ExceptionGroup("many", [ValueError("no"), ConnectionResetError("gone")]),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
-async def test_a_lost_connection_of_an_effect_is_a_question(error: Exception) -> None:
+async def test_a_lost_connection_of_an_effect_is_a_question(error: BaseException) -> None:
     mail = Mail(reconciles=False, error=error)
     outcome = await recovered(mail, Past())
     assert (outcome.status, len(mail.sent)) == (OutcomeStatus.ASKED, 1)
@@ -154,3 +163,79 @@ async def test_an_effect_whose_result_was_refused_is_not_done_again_by_another_p
     workflow = AgenticWorkflow(agent, actions=[mail.action], limits=Limits(max_replans=1))
     result = await workflow.run("Send it")
     assert (result["state"], len(mail.sent)) == ("REVIEWING", 1)
+
+
+@pytest.mark.parametrize("gives", ["nothing that passes", "no JSON", "what the check cannot read"])
+async def test_an_effect_that_gave_what_nobody_can_use_is_not_done_again_by_another_plan(gives: str) -> None:
+    class Checked(AgenticWorkflow):
+        def validate_result(self, step: WorkflowStep, result: object) -> bool:  # noqa: ARG002 - its shape
+            raise KeyError("other")
+
+    async def run(_: ActionCall) -> object:
+        sent.append(1)
+        return {"nothing that passes": None, "no JSON": object()}.get(gives, "sent")
+
+    sent: list[int] = []
+    send = Action(name="send", annotations=EFFECT, run=run)
+    step = {"action": "send", "inputs": {"to": "all"}}
+    agent = ScriptedAgent(
+        [{"steps": [{"name": "s", "validation": {"type": "string"}} | step]}, {"steps": [{"name": "o"} | step]}]
+    )
+    kind = Checked if gives.startswith("what") else AgenticWorkflow
+    result = await kind(agent, actions=[send], limits=Limits(max_replans=1)).run("Send it")
+    assert (result["state"], len(sent)) == ("REVIEWING", 1)
+
+
+async def test_a_typed_effect_that_breaks_its_own_annotation_is_not_done_again_by_another_plan() -> None:
+    @action(destructive=False, open_world=False)
+    async def book(room: str) -> str:
+        """Book a room."""
+        booked.append(room)
+        return None  # type: ignore[return-value]  # that is the point
+
+    booked: list[str] = []
+    plans = [{"steps": [{"name": name, "action": "book", "inputs": {"room": "101"}}]} for name in "ab"]
+    result = await AgenticWorkflow(ScriptedAgent(plans), actions=[book], limits=Limits(max_replans=1)).run("Book 101")
+    assert (result["state"], booked) == ("REVIEWING", ["101"])
+
+
+async def test_an_effect_that_was_given_up_in_doubt_is_asked_about_before_it_is_done_again() -> None:
+    mail = Mail(reconciles=False, error=TimeoutError("mine"))
+    plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}}]} for name in "ab"]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[mail.action], limits=Limits(max_replans=1))
+    await workflow.run("Send it to all")
+    result = await workflow.resume(reject("Leave it."))
+    assert (result["state"], len(mail.sent)) == ("REVIEWING", 1)
+
+
+@pytest.mark.parametrize("more", [{"validation": {"const": "queued"}}, {"outputs": ["x", "y"]}])
+async def test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new_step(more: Mapping[str, Any]) -> None:
+    mail = Mail()
+    step = {"name": "s", "action": "send", "inputs": {"to": "all"}}
+    fails = {"name": "f", "action": "fail", "after": ["s"]}
+    agent = ScriptedAgent([{"steps": [step, fails]}, {"steps": [step | more]}])
+    fail = RecordingAction("fail", error=ValueError("no"))
+    result = await AgenticWorkflow(agent, actions=[mail.action, fail], limits=Limits(max_replans=1)).run("Send it")
+    assert (result["state"], result["steps"]["s"]["status"], len(mail.sent)) == ("FAILED", "failed", 1)
+
+
+async def test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on() -> None:
+    async def never(_: ActionCall) -> None:
+        return None
+
+    @action(destructive=False, open_world=False, reconcile=never)
+    def send(to: str) -> str:
+        """Send, slowly."""
+        time.sleep(0.5)
+        sent.append(to)
+        return "sent"
+
+    sent: list[str] = []
+    plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}, "timeout": 0.05}]} for name in "ab"]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1))
+    result = await workflow.run("Send it to all")
+    assert (result["state"], sent) == ("REVIEWING", [])
+    assert "goes on all the same" in result["reviews"][0]["reason"]
+    await asyncio.sleep(0.6)
+    result = await workflow.resume(respond("sent"))
+    assert (result["state"], sent) == ("COMPLETE", ["all"])

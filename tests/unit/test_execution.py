@@ -196,8 +196,39 @@ async def test_an_action_that_cancels_its_own_task_fails_its_step_only() -> None
         await asyncio.sleep(60)
         return None
 
-    outcome = await asyncio.create_task(Bench().execute(doing(cancelling)))
+    outcome = await asyncio.create_task(Bench().execute(doing(cancelling, read_only=True)))
     assert outcome.status == OutcomeStatus.FAILED
+
+
+async def test_an_error_that_is_its_own_cause_fails_its_step_only() -> None:
+    async def raising(_: ActionCall) -> object:
+        error = ValueError("broken")
+        raise error from error
+
+    assert (await Bench().execute(doing(raising))).reason == "act raised ValueError: broken"
+
+
+async def test_an_error_that_cannot_say_what_it_is_fails_its_step_only() -> None:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    async def raising(_: ActionCall) -> object:
+        raise SilentError
+
+    assert (await Bench().execute(doing(raising))).reason == "act raised SilentError: "
+
+
+async def test_an_action_may_change_its_inputs_and_nobody_elses() -> None:
+    async def changing(call: ActionCall) -> object:
+        seen.append([*call.inputs["names"]])
+        call.inputs["names"].append("mallory")
+        raise ActionError("broken")
+
+    seen: list[list[str]] = []
+    given = {"names": ["ada"]}
+    await Bench().execute(doing(changing, read_only=True), given, retries=1)
+    assert (seen, given) == ([["ada"], ["ada"]], {"names": ["ada"]})
 
 
 @pytest.mark.parametrize(

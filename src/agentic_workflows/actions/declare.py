@@ -5,7 +5,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Thread
@@ -17,7 +17,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
 from agentic_workflows.actions.action import Action, ActionCall, Reconcile
-from agentic_workflows.errors import ActionError
+from agentic_workflows.actions.under_way import under_way
+from agentic_workflows.errors import ActionError, ResultError
 from agentic_workflows.graph.catalogue import Annotations, ArgumentClass, Resources
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
@@ -145,10 +146,12 @@ class _Signature:
         try:
             value = as_json(self.result.dump_python(result, mode="json", warnings="error"), where=where)
         except PydanticSerializationError as error:
-            raise ActionError(f"{where} is not what it is annotated with: {error}") from None
+            raise ResultError(f"{where} is not what it is annotated with: {error}") from None
+        except ActionError as error:
+            raise ResultError(str(error)) from None
         # Pydantic lets None through as anything.
         for broken in compiled(canonical(self.output_schema)).iter_errors(value):
-            raise ActionError(f"{where} is not what it is annotated with: {broken.message[:300]}.")
+            raise ResultError(f"{where} is not what it is annotated with: {broken.message[:300]}.")
         return value
 
 
@@ -167,16 +170,17 @@ def _runner(function: Function, signature: _Signature) -> Callable[[ActionCall],
         arguments = signature.arguments(call.inputs)
         if inspect.iscoroutinefunction(function):
             return signature.dumped(await function(**arguments))
-        return signature.dumped(await _in_thread(function, arguments))
+        return signature.dumped(await _in_thread(function, arguments, call.idempotency_key))
 
     return functools.update_wrapper(run, function)
 
 
-async def _in_thread(function: Function, arguments: Mapping[str, Any]) -> Any:
+async def _in_thread(function: Function, arguments: Mapping[str, Any], key: str) -> Any:
     """Call a plain function without blocking the loop, in a thread that keeps no process alive when it hangs."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
-    context = copy_context()
+    context, act = copy_context(), ExitStack()
+    act.enter_context(under_way(key))  # from before the thread begins: it may be cut at once
 
     def deliver(result: Any, error: BaseException | None) -> None:
         if done.done():  # cut by a time limit: nobody waits any more
@@ -189,7 +193,8 @@ async def _in_thread(function: Function, arguments: Mapping[str, Any]) -> Any:
     def work() -> None:
         result, failed = None, None
         try:
-            result = context.run(function, **arguments)
+            with act:
+                result = context.run(function, **arguments)
         except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
             failed = ActionError("It raised StopIteration.") if isinstance(error, StopIteration) else error
         with suppress(RuntimeError):  # the loop is closed

@@ -1,11 +1,14 @@
 """One attempt at a call, and what its result must satisfy."""
 
+import asyncio
+import errno
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.errors import ActionError
+from agentic_workflows.actions.under_way import under_way
+from agentic_workflows.errors import ActionError, ResultError, said
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.contained import ContainedError, contained
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
@@ -20,7 +23,9 @@ from agentic_workflows.graph.values import JsonValue, as_json, canonical
 Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
 
 
-_LOST = re.compile("Timeout|Connect|Disconnect|Network|Protocol|Transport|Incomplete|EOF")
+_LOST = re.compile("Timeout|Connect|Disconnect|Network|Protocol|Transport|Incomplete|EOF|SSL")
+_KINDS = (ConnectionError, TimeoutError, asyncio.CancelledError)
+_NUMBERS = {errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 
 
 class LostError(ActionError):
@@ -41,8 +46,8 @@ async def attempt_once(call: ActionCall, action: Action, limits: Limits, secrets
         with kept_from_traces(secrets):
             return hidden(await _attempt(call, action, limits), secrets)
     except ActionError as error:
-        shown = LostError if isinstance(error, LostError) else ActionError
-        told = shown(str(hidden(str(error), secrets)))
+        kind = next((kind for kind in (LostError, ResultError) if isinstance(error, kind)), ActionError)
+        told = kind(str(hidden(said(error), secrets)))
         told.quotes_output = error.quotes_output
         raise told from None
 
@@ -50,29 +55,38 @@ async def attempt_once(call: ActionCall, action: Action, limits: Limits, secrets
 async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValue:
     seconds = (call.step.timeout or limits.default_timeout).total_seconds()
     try:
-        result = await contained(action.run(call), seconds)
+        result = await contained(_run(call, action), seconds)
     except TimeoutError as error:
         raise LostError(f"{call.action} did not finish within {seconds:g} s.") from error
     except ActionError:
         raise
-    except ContainedError as error:
-        kind = LostError if isinstance(error.__cause__, TimeoutError) else ActionError
-        raise kind(f"{call.action} raised {error}") from error
+    except ContainedError as error:  # it was cut by something else than its own end
+        raise LostError(f"{call.action} raised {error}") from error
     except Exception as error:
         kind = LostError if _is_lost(error) else ActionError
-        raise kind(f"{call.action} raised {type(error).__name__}: {error}") from error
-    return as_json(result, where=f"The result of {call.action}")
+        raise kind(f"{call.action} raised {type(error).__name__}: {said(error)}") from error
+    try:
+        return as_json(result, where=f"The result of {call.action}")
+    except ActionError as error:
+        raise ResultError(str(error)) from None
+
+
+async def _run(call: ActionCall, action: Action) -> object:
+    with under_way(call.idempotency_key):
+        return await action.run(call)
 
 
 def _is_lost(error: BaseException) -> bool:
     """Tell whether an error leaves open what the other side did; libraries have names of their own for it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    waiting, seen = [error], set[int]()
+    while waiting:
+        error = waiting.pop()
         names = [kind.__name__ for kind in type(error).__mro__]
-        if isinstance(error, ConnectionError | TimeoutError) or any(_LOST.search(name) for name in names):
+        if isinstance(error, _KINDS) or getattr(error, "errno", None) in _NUMBERS or any(map(_LOST.search, names)):
             return True
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # None ends it
+        seen.add(id(error))
+        causes = (error.__cause__ or error.__context__, *getattr(error, "exceptions", ()))
+        waiting += [one for one in causes if isinstance(one, BaseException) and id(one) not in seen]
     return False
 
 
@@ -82,7 +96,9 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
 
     def note(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        failed = AttemptFailed(step=call.step.name, attempt=state.attempt_number, reason=str(error), item=call.item)
+        failed = AttemptFailed(
+            step=call.step.name, attempt=state.attempt_number, reason=said(error) if error else "", item=call.item
+        )
         run.emit(failed)
 
     retrying = tenacity.AsyncRetrying(

@@ -105,6 +105,11 @@ class Case:
         return digest([self.call.action, self.call.inputs, self.call.step.name if self.action.undeclared else None])
 
     @property
+    def took_place(self) -> bool:
+        """Whether the effect took place, or may have: it was begun, or an equal one is done."""
+        return self.intent is not None or self.done is not None
+
+    @property
     def is_begun(self) -> bool:
         """Tell whether exactly this effect was begun before, and so decided on then."""
         return self.intent is not None and self.intent.key == self.key

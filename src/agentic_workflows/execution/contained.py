@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Final, TypeVar
 
-from agentic_workflows.errors import WorkflowError
+from agentic_workflows.errors import WorkflowError, said
 
 Result = TypeVar("Result")
 GRACE_SECONDS: Final = 2.0
@@ -55,10 +55,10 @@ async def _tamed(work: Awaitable[Result], ended: "asyncio.Future[bool]") -> Resu
     except (asyncio.CancelledError, KeyboardInterrupt):
         raise
     except TimeoutError as error:
-        raise ContainedError(f"TimeoutError: {error}") from error
+        raise ContainedError(f"TimeoutError: {said(error)}") from error
     except Exception:
         raise
     except BaseException as error:
-        raise ContainedError(f"{type(error).__name__}: {error}") from error
+        raise ContainedError(f"{type(error).__name__}: {said(error)}") from error
     finally:
         _set(ended, in_time=True)

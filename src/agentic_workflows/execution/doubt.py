@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Found, Reconcile
+from agentic_workflows.actions.under_way import is_under_way
+from agentic_workflows.errors import said
 from agentic_workflows.execution.case import Case
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
@@ -43,10 +45,12 @@ async def resolve(case: Case, doubt: Intent) -> Resolution:
 
 async def _reconciled(case: Case, doubt: Intent, reconcile: Reconcile) -> Resolution:
     """Ask the action itself; where it cannot tell, a person must."""
-    limit = case.call.step.timeout or case.run.limits.default_timeout
+    limit, call = case.call.step.timeout or case.run.limits.default_timeout, case.handed(doubt)
+    if is_under_way(call.idempotency_key):
+        return _asked(case, doubt, " It was cut, and goes on all the same in this process.")
     try:
         with kept_from_traces(case.secrets):
-            found = await contained(reconcile(case.handed(doubt)), limit.total_seconds())
+            found = await contained(reconcile(call), limit.total_seconds())
         if found is None:
             return Again()
         if not isinstance(found, Found):
@@ -55,7 +59,7 @@ async def _reconciled(case: Case, doubt: Intent, reconcile: Reconcile) -> Resolu
         result = as_json(found.result, where=f"What reconcile of {case.call.action} found")
         return Found(result=hidden(result, case.secrets))
     except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say
-        why = hidden(f"{type(error).__name__}: {error}", case.secrets)
+        why = hidden(f"{type(error).__name__}: {said(error)}", case.secrets)
         return _asked(case, doubt, f" It could not be found out: {why}.")
 
 

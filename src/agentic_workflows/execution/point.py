@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Found
-from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, RunError
+from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, said
 from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
 from agentic_workflows.execution.case import Case, RunPass, make_case
 from agentic_workflows.execution.doubt import Again, resolve
@@ -75,7 +75,8 @@ class ExecutionPoint:
             except (DatabaseError, RunError):
                 raise
             except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
-                outcome = Outcome(status=OutcomeStatus.FAILED, reason=f"{type(error).__name__}: {error}")
+                reason, took_place = f"{type(error).__name__}: {said(error)}", case is not None and case.took_place
+                outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, took_place=took_place)
         sources = call.provenance.label if call.provenance else None
         begun = case.intent.at if case is not None and case.intent is not None else started
         outcome = replace(outcome, started=begun, seconds=round(perf_counter() - clock, 6), sources=sources)
@@ -172,8 +173,13 @@ class ExecutionPoint:
                 known = await self._resolved(case, case.intent, attempts=1, reason=str(error))
                 reason = f"{error} It did not happen."
                 return known or Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1)
-            quotes = error.quotes_output
-            return Outcome(status=OutcomeStatus.FAILED, reason=str(error), attempts=attempts, quotes_output=quotes)
+            return Outcome(
+                status=OutcomeStatus.FAILED,
+                reason=said(error),
+                attempts=attempts,
+                quotes_output=error.quotes_output,
+                took_place=isinstance(error, ResultError) and case.took_place,
+            )
         return self._checked(case, result, attempts=attempts)
 
     def _checked(self, case: Case, result: JsonValue, *, attempts: int) -> Outcome:
@@ -182,8 +188,13 @@ class ExecutionPoint:
         if not findings and self._check_result:
             findings = list(self._check_result(case.call.step, result))
         if findings:
-            reason = _joined(findings)
-            return Outcome(status=OutcomeStatus.FAILED, result=result, reason=reason, attempts=attempts)
+            return Outcome(
+                status=OutcomeStatus.FAILED,
+                result=result,
+                reason=_joined(findings),
+                attempts=attempts,
+                took_place=case.took_place,
+            )
         return Outcome(status=OutcomeStatus.SUCCEEDED, result=result, attempts=attempts)
 
 

@@ -144,6 +144,7 @@ class RunLog:
             await self._write()
 
     def _flush_soon(self) -> None:
+        """Write what waits, after what is on its way; whoever writes an intent waits for it."""
         self._flushing = asyncio.ensure_future(self._write_after(self._flushing))
 
     async def _write_after(self, earlier: "asyncio.Task[None] | None") -> None:
@@ -165,9 +166,13 @@ class RunLog:
         await self._landed()
 
     async def _landed(self) -> None:
-        while self._flushing is not None:
-            flushing, self._flushing = self._flushing, None
-            await flushing
+        """Wait for what is on its way, also where others wait for it; raises what went wrong with it."""
+        while (flushing := self._flushing) is not None:
+            try:
+                await asyncio.shield(flushing)  # it goes on where one of those who wait is cut
+            finally:
+                if flushing.done() and self._flushing is flushing:
+                    self._flushing = None
 
     async def _write_waiting(
         self,
@@ -195,6 +200,8 @@ class RunLog:
             self._held.hear(await write)
         except Exception:
             self._waiting, self._used = [*outcomes, *self._waiting], [*waiting, *self._used]
+            if intents and (outcomes or waiting):
+                self._flush_soon()  # an intent beside this one may derive from them
             raise
 
 
@@ -202,8 +209,8 @@ _SUPERSEDED = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and 
 
 
 def _is_refused(outcome: Outcome) -> bool:
-    """Tell whether an effect took place and gave a result that did not pass."""
-    return outcome.status == OutcomeStatus.FAILED and outcome.result is not None
+    """Tell whether an effect failed although it took place, or may have; older rows tell it by their result."""
+    return outcome.status == OutcomeStatus.FAILED and (outcome.took_place or outcome.result is not None)
 
 
 def _intent_of(one: Recorded) -> Intent:

@@ -92,6 +92,25 @@ async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_
     assert journal.writes == [(["a"], ["x", "y"], ["q"])]
 
 
+async def test_an_intent_has_every_outcome_before_it_where_the_one_that_took_them_along_was_refused() -> None:
+    log, journal = log_after()
+    log.record(Place("1:p", "x"), DONE)
+    refused = log.intend(HERE, "act", "k", until=journal.now())
+    error, _ = await asyncio.gather(refused, log.intend(THERE, "act", "other"), return_exceptions=True)
+    assert isinstance(error, ExpiredError)
+    assert [steps for intents, outcomes, _ in journal.writes for steps in (*intents, *outcomes)] == ["b", "x"]
+
+
+async def test_every_intent_waits_for_outcomes_on_their_way_and_hears_of_their_failure() -> None:
+    log, journal = log_after()
+    journal.seconds, journal.fails = 0.02, [True]
+    log.record(Place("1:p", "x"), DONE)
+    await asyncio.sleep(0.01)  # its write is on its way
+    intents = log.intend(HERE, "act", "k"), log.intend(THERE, "act", "other")
+    assert [type(one) for one in await asyncio.gather(*intents, return_exceptions=True)] == [DatabaseError] * 2
+    assert journal.writes == []
+
+
 async def test_outcomes_share_a_write_soon_after() -> None:
     log, journal = log_after()
     for name in ("x", "y", "z"):
