@@ -29,7 +29,7 @@ from agentic_workflows.graph.state import (
     limits_from_json,
     refuse_misshapen,
 )
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held, Leases
@@ -127,7 +127,7 @@ class OpenRun:
             stream = self.graph.astream(given, self._config(), stream_mode="custom", durability=self._durability)
             async with aclosing(cast("AsyncGenerator[JsonObject, None]", stream)) as told:
                 async for raw in told:
-                    yield event_from_json(raw)
+                    yield event_from_json(cast("JsonObject", as_json(raw)))  # its own: later steps use the same
         await self.load()
 
     async def finish(self, entry: Input | Command[Any] | None) -> None:

@@ -1,7 +1,7 @@
 """A run as the dict that users get: the state of its thread, with the values that its journal holds."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from agentic_workflows.collector import collector_off
 from agentic_workflows.execution.dataflow import recorded_steps
@@ -10,7 +10,7 @@ from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.state import State, WorkflowState, ended_steps
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.entries import Past, Place
 from agentic_workflows.nodes.execute import plan_name
 
@@ -71,7 +71,7 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
     steps = restore(values["plan"] or {}).by_name if succeeded else {}
     for name, outcome in succeeded.items():
         outputs |= outputs_of(steps[name], outcome)
-    return outputs
+    return cast("JsonObject", as_json(outputs))  # of their own: a journal in memory goes on with these
 
 
 def without_plan(entry: JsonValue) -> JsonObject:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -520,3 +520,17 @@ async def test_events_of_a_resumed_run_tell_of_the_answer_and_the_step() -> None
     await workflow.run("g")
     events = [event async for event in workflow.resume_stream(approve())]
     assert [event.step for event in events if isinstance(event, StepSucceeded)] == ["send"]
+
+
+@pytest.mark.parametrize("database", [None, "runs.db"])
+async def test_who_changes_what_they_are_given_changes_no_run(database: str | None, tmp_path: Path) -> None:
+    rows, send = RecordingAction("rows", result=["ada", "bob"]), RecordingAction("send", result="ok")
+    steps = step("r", "rows", outputs=["to"]), step("s", "send", inputs={"to": "${to}"}, human_review_required=True)
+    kept = "memory" if database is None else tmp_path / database
+    workflow = AgenticWorkflow(ScriptedAgent([plan(*steps)]), actions=[rows, send], database=kept)
+    async for event in workflow.stream("g"):
+        if isinstance(event, StepSucceeded):
+            cast("list[object]", event.result).clear()
+    workflow.get_results()["outputs"]["to"].clear()
+    await workflow.resume(approve())
+    assert send.calls == [{"to": ["ada", "bob"]}]
