@@ -335,7 +335,11 @@ def replace(path: Path) -> None:
     path.touch()
 
 
-@pytest.mark.parametrize("goes", [delete, replace])
+def delete_log(path: Path) -> None:
+    path.with_name("runs.db-wal").unlink()
+
+
+@pytest.mark.parametrize("goes", [delete, replace, delete_log])
 async def test_a_database_file_that_is_deleted_in_the_middle_ends_the_run_before_its_next_effect(
     house: House, goes: Callable[[Path], None]
 ) -> None:
@@ -351,7 +355,7 @@ async def test_a_database_file_that_is_deleted_in_the_middle_ends_the_run_before
     actions = [Action(name="act", run=act, annotations=Annotations(destructive=False, open_world=False))]
     workflow = AgenticWorkflow(ScriptedAgent([]), actions=actions, database=house.path)
     # Which one it is depends on who looks first: the heartbeat, or the outcome of the step.
-    told = r"runs\.db was moved, deleted or replaced|runs\.db cannot be used|is not held any more"
+    told = r"runs\.db, or its -wal, was moved, deleted or replaced|runs\.db cannot be used|is not held any more"
     with pytest.raises((DatabaseError, RunError), match=told):
         await workflow.run("g", plan={"goal": "g", "steps": steps}, thread_id="t")
     assert world == ["a", "b"]

@@ -20,19 +20,22 @@ class SqliteBackend:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
-        self._file = (0, 0)
+        self._files: dict[str, tuple[int, int]] = {}
+        """What tells the file and its write-ahead log from others of their names."""
         self._sql: Mapping[str, str] = {}
 
     def connect(self) -> None:
         """Open the file, which must be there, and create or migrate the tables."""
         there = f"{self._path.absolute().as_uri()}?mode=rw"  # one that was taken away is not begun anew
         self._connection = sqlite3.connect(there, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-        self._file = _identity(self._path)
+        self._files = {str(self._path): _identity(str(self._path))}
         _use_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
         _prepare(self, "sqlite", self._path)
         self._connection.execute("COMMIT")
+        if (log := _identity(f"{self._path}-wal")) != _NONE:
+            self._files[f"{self._path}-wal"] = log
 
     def begin(self) -> "SqliteBackend":
         """Begin a transaction that nobody else can write beside.
@@ -41,8 +44,8 @@ class SqliteBackend:
             DatabaseError: another process would not find what is written: SQLite goes on writing into a deleted file.
 
         """
-        if _identity(self._path) != self._file:
-            raise DatabaseError(f"The database {self._path} was moved, deleted or replaced while it was in use.")
+        if any(_identity(name) != known for name, known in self._files.items()):
+            raise DatabaseError(f"The database {self._path}, or its -wal, was moved, deleted or replaced while in use.")
         self._open.execute("BEGIN IMMEDIATE")
         return self
 
@@ -131,12 +134,15 @@ class PostgresBackend:
         self._connection.execute(text)
 
 
-def _identity(path: Path) -> tuple[int, int]:
+_NONE = (0, 0)
+
+
+def _identity(name: str) -> tuple[int, int]:
     """Return what tells a file from another one of the same name; zeros where there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - half as long as Path.stat, and asked for at every commit
+        found = os.stat(name)  # noqa: PTH116 - half as long as Path.stat, and asked for at every commit
     except OSError:
-        return (0, 0)
+        return _NONE
     return (found.st_dev, found.st_ino)
 
 
