@@ -27,6 +27,8 @@ executing, the intent not written
 an outcome was only in memory when an effect that derives from it was begun
     cannot be: one transaction writes both
     test_an_intent_is_on_disk_with_every_outcome_it_derives_from
+    test_an_intent_has_every_outcome_before_it_where_the_one_that_took_them_along_was_refused
+    test_every_intent_waits_for_outcomes_on_their_way_and_hears_of_their_failure
 intent without outcome, the action can reconcile
     asks the action, and does it only where it did not happen
     test_in_doubt_an_effect_that_is_found_is_not_done_again
@@ -38,11 +40,19 @@ intent without outcome, any other action
     asks a person
     test_in_doubt_a_person_says_what_becomes_of_it
     test_in_doubt_a_person_gives_it_up_and_the_next_plan_does_without
+the act was cut, and goes on in the same process
+    asks a person: what `reconcile` sees may change at any moment
+    test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on
+the effect took place, and what it gave cannot be used; or it was given up in doubt
+    asks before an equal effect of another plan is done
+    test_an_effect_that_gave_what_nobody_can_use_is_not_done_again_by_another_plan
+    test_an_effect_that_was_given_up_in_doubt_is_asked_about_before_it_is_done_again
 outcome without checkpoint
     takes the outcome
     test_an_outcome_without_a_checkpoint_is_the_outcome
 a step was done, and the plan was replaced
-    recognises an equal effect of the new plan by its content
+    recognises an equal effect of the new plan by its content, and holds its result to the checks of the new step
+    test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new_step
     test_an_effect_that_is_done_is_recognised_in_a_new_plan
 waiting for a person
     waits on: asking has no effect
@@ -139,6 +149,9 @@ it had used iterations and seconds, not checkpointed
     test_a_run_that_is_killed_again_and_again_uses_up_its_time
     test_what_was_given_up_and_what_a_checkpoint_has_forgotten_is_no_further_iteration
     test_seconds_of_a_foreach_that_ended_before_a_kill_count_beside_those_of_a_checkpoint
+inside another graph
+    goes on from the journal, also where the outer graph has kept nothing of it
+    test_one_that_was_stopped_goes_on_from_the_journal_alone
 between two nodes of a subclass that does a transition itself
     takes over what the node wrote, and goes on
     test_a_subclass_that_walks_goes_on_wherever_it_was_killed
