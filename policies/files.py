@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,7 @@ def load_policies(sources: Sequence[str | Path]) -> tuple[Policy, ...]:
         sources: names of built-in ones such as `"default"`, or files.
 
     Raises:
-        PolicyError: there is none, one cannot be read, or two have the same `@id`.
+        PolicyError: there is none, one cannot be read, two have the same `@id`, or `@replaces` fits no other.
 
     """
     policies = tuple(policy for source in sources for policy in load_policy_file(source))
@@ -59,19 +60,34 @@ def _without_replaced(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
     """Return the policies without those that another one replaces with `@replaces("id")`.
 
     Raises:
-        PolicyError: there is none with this id.
+        PolicyError: there is no other one with this id, or one would go without another in its place.
 
     """
-    known = {policy.rule.id for policy in policies}
-    replaced: set[str] = set()
-    for policy in policies:
-        if policy.replaces is not None and policy.replaces not in known:
-            raise PolicyError(
-                f"{policy.rule.place}: the rule {policy.rule.id!r} replaces {policy.replaces!r}, which no given file "
-                f"has. Give the file that has it, too, or take @replaces away."
-            )
-        replaced |= {policy.replaces} if policy.replaces is not None else set()
-    return tuple(policy for policy in policies if policy.rule.id not in replaced)
+    replacing = [policy for policy in policies if policy.replaces is not None]
+    for policy in replacing:
+        others = [other for other in policies if other is not policy and other.rule.id == policy.replaces]
+        what = f"{policy.rule.place}: the rule {policy.rule.id!r} replaces {policy.replaces!r}, which"
+        if not others:
+            raise PolicyError(f"{what} no given file has. Give the file that has it, too, or take @replaces away.")
+        for other in others:
+            if other.replaces == policy.replaces:
+                raise PolicyError(f"{what} the rule of that name replaces, too. Give {other.rule.place} another @id.")
+    _check_circles(replacing)
+    replaced = {policy.replaces for policy in replacing}
+    return tuple(one for one in policies if one.rule.id not in replaced or one.rule.id == one.replaces)
+
+
+def _check_circles(replacing: Sequence[Policy]) -> None:
+    by_id: dict[str, set[str]] = {}
+    for policy in replacing:
+        if policy.replaces is not None and policy.replaces != policy.rule.id:
+            by_id.setdefault(policy.rule.id, set()).add(policy.replaces)
+    try:
+        TopologicalSorter(by_id).prepare()
+    except CycleError as error:
+        path = " -> ".join(map(repr, reversed(error.args[1])))
+        place = next(policy.rule.place for policy in replacing if policy.rule.id == error.args[1][0])
+        raise PolicyError(f"{place}: rules replace each other: {path}. Take one @replaces away.") from error
 
 
 def load_policy_file(source: str | Path) -> tuple[Policy, ...]:

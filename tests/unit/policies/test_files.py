@@ -122,6 +122,52 @@ def test_the_same_file_twice_is_an_error() -> None:
         load_policies([DEFAULT, DEFAULT])
 
 
+def forbid(name: str, replaces: str) -> str:
+    return f'@id("{name}") @replaces("{replaces}") forbid(principal, action, resource);'
+
+
+@pytest.mark.parametrize("name", ["overwrite", "mine"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_rule_takes_the_place_of_the_one_that_it_replaces(file: Path, name: str, *, is_first: bool) -> None:
+    file.write_text(forbid(name, "overwrite"))
+    usual = {policy.rule.id: policy.rule.place for policy in load_policies([DEFAULT])}
+    found = load_policies([file, DEFAULT] if is_first else [DEFAULT, file])
+    del usual["overwrite"]
+    assert {policy.rule.id: policy.rule.place for policy in found} == {**usual, name: f"{file}:1"}
+
+
+def test_a_rule_of_the_same_file_is_replaced_and_so_is_a_replacement(file: Path) -> None:
+    rules = [PERMIT, f'@id("a") {PERMIT}', forbid("a", "a")]
+    assert [rule.place for rule in rules_of(file, "\n".join(rules))] == [f"{file}:{line}" for line in (1, 2, 3)]
+    assert [policy.rule.place for policy in load_policies([file])] == [f"{file}:1", f"{file}:3"]
+    file.write_text("\n".join([f'@id("a") {PERMIT}', forbid("b", "a"), forbid("c", "b"), forbid("d", "b")]))
+    assert [policy.rule.id for policy in load_policies([file])] == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        ([forbid("a", "a")], "FILE:1: the rule 'a' replaces 'a', which no given file has."),
+        ([forbid("a", "b")], "FILE:1: the rule 'a' replaces 'b', which no given file has."),
+        ([forbid("a", "b"), forbid("b", "a")], "FILE:1: rules replace each other: 'a' -> 'b' -> 'a'."),
+        (
+            [forbid("a", "b"), forbid("b", "c"), forbid("c", "a"), forbid("d", "a")],
+            "FILE:1: rules replace each other: 'a' -> 'b' -> 'c' -> 'a'.",
+        ),
+        (
+            [f'@id("a") {PERMIT}', forbid("a", "a"), forbid("a", "a")],
+            "FILE:2: the rule 'a' replaces 'a', which the rule of that name replaces, too. Give FILE:3 another @id.",
+        ),
+        (
+            [f'@id("a") {PERMIT}', forbid("a", "a"), forbid("b", "a")],
+            "FILE:3: the rule 'b' replaces 'a', which the rule of that name replaces, too. Give FILE:2 ",
+        ),
+    ],
+)
+def test_no_rule_goes_without_another_one_in_its_place(file: Path, rules: list[str], message: str) -> None:
+    assert error_of(file, "\n".join(rules)).startswith(message)
+
+
 def policy_of(file: Path, text: str) -> Policy:
     file.write_text(text)
     (policy,) = load_policy_file(file)
