@@ -16,7 +16,7 @@ from typing import cast
 import cedarpy
 
 from agentic_workflows.errors import PolicyError
-from agentic_workflows.graph.catalogue import GROUPS, TRUST, ActionSpec, Catalogue
+from agentic_workflows.graph.catalogue import DANGEROUS, GROUPS, TRUST, ActionSpec, Catalogue
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.references import is_literal, resolve_inputs
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical, digest
@@ -47,6 +47,7 @@ from agentic_workflows.policies.validation import check_policies
 SETS = 128
 """Sets of policies kept parsed, each of some hundred kilobytes where there are a hundred policies."""
 NO_RULE = "No rule allows it."
+NEVER = "This action is never executed, whatever policies say and whoever approves it."
 KNOWN: frozenset[str] = frozenset()
 COUNT = frozenset({"count"})
 RUN_TIME = frozenset({"count", "inputs", "overwrites"})
@@ -157,7 +158,9 @@ class CedarEngine:
         covering = self._covering(spec.name, spec.groups)
         readable = canonical([part_of(context, path) for path in self._paths(covering)])
         asked = _Asked(action=spec.name, readable=readable, unknown=unknown, covering=covering, context=context)
-        return self._memo(asked) if len(readable) <= MEMO_TEXT else self._evaluate(asked)
+        decision = self._memo(asked) if len(readable) <= MEMO_TEXT else self._evaluate(asked)
+        # A policy that forbids it as well says so in its own words.
+        return Deny(reason=NEVER) if spec.name in DANGEROUS and not isinstance(decision, Deny) else decision
 
     def _decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         spec, review = self._known(action), step.human_review_required

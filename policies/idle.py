@@ -74,6 +74,8 @@ def _never_applies(one: _Reach, catalogue: Catalogue) -> str | None:
         return (
             f"never applies: no action that there is belongs to {', '.join(sorted(named))}. It waits for one that does."
         )
+    if policy.is_permit and named and named <= {*DANGEROUS}:
+        return f"permits what never runs, whatever policies say: {', '.join(sorted(named))}. Take it away."
     if any(_literal(condition["body"]) is (condition["kind"] == "unless") for condition in policy.cedar["conditions"]):
         return "never applies: its condition never holds. Correct the condition."
     return None

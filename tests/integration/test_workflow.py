@@ -405,6 +405,15 @@ async def test_a_declared_dangerous_action_never_runs_either(name: str) -> None:
     assert ((await workflow.run("g"))["state"], action.calls) == ("FAILED", [])
 
 
+async def test_a_dangerous_action_never_runs_under_a_policy_that_permits_it(tmp_path: Path) -> None:
+    policy = tmp_path / "mine.cedar"
+    policy.write_text("permit (principal, action, resource);")
+    action = RecordingAction("delete_all")
+    agent = ScriptedAgent([plan(step("a", "delete_all"))])
+    result = await AgenticWorkflow(agent, actions=[action], policies=[policy]).run("g")
+    assert (result["state"], action.calls) == ("FAILED", [])
+
+
 async def test_a_teams_own_policy_is_in_force(tmp_path: Path) -> None:
     policy = tmp_path / "mine.cedar"
     policy.write_text(

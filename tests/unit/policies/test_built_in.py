@@ -14,7 +14,7 @@ from agentic_workflows.graph.labels import LATE_PLAN, PLAN, Label, Source, Trait
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, AtRunTime, Decision, Deny
-from agentic_workflows.policies.engine import CedarEngine
+from agentic_workflows.policies.engine import NEVER, CedarEngine
 from agentic_workflows.policies.files import ARTICLE, DEFAULT, REFINEMENTS
 from agentic_workflows.policies.policy import MEMO_TEXT
 from agentic_workflows.policies.provenance import Flow, Provenance
@@ -126,6 +126,29 @@ def test_a_declared_dangerous_action_never_runs() -> None:
         harmless = spec("delete_all", read_only=True, open_world=False)
         engine = CedarEngine({"delete_all": harmless}, [policy])
         assert engine.decide(ActionRequest(action=harmless, inputs={}), approved=True).name == "Deny"
+
+
+@pytest.mark.parametrize(
+    "beside, rule",
+    [
+        ([], ""),
+        ([], "when { context.approved }"),
+        ([DEFAULT], '@replaces("dangerous-action")'),
+        ([ARTICLE], '@id("dangerous-action") @replaces("dangerous-action")'),
+    ],
+)
+@pytest.mark.parametrize("name", DANGEROUS)
+def test_no_policy_lets_a_dangerous_action_run(tmp_path: Path, beside: list[str], rule: str, name: str) -> None:
+    mine = tmp_path / "mine.cedar"
+    scope = "permit (principal, action, resource)"
+    mine.write_text(f"{rule} {scope};" if rule.startswith("@") else f"{scope} {rule};")
+    harmless = spec(name, read_only=True, open_world=False)
+    for declared in (harmless, ActionSpec(name=name, undeclared=True)):
+        engine = CedarEngine({} if declared.undeclared else {name: declared}, [*beside, mine])
+        denied = Deny(reason=NEVER)
+        assert engine.decide(ActionRequest(action=declared, inputs={}), approved=True) == denied
+        assert engine.decide_early(WorkflowStep("s", name, {}), declared) == denied
+        assert engine.decide_early(WorkflowStep("s", name, {"x": "${y}"}), declared) == denied
 
 
 def test_a_team_adds_its_rules_beside_the_default(tmp_path: Path) -> None:

@@ -54,6 +54,11 @@ def test_a_rule_that_can_never_apply_is_told(told, rule: str, why: str) -> None:
     assert warning.startswith(f"P:2: the rule 'x' never applies: {why}")
 
 
+def test_a_rule_that_permits_what_never_runs_is_told(told) -> None:
+    (warning,) = told(ASK, 'permit(principal, action == Action::"delete_all", resource);')
+    assert warning == "P:2: the rule 'x' permits what never runs, whatever policies say: delete_all. Take it away."
+
+
 BY_ALL = "changes no decision: whenever it applies, 'all' (P:1) permits the same. No permit takes a question away"
 BY_ASK = "changes no decision: whenever it applies, 'ask' (P:2) forbids the same. Take it away, or narrow the other."
 
