@@ -31,7 +31,7 @@ from agentic_workflows.policies.decision import (
     StaticDecision,
 )
 from agentic_workflows.policies.files import DEFAULT, load_policies
-from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of
+from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of, policy_set
 from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.policies.schema import (
     PRINCIPAL,
@@ -276,9 +276,7 @@ class CedarEngine:
                 static[str(at)] = policy.cedar
             elif policy.is_permit:
                 static[str(at)] = policy.unconditional().cedar
-        return cedarpy.PolicySet.from_json_str(
-            json.dumps({"staticPolicies": static, "templates": {}, "templateLinks": []})
-        )
+        return policy_set(static)
 
 
 def _vocabulary(schema: JsonObject) -> _Vocabulary:

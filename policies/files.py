@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import cedarpy
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.policies.decision import Rule
-from agentic_workflows.policies.policy import Policy
+from agentic_workflows.policies.policy import Policy, policy_set
 
 DEFAULT: Final = "default"
 ARTICLE: Final = "article"
@@ -30,8 +31,14 @@ REFINEMENTS: Final = (
 BUILT_IN: Final = (DEFAULT, ARTICLE, *REFINEMENTS)
 MAX_BYTES = 1_000_000
 
+MAX_NESTING: Final = 100
+MAX_OPERATORS: Final = 1_000
+"""Cedar calls itself for each bracket in a bracket and for each operator of a chain, and too many end the process."""
+
 _PART: Final = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|\s+|[^\s";/]+|.', re.DOTALL)
 """A comment, a string, the end of a policy, space, or other text."""
+_SILENT: Final = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"', re.DOTALL)
+_OPERATOR: Final = re.compile(r"\|\||&&|[-+*.\[]|\b(?:if|has)\b")
 
 
 def load_policies(sources: Sequence[str | Path]) -> tuple[Policy, ...]:
@@ -147,16 +154,35 @@ def _split(text: str) -> Iterator[tuple[str, int]]:
         yield text[begin:], text.count("\n", 0, begin) + 1
 
 
+def _is_too_deep(text: str) -> bool:
+    code = _SILENT.sub(" ", text)
+    nesting = accumulate((one in "([{") - (one in ")]}") for one in code)
+    return max(nesting) > MAX_NESTING or len(_OPERATOR.findall(code)) > MAX_OPERATORS
+
+
+def _too_deep(place: str) -> PolicyError:
+    remedy = 'Write several, or in place of a long chain of operators a list: ["a", "b"].contains(context.inputs.path).'
+    return PolicyError(f"{place}: the policy that begins here nests too deeply. {remedy}")
+
+
 @lru_cache(maxsize=256)
 def _parse(text: str, place: str) -> Policy:
+    if _is_too_deep(text):
+        raise _too_deep(place)
     try:
         parsed = json.loads(cedarpy.policies_to_json_str(text))
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise _too_deep(place) from error
+    except ValueError as error:
         remedy = "A policy is permit (...) or forbid (...), and ends with ';'."
         raise PolicyError(f"{place}: the policy that begins here has a syntax error: {error}. {remedy}") from error
     if parsed["templates"]:
         raise PolicyError(f"{place}: a template (?principal, ?resource) allows nothing by itself. Write the name out.")
     (cedar,) = parsed["staticPolicies"].values()
+    try:
+        policy_set({"0": cedar})
+    except ValueError as error:  # it would fail at every decision: Cedar reads less deep JSON than text
+        raise _too_deep(place) from error
     notes = cedar.get("annotations", {})
     rule = Rule(id=notes.get("id") or place, reason=notes.get("reason") or "", place=place)
     return Policy(rule=rule, text=text, cedar=cedar)

@@ -1,9 +1,12 @@
 """One Cedar policy, and what can be known of it without running it."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+
+import cedarpy
 
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.policies.decision import Rule
@@ -64,6 +67,11 @@ class Policy:
     def unconditional(self) -> "Policy":
         """Return it with its scope alone."""
         return replace(self, cedar={**self.cedar, "conditions": []})
+
+
+def policy_set(static: Mapping[str, object]) -> cedarpy.PolicySet:
+    """Return policies in Cedar's JSON form, by name, parsed."""
+    return cedarpy.PolicySet.from_json_str(json.dumps({"staticPolicies": static, "templates": {}, "templateLinks": []}))
 
 
 def part_of(context: JsonObject, path: Sequence[str]) -> JsonValue:

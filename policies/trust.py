@@ -27,7 +27,7 @@ from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import TRUST, ActionSpec
 from agentic_workflows.graph.labels import UNKNOWN, Label, Source, Trait
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
-from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of
+from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of, policy_set
 from agentic_workflows.policies.provenance import Flow, Provenance
 from agentic_workflows.policies.schema import PRINCIPAL, RESOURCE, action_type
 
@@ -177,9 +177,7 @@ class Vouching:
                 static[str(at)] = policy.cedar
             elif policy.is_permit:
                 static[str(at)] = policy.unconditional().cedar
-        return cedarpy.PolicySet.from_json_str(
-            json.dumps({"staticPolicies": static, "templates": {}, "templateLinks": []})
-        )
+        return policy_set(static)
 
 
 def is_about_trust(policy: Policy) -> bool:

@@ -83,6 +83,35 @@ def test_a_bad_file_is_one_error_with_file_and_line(file: Path, text: str | byte
     assert error_of(file, text).startswith(message)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 3_000 + "true" + ")" * 3_000,
+        "[" * 200 + "true" + "]" * 200 + ".isEmpty()",
+        "if true then true else " * 30_000 + "true",
+        " || ".join(["context.approved"] * 800),
+        " || ".join(["true"] * 990),
+        " || ".join(["context.approved"] * 100),
+        "context" + '["a"]' * 30_000,
+    ],
+)
+def test_a_policy_that_nests_too_deeply_is_an_error(file: Path, condition: str) -> None:
+    text = f"{PERMIT}\n\nforbid(principal, action, resource) when {{ {condition} }};"
+    assert error_of(file, text).startswith("FILE:3: the policy that begins here nests too deeply. Write several")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 50 + "true" + ")" * 50,
+        "[" + ", ".join(['"(.[-"'] * 5_000) + '].contains("") // ' + "(" * 5_000 + "\n",
+        " || ".join(["context.approved"] * 40),
+    ],
+)
+def test_what_is_long_and_not_deep_loads(file: Path, condition: str) -> None:
+    assert len(rules_of(file, f"{PERMIT}\nforbid(principal, action, resource) when {{ {condition} }};")) == 2
+
+
 def test_a_missing_file_is_an_error() -> None:
     with pytest.raises(PolicyError) as caught:
         load_policies(["defualt"])
