@@ -35,9 +35,9 @@ MAX_NESTING: Final = 100
 MAX_OPERATORS: Final = 1_000
 """Cedar calls itself for each bracket in a bracket and for each operator of a chain, and too many end the process."""
 
-_PART: Final = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|\s+|[^\s";/]+|.', re.DOTALL)
+_PART: Final = re.compile(r'//[^\n\r]*|"(?:\\.|[^"\\])*"|;|\s+|[^\s";/]+|.', re.DOTALL)
 """A comment, a string, the end of a policy, space, or other text."""
-_SILENT: Final = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"', re.DOTALL)
+_SILENT: Final = re.compile(r'//[^\n\r]*|"(?:\\.|[^"\\])*"', re.DOTALL)
 _OPERATOR: Final = re.compile(r"\|\||&&|[-+*.\[]|\b(?:if|has)\b")
 
 

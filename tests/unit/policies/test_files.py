@@ -44,6 +44,11 @@ def test_text_in_strings_and_comments_ends_no_policy(file: Path) -> None:
     assert rules_of(file, text) == [Rule(id=f"{file}:1", place=f"{file}:1")]
 
 
+def test_a_comment_ends_where_cedar_ends_it(file: Path) -> None:
+    file.write_bytes(f"{PERMIT}\n// note\rforbid(principal, action, resource);\n".encode())
+    assert [policy.is_permit for policy in load_policy_file(file)] == [True, False]
+
+
 def test_windows_line_ends_and_a_byte_order_mark_are_text(file: Path) -> None:
     assert rules_of(file, f"\ufeff\r\n{PERMIT}\r\n") == [Rule(id=f"{file}:2", place=f"{file}:2")]
 
