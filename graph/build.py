@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
@@ -34,6 +33,7 @@ from agentic_workflows.nodes.review import make_review
 from agentic_workflows.nodes.validate import make_validate
 from agentic_workflows.policies.decision import PolicyEngine
 from agentic_workflows.policies.engine import CedarEngine
+from agentic_workflows.policies.files import Sources
 from agentic_workflows.policies.report import Report, examine
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def build_graph(
     *,
     actions: "Iterable[Action | BaseTool] | Action | None" = None,
     annotations: Files = (),
-    policies: Sequence[str | Path] | None = None,
+    policies: Sources | None = None,
     limits: Limits | None = None,
     database: Database | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
@@ -80,7 +80,7 @@ def build_graph(
         agent: plans; one without declared actions also executes.
         actions: what plans may call; by default the agent's own `actions`, and without those whatever a plan names.
         annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
-        policies: Cedar files, or `default` (the default with declared actions) and `article` (without).
+        policies: a Cedar file, or several, or `default` (the default with declared actions) and `article` (without).
         limits: of a run that names none.
         database: where runs are written down; by default in memory.
         checkpointer: keeps runs; None on a LangGraph server, which brings its own, and inside another graph, each call
@@ -131,7 +131,7 @@ def registry_of(
     return annotated(UndeclaredActions(execute_step), annotations)
 
 
-def engine_of(registry: Registry, policies: Sequence[str | Path] | None = None) -> CedarEngine:
+def engine_of(registry: Registry, policies: Sources | None = None) -> CedarEngine:
     """Return the policy engine over a registry.
 
     Raises:
@@ -139,7 +139,7 @@ def engine_of(registry: Registry, policies: Sequence[str | Path] | None = None) 
 
     """
     usual = "article" if isinstance(registry, UndeclaredActions) else "default"
-    return CedarEngine(registry, (usual,) if policies is None else policies)
+    return CedarEngine(registry, usual if policies is None else policies)
 
 
 def assemble(

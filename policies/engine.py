@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import cast
 
 import cedarpy
@@ -30,7 +29,7 @@ from agentic_workflows.policies.decision import (
     Rule,
     StaticDecision,
 )
-from agentic_workflows.policies.files import DEFAULT, load_policies
+from agentic_workflows.policies.files import DEFAULT, Sources, load_policies
 from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of, policy_set
 from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.policies.schema import (
@@ -95,7 +94,7 @@ class CedarEngine:
 
     """
 
-    def __init__(self, catalogue: Catalogue, policies: Sequence[str | Path] = (DEFAULT,)) -> None:
+    def __init__(self, catalogue: Catalogue, policies: Sources = DEFAULT) -> None:
         self._specs = known_actions(catalogue)
         self._shapes = {name: inputs_shape(spec) for name, spec in self._specs.items()}
         self._all = load_policies(policies)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import cedarpy
 
@@ -29,6 +29,8 @@ REFINEMENTS: Final = (
 )
 """Beside the default: each says in its file what it trusts, so that fewer questions are asked."""
 BUILT_IN: Final = (DEFAULT, ARTICLE, *REFINEMENTS)
+Sources: TypeAlias = str | Path | Sequence[str | Path]
+"""One or several, each the name of a built-in file or a path."""
 MAX_BYTES = 1_000_000
 
 MAX_NESTING: Final = 100
@@ -41,17 +43,18 @@ _SILENT: Final = re.compile(r'//[^\n\r]*|"(?:\\.|[^"\\])*"', re.DOTALL)
 _OPERATOR: Final = re.compile(r"\|\||&&|[-+*.\[]|\b(?:if|has)\b")
 
 
-def load_policies(sources: Sequence[str | Path]) -> tuple[Policy, ...]:
+def load_policies(sources: Sources) -> tuple[Policy, ...]:
     """Return every policy of several files, in order.
 
     Args:
-        sources: names of built-in ones such as `"default"`, or files.
+        sources: names of built-in ones such as `"default"`, or files; one or several.
 
     Raises:
         PolicyError: there is none, one cannot be read, two have the same `@id`, or `@replaces` fits no other.
 
     """
-    policies = tuple(policy for source in sources for policy in load_policy_file(source))
+    given = [sources] if isinstance(sources, str | Path) else sources
+    policies = tuple(policy for source in given for policy in load_policy_file(source))
     if not policies:
         raise PolicyError(f"No policy file is given. Name one, or a built-in one: {', '.join(BUILT_IN)}.")
     policies = _without_replaced(policies)

@@ -26,6 +26,7 @@ from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import Past
 from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
 from agentic_workflows.opened import Answers, OpenRun
+from agentic_workflows.policies.files import Sources
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.results import as_result, without_plan
 from agentic_workflows.runs import Runs, run_in_own_loop
@@ -46,7 +47,7 @@ class AgenticWorkflow(Runs):
         max_iterations: planner calls and step starts together; in place of that of the limits.
         actions: what plans may call; by default the agent's own `actions`.
         annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
-        policies: Cedar files, and the names `default` and `article`.
+        policies: a Cedar file, or several, and the names `default` and `article`.
         database: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
         limits: the other limits of a run.
         metadata: kept with every run, for whoever continues it.
@@ -67,7 +68,7 @@ class AgenticWorkflow(Runs):
         *,
         actions: "Iterable[Action | BaseTool] | Action | None" = None,
         annotations: Files = (),
-        policies: Sequence[str | Path] | None = None,
+        policies: Sources | None = None,
         database: str | Path | Database = MEMORY,
         limits: Limits | None = None,
         metadata: Mapping[str, JsonValue] | None = None,

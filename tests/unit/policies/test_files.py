@@ -60,6 +60,12 @@ def test_built_in_policies_load_by_name(name: str) -> None:
     assert all(rule.reason and rule.place.startswith(f"{name}.cedar:") for rule in rules)
 
 
+def test_one_source_needs_no_list(file: Path) -> None:
+    file.write_text(PERMIT)
+    for one in (DEFAULT, str(file), file):
+        assert load_policies(one) == load_policies([one])
+
+
 def test_a_path_named_like_a_built_in_policy_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert rules_of(Path(DEFAULT), PERMIT) == [Rule(id="default:1", place="default:1")]
