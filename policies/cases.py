@@ -54,7 +54,12 @@ _FIELDS: Final[dict[str, JsonObject]] = {
     },
     "human_review_required": _BOOL,
     "after_untrusted": _BOOL,
-    "count": {"type": "integer", "minimum": 0, "description": "Write a whole number of 0 or more."},
+    "count": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 2**63 - 1,
+        "description": "Write a whole number of 0 or more.",
+    },
     "expect": {"enum": ["Allow", "Ask", "Deny"], "description": "Write Allow, Ask or Deny."},
     "rule": _TEXT,
 }

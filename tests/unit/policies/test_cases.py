@@ -123,6 +123,12 @@ def test_a_case_that_fails_says_what_was_expected_and_what_came_by_which_rule_an
             ],
         ),
         (
+            send(name="x", count=2**63),
+            ["x.count: 9223372036854775808 is greater than the maximum of 9223372036854775807. Write a whole number"],
+        ),
+        (send(count=10**30), ["case 1.count: 1000000000000000000000000000000 is greater than the maximum of "]),
+        (send(count=1e30), ["case 1.count: 1e+30 is greater than the maximum of "]),
+        (
             {"action": "mail.sent", "expect": "Ask", "rule": "overwrit"},
             [
                 "case 1.action: no action is called 'mail.sent'. Did you mean 'mail.send'?",
