@@ -130,6 +130,22 @@ async def test_an_error_does_not_show_the_secret(house: Any) -> None:
     assert (result["state"], "401: bad token [secret TOKEN]" in result["reason"]) == ("FAILED", True)
 
 
+SECRETS = {"USER": "ada", "PASSWORD": "ada-hunter2", "WORD": "secret"}
+
+
+@pytest.mark.parametrize("names", [("USER", "PASSWORD"), ("PASSWORD", "USER"), ("PASSWORD", "WORD")])
+async def test_a_secret_is_hidden_as_a_whole_whatever_others_the_call_gets(names: tuple[str, str]) -> None:
+    @action(read_only=True, open_world=False, arguments={"one": "secret", "other": "secret"})
+    def join(one: str, other: str) -> str:
+        """Say both."""
+        return f"{one}, {other}"
+
+    inputs = {"one": f"${{secrets.{names[0]}}}", "other": f"${{secrets.{names[1]}}}"}
+    agent = ScriptedAgent([{"steps": [{"name": "join", "action": "join", "inputs": inputs}]}])
+    result = await AgenticWorkflow(agent, actions=[join], secrets=SECRETS.get).run("g")
+    assert result["history"][0]["result"] == f"[secret {names[0]}], [secret {names[1]}]"
+
+
 async def test_a_secret_that_is_not_set_is_named_and_nothing_is_done(house: Any) -> None:
     poster = Poster()
     result = await house(poster).run("g")

@@ -6,6 +6,7 @@ takes it out of whatever the attempt gives back. A value that an action encodes 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -34,13 +35,21 @@ def named_secrets(call: ActionCall) -> dict[str, str]:
 
 def hidden(value: JsonValue, known: Mapping[str, str]) -> JsonValue:
     """Return a value with every secret in it replaced by its name."""
-    if isinstance(value, str):
-        for name, secret in known.items():
-            value = value.replace(secret, f"[secret {name}]")
+    if not known:
         return value
+    names = {secret: name for name, secret in known.items()}
+    # The longest first: one secret may be the beginning of another.
+    anywhere = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
+    return _replaced(value, anywhere, names)
+
+
+def _replaced(value: JsonValue, anywhere: re.Pattern[str], names: Mapping[str, str]) -> JsonValue:
+    if isinstance(value, str):
+        return anywhere.sub(lambda found: f"[secret {names[found.group()]}]", value)
     if isinstance(value, Mapping):
-        return {str(hidden(key, known)): hidden(inner, known) for key, inner in value.items()}
-    return [hidden(inner, known) for inner in value] if isinstance(value, list) else value
+        replaced = ((_replaced(key, anywhere, names), inner) for key, inner in value.items())
+        return {str(key): _replaced(inner, anywhere, names) for key, inner in replaced}
+    return [_replaced(inner, anywhere, names) for inner in value] if isinstance(value, list) else value
 
 
 @contextmanager
