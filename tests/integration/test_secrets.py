@@ -146,6 +146,28 @@ async def test_a_secret_is_hidden_as_a_whole_whatever_others_the_call_gets(names
     assert result["history"][0]["result"] == f"[secret {names[0]}], [secret {names[1]}]"
 
 
+@pytest.mark.parametrize(
+    "secret", ["back\\slash-4711", "-----BEGIN-----\n4711\n", 'it\'s "4711"', '"4711"', "it's 4711", "ü-4711"]
+)
+async def test_a_secret_is_hidden_however_python_or_json_writes_it(secret: str) -> None:
+    @action(read_only=True, open_world=False, arguments={"token": "secret"})
+    def tell(token: str, how: str) -> str:
+        """Say too much."""
+        if how == "key":
+            raise KeyError(token)
+        other = {"other": "'", "token": token}
+        return str({"json": json.dumps(other), "text": json.dumps(other, ensure_ascii=False), "repr": repr(other)}[how])
+
+    steps = [
+        {"name": how, "action": "tell", "inputs": {"token": "${secrets.TOKEN}", "how": how}}
+        for how in ("json", "text", "repr", "key")
+    ]
+    result = await AgenticWorkflow(
+        ScriptedAgent([{"steps": steps}]), actions=[tell], secrets={"TOKEN": secret}.get
+    ).run("g")
+    assert ("4711" in str(result), "[secret TOKEN]" in str(result)) == (False, True)
+
+
 async def test_a_secret_that_is_not_set_is_named_and_nothing_is_done(house: Any) -> None:
     poster = Poster()
     result = await house(poster).run("g")

@@ -2,9 +2,11 @@
 
 `${secrets.NAME}` is the whole of an argument that its action declares as `secret`. Plans, policies, journal, traces,
 events and people see it as it is written; the execution point puts the value in its place right before an attempt, and
-takes it out of whatever the attempt gives back. A value that an action encodes or cuts in pieces is not recognised.
+takes it out of whatever the attempt gives back, also as Python and JSON escape it. A value that an action encodes in
+another way, or cuts in pieces, is not recognised.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -37,10 +39,17 @@ def hidden(value: JsonValue, known: Mapping[str, str]) -> JsonValue:
     """Return a value with every secret in it replaced by its name."""
     if not known:
         return value
-    names = {secret: name for name, secret in known.items()}
+    names = {form: name for name, secret in known.items() for form in _forms(secret)}
     # The longest first: one secret may be the beginning of another.
     anywhere = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
     return _replaced(value, anywhere, names)
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret as it is, and as Python and JSON write it inside other text."""
+    written = [repr(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False)]
+    # Python writes single quotes in two ways, as the rest of the text has them.
+    return {secret, repr('"' + secret)[2:-1], *(text[1:-1] for text in written)}
 
 
 def _replaced(value: JsonValue, anywhere: re.Pattern[str], names: Mapping[str, str]) -> JsonValue:
