@@ -87,7 +87,7 @@ def build_graph(
             of which is a run of its own.
         overrides: a subclass's own methods.
         schemas: what a server shows of it.
-        secrets: gives the value of each secret that plans name; by default `AGENTIC_SECRET_<name>` of the environment.
+        secrets: a mapping or a function from names to values; by default `AGENTIC_SECRET_<name>` of the environment.
 
     Raises:
         ActionError: actions are declared or annotated wrongly, or the agent can neither declare nor execute any.

@@ -51,7 +51,7 @@ class AgenticWorkflow(Runs):
         database: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
         limits: the other limits of a run.
         metadata: kept with every run, for whoever continues it.
-        secrets: gives the value of each secret that plans name; by default `AGENTIC_SECRET_<name>` of the environment.
+        secrets: a mapping or a function from names to values; by default `AGENTIC_SECRET_<name>` of the environment.
 
     Raises:
         ActionError: actions are declared or annotated wrongly.

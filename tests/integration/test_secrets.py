@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import StructuredTool
+from pydantic import SecretStr
 
 from agentic_workflows import AgenticWorkflow, ScriptedAgent, action, approve, build_graph, edit
 from agentic_workflows.actions.action import Action, ActionCall, Found
@@ -173,6 +174,34 @@ async def test_a_secret_that_is_not_set_is_named_and_nothing_is_done(house: Any)
     result = await house(poster).run("g")
     assert (result["state"], poster.tokens) == ("FAILED", [])
     assert "These secrets are not set: TOKEN. A secret NAME is read from AGENTIC_SECRET_NAME." in result["reason"]
+
+
+def unreachable(name: str) -> str:
+    raise ConnectionError(f"no vault for {name}, and {TOKEN}")
+
+
+@pytest.mark.parametrize(
+    "secrets, reason",
+    [
+        (lambda _: SecretStr(TOKEN), "The secret TOKEN is given as SecretStr; give it as str."),
+        (lambda _: TOKEN.encode(), "The secret TOKEN is given as bytes; give it as str."),
+        ({"TOKEN": 0}, "The secret TOKEN is given as int; give it as str."),
+        (unreachable, "The secret TOKEN could not be read: ConnectionError."),
+    ],
+    ids=["SecretStr", "bytes", "int", "error"],
+)
+async def test_a_secret_that_is_no_text_is_named_and_nothing_is_done(secrets: Any, reason: str) -> None:
+    poster = Poster()
+    result = await AgenticWorkflow(ScriptedAgent([PLAN]), actions=[poster.action], secrets=secrets).run("g")
+    assert (result["state"], poster.tokens, reason in result["reason"]) == ("FAILED", [], True)
+    assert TOKEN not in str(result)
+
+
+async def test_a_mapping_gives_secrets() -> None:
+    poster = Poster()
+    workflow = AgenticWorkflow(ScriptedAgent([PLAN]), actions=[poster.action], secrets={"TOKEN": TOKEN})
+    await workflow.run("g")
+    assert ((await workflow.resume(approve()))["state"], poster.tokens) == ("COMPLETE", [TOKEN])
 
 
 async def test_the_environment_gives_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,18 @@ async def test_a_reconcile_is_told_the_key_of_the_effect() -> None:
     assert mail.asked[0].idempotency_key.startswith("r:")
 
 
+async def test_an_effect_in_doubt_whose_secret_cannot_be_had_is_a_question() -> None:
+    mail = Mail(Found(result="sent before"))
+    mail.action = replace(mail.action, annotations=replace(EFFECT, arguments={"to": "secret"}))
+    inputs: Any = {"to": "${secrets.TO}"}
+    point, run = a_pass(mail, Past(in_doubt=(begun(mail, inputs),)))
+    run.secrets = {}
+    call = replace(CALL, inputs=inputs, step=WorkflowStep("s", "send", inputs))
+    outcome = await point.execute(call, mail.action, run)
+    assert (outcome.status, mail.asked, mail.sent) == (OutcomeStatus.ASKED, [], [])
+    assert "It could not be found out: ActionError: These secrets are not set: TO." in str(outcome.ask)
+
+
 async def test_what_a_reviewer_edited_away_is_never_sent_after_a_crash() -> None:
     mail = Mail(None)
     _, run = a_pass(mail, Past())

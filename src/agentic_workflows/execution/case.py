@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.grants import Grants
-from agentic_workflows.execution.secrets import Secrets, named_secrets, secret_of_environment
+from agentic_workflows.execution.secrets import Secrets, fetch, named_secrets, secret_of_environment
 from agentic_workflows.execution.tracing import Span, current_span
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
@@ -115,25 +116,32 @@ class Case:
         return self.intent is not None and self.intent.key == self.key
 
     @cached_property
-    def secrets(self) -> Mapping[str, str]:
-        """The secrets that the call gets, by name; those that are not set are missing."""
+    def _fetched(self) -> tuple[Mapping[str, str], str]:
         if not self.action.takes_secrets:
-            return {}
-        found = {name: self.run.secrets(name) for name in named_secrets(self.call).values()}
-        return {name: secret for name, secret in found.items() if secret}
+            return {}, ""
+        return fetch(named_secrets(self.call).values(), self.run.secrets)
 
     @property
-    def missing_secrets(self) -> list[str]:
-        """The names of the secrets that the call needs and that are not set."""
-        if not self.action.takes_secrets:
-            return []
-        return sorted(set(named_secrets(self.call).values()) - self.secrets.keys())
+    def secrets(self) -> Mapping[str, str]:
+        """The secrets that the call gets, by name; none where one of them cannot be used."""
+        return self._fetched[0]
+
+    @property
+    def secret_fault(self) -> str:
+        """Why the secrets of the call cannot be used; empty where they can."""
+        return self._fetched[1]
 
     def handed(self, intent: Intent | None) -> ActionCall:
         """Return the call as its action gets it: with its secrets, and a key equal for every attempt at this effect.
 
         The inputs are the action's own: other calls, and what was decided on, hold the same values.
+
+        Raises:
+            ActionError: its secrets cannot be used.
+
         """
+        if self.secret_fault:
+            raise ActionError(self.secret_fault)
         key = "" if intent is None else f"{self.run.run_id}:{self.key}:{intent.occurrence}"
         inputs = {argument: as_json(value) for argument, value in self.call.inputs.items()}
         if self.secrets:
@@ -149,7 +157,7 @@ class Case:
         """Forget what this call was about to be done under: an approval has expired, and nothing was done."""
         self.run.grants.give_back(self.used)
         self.used = []
-        for name in ("review_id", "answer", "call", "key", "secrets"):
+        for name in ("review_id", "answer", "call", "key", "_fetched"):
             vars(self).pop(name, None)
 
     def use_answer(self) -> None:

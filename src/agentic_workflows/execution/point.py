@@ -16,7 +16,7 @@ from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, R
 from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
 from agentic_workflows.execution.case import Case, RunPass, make_case
 from agentic_workflows.execution.doubt import Again, resolve
-from agentic_workflows.execution.secrets import VARIABLE, Secrets, secret_of_environment
+from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
@@ -200,8 +200,8 @@ class ExecutionPoint:
 
 def _fault(case: Case) -> str:
     """Return what keeps a call from being made, whatever policy says of it; empty where nothing does."""
-    if missing := case.missing_secrets:
-        return f"These secrets are not set: {', '.join(missing)}. A secret NAME is read from {VARIABLE}NAME."
+    if case.secret_fault:
+        return case.secret_fault
     return _joined(list(input_findings(case.call.step.name, case.call.inputs, case.action)))
 
 

@@ -9,7 +9,7 @@ another way, or cuts in pieces, is not recognised.
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -17,8 +17,8 @@ from agentic_workflows.actions.action import ActionCall
 from agentic_workflows.graph.references import secret_name
 from agentic_workflows.graph.values import JsonValue
 
-Secrets: TypeAlias = Callable[[str], str | None]
-"""Returns the value of a secret by its name; None where it is not set."""
+Secrets: TypeAlias = Callable[[str], str | None] | Mapping[str, str]
+"""Gives the value of a secret by its name; a function returns None where it is not set."""
 
 VARIABLE = "AGENTIC_SECRET_"
 
@@ -33,6 +33,27 @@ def named_secrets(call: ActionCall) -> dict[str, str]:
     planned = {argument: secret_name(text) for argument, text in call.step.inputs.items()}
     same = (argument for argument in planned if call.inputs.get(argument) == call.step.inputs[argument])
     return {argument: name for argument in same if (name := planned[argument])}
+
+
+def fetch(names: Iterable[str], secrets: Secrets) -> tuple[dict[str, str], str]:
+    """Return secrets by name, or why they cannot be used; that never shows what they hold."""
+    get = secrets.get if isinstance(secrets, Mapping) else secrets
+    found: dict[str, str] = {}
+    missing: list[str] = []
+    for name in sorted(set(names)):
+        try:
+            secret: object = get(name)
+        except Exception as error:  # noqa: BLE001 - the operator's own code
+            return {}, f"The secret {name} could not be read: {type(error).__name__}."
+        if secret is None or secret == "":
+            missing.append(name)
+        elif isinstance(secret, str):
+            found[name] = secret
+        else:
+            return {}, f"The secret {name} is given as {type(secret).__name__}; give it as str."
+    if missing:
+        return {}, f"These secrets are not set: {', '.join(missing)}. A secret NAME is read from {VARIABLE}NAME."
+    return found, ""
 
 
 def hidden(value: JsonValue, known: Mapping[str, str]) -> JsonValue:
