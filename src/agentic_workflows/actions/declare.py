@@ -136,8 +136,7 @@ class _Signature:
         try:
             values = self.model.model_validate(dict(inputs))
         except ValidationError as error:
-            found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise ActionError(f"{self.function}() cannot be called with these inputs: {found}.") from None
+            raise ActionError(f"{self.function}() cannot be called with these inputs: {told(error)}.") from None
         return {key: getattr(values, f"p{at}") for at, key in enumerate(self.parameters)}
 
     def dumped(self, result: object) -> JsonValue:
@@ -153,6 +152,11 @@ class _Signature:
         for broken in compiled(canonical(self.output_schema)).iter_errors(value):
             raise ResultError(f"{where} is not what it is annotated with: {broken.message[:300]}.")
         return value
+
+
+def told(error: ValidationError) -> str:
+    """Return what is wrong with which part of a value; what it holds may be a secret, and pydantic shows it."""
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
 
 
 class _Untitled(GenerateJsonSchema):

@@ -5,7 +5,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.declare import told
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
@@ -89,6 +92,8 @@ def _runner(tool: "BaseTool") -> Any:
             return _result(await tool.ainvoke(request), f"The result of {tool.name}")
         except ToolException as error:
             raise ActionError(f"{tool.name} failed: {error}") from error
+        except ValidationError as error:
+            raise ActionError(f"{tool.name} raised ValidationError: {told(error)}.") from None
 
     return run
 
