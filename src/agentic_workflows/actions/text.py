@@ -26,7 +26,7 @@ _EXAMPLE = (
     "Monday, 3 March",
 )
 
-ModelFactory: TypeAlias = "Callable[[], BaseChatModel]"
+ModelSource: TypeAlias = "BaseChatModel | Callable[[], BaseChatModel]"
 _QUOTES = "\"'`“” \n"
 
 Labels: TypeAlias = Annotated[
@@ -34,11 +34,12 @@ Labels: TypeAlias = Annotated[
 ]
 
 
-def text_actions(model: ModelFactory, *, max_characters: int = MAX_CHARACTERS) -> list[Action]:
+def text_actions(model: ModelSource, *, max_characters: int = MAX_CHARACTERS) -> list[Action]:
     """Return `summarize`, `extract`, `classify` and `write_text`.
 
     Args:
-        model: gives the model; called at every use and not before, in a thread, so it may load a model but keeps it.
+        model: a chat model, or a function that gives it; called at every use and not before, in a thread, so it may
+            load a model but keeps it.
         max_characters: of one text; raise it for a model with a larger context.
 
     """
@@ -67,7 +68,7 @@ def _declare(function: Callable[..., Awaitable[str]], parameter: str, *, verbati
 class _Texts:
     """The actions, as methods that share a model; their docstrings are what planners read."""
 
-    model: ModelFactory
+    model: ModelSource
     max_characters: int
 
     async def summarize(self, text: str, sentences: Annotated[int, Field(ge=1, le=20)] = 1) -> str:
@@ -111,8 +112,13 @@ class _Texts:
             remedy = "Give a shorter text, or raise max_characters for a model with a larger context."
             raise ActionError(f"The text has {size:,} characters, and the limit is {self.max_characters:,}. {remedy}")
 
+    async def _loaded(self) -> "BaseChatModel":
+        from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - heavy
+
+        return self.model if isinstance(self.model, BaseChatModel) else await asyncio.to_thread(self.model)
+
     async def _answer(self, system: str, user: str, *, example: tuple[str, str] | None = None) -> str:
-        model = await asyncio.to_thread(self.model)
+        model = await self._loaded()
         message = await model.ainvoke(_messages(system, user, example))
         if message.response_metadata.get("finish_reason") == "length":
             raise ActionError(
@@ -125,7 +131,7 @@ class _Texts:
 
     async def _choose(self, system: str, user: str, labels: Sequence[str]) -> str:
         """Ask under a schema that has no other answers, where the model can be held to one."""
-        model = await asyncio.to_thread(self.model)
+        model = await self._loaded()
         try:
             constrained = model.with_structured_output(_label_schema(labels), method="json_schema", strict=True)
         except (NotImplementedError, TypeError, ValueError):

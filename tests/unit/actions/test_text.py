@@ -9,7 +9,7 @@ from pydantic import Field
 
 from agentic_workflows.actions.action import ActionCall
 from agentic_workflows.actions.registry import registry
-from agentic_workflows.actions.text import text_actions
+from agentic_workflows.actions.text import ModelSource, text_actions
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonValue
@@ -45,10 +45,17 @@ class ConstrainedModel(FakeModel):
         return RunnableLambda(lambda _: self.label)
 
 
-async def call(model: BaseChatModel, name: str, /, **inputs: JsonValue) -> object:
-    actions = registry(text_actions(lambda: model, max_characters=100))
+async def call(model: ModelSource, name: str, /, **inputs: JsonValue) -> object:
+    actions = registry(text_actions(model, max_characters=100))
     step = WorkflowStep("step", name, inputs)
     return await actions[name].run(ActionCall(action=name, inputs=inputs, step=step, run_id="run"))
+
+
+@pytest.mark.parametrize("name", ["summarize", "classify"])
+async def test_a_model_and_a_function_that_gives_one_do_the_same(name: str) -> None:
+    model = ConstrainedModel(answer="short", label={"label": "short"})
+    more: dict[str, JsonValue] = {"labels": ["short", "long"]} if name == "classify" else {}
+    assert [await call(one, name, text="A text.", **more) for one in (model, lambda: model)] == ["short", "short"]
 
 
 async def test_summary_is_the_models_answer() -> None:
