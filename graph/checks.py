@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Catalogue
 from agentic_workflows.graph.findings import Finding, did_you_mean
@@ -31,11 +30,27 @@ def static_findings(plan: Plan, catalogue: Catalogue) -> list[Finding]:
     return findings
 
 
-def input_findings(step: str, inputs: Mapping[str, JsonValue], action: ActionSpec) -> Iterator[Finding]:
-    """Yield what resolved inputs break of an action's input schema."""
+def input_findings(
+    step: str, inputs: Mapping[str, JsonValue], action: ActionSpec, *, unknown: Collection[str] = ()
+) -> Iterator[Finding]:
+    """Yield what inputs break of an action's input schema, but for arguments whose values are unknown yet."""
+    given = dict(inputs)
+    for error in () if action.input_validator.is_valid(given) else action.input_validator.iter_errors(given):
+        path, rule = list(error.instance_path), list(error.schema_path)
+        is_known = path[0] not in unknown if path else not unknown or rule[0] in _ABOUT_NAMES
+        if is_known:
+            field = ".".join(map(str, ["inputs", *path]))
+            yield Finding(step=step, field=field, problem=f"{error.message[:300]}.", remedy=_SEE_SCHEMA)
+
+
+def secret_findings(step: str, inputs: Mapping[str, JsonValue], action: ActionSpec) -> Iterator[Finding]:
+    """Yield what inputs break once their secrets are among them; never what they hold, so never how."""
     given = dict(inputs)
     if not action.input_validator.is_valid(given):
-        yield from (_schema_finding(step, error) for error in action.input_validator.iter_errors(given))
+        errors = action.input_validator.iter_errors(given)
+        for field in sorted({".".join(["inputs", *map(str, error.instance_path)]) for error in errors}):
+            problem = "does not fit the schema with its secret in place."
+            yield Finding(step=step, field=field, problem=problem, remedy=_SEE_SCHEMA)
 
 
 def _cycles(plan: Plan) -> Iterator[Finding]:
@@ -94,24 +109,14 @@ def _unknown(step: WorkflowStep, catalogue: Collection[str]) -> Finding:
 
 _ABOUT_NAMES = frozenset({"required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"})
 """Rules on an object that do not look at its values."""
+_SEE_SCHEMA = "See the action's input schema."
 
 
 def _inputs(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
-    """Check what is literal; a value that does not exist yet is checked when it does."""
-    given = dict(step.inputs)
-    if action.input_validator.is_valid(given):
-        return
-    open_names = [name for name, value in given.items() if not is_literal(value)]
-    for error in action.input_validator.iter_errors(given):
-        path, rule = list(error.instance_path), list(error.schema_path)
-        is_known = path[0] not in open_names if path else not open_names or rule[0] in _ABOUT_NAMES
-        if is_known:
-            yield _schema_finding(step.name, error)
-
-
-def _schema_finding(step: str, error: Any) -> Finding:
-    field = ".".join(map(str, ["inputs", *error.instance_path]))
-    return Finding(step=step, field=field, problem=f"{error.message[:300]}.", remedy="See the action's input schema.")
+    """Check what is literal; a value that does not exist yet, or is secret, is checked when it is there."""
+    if not action.input_validator.is_valid(dict(step.inputs)):
+        unknown = [name for name, value in step.inputs.items() if secret_name(value) or not is_literal(value)]
+        yield from input_findings(step.name, step.inputs, action, unknown=unknown)
 
 
 def _secrets(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:

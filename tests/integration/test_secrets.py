@@ -222,6 +222,67 @@ async def test_an_edit_keeps_the_secret_or_replaces_it(house: Any) -> None:
     assert poster.tokens == [TOKEN, "another"]
 
 
+HELD: Any = [
+    {"pattern": "^tok-"},
+    {"minLength": 18},
+    {"maxLength": 25, "format": "regex", "enum": [TOKEN]},
+]
+
+
+def picky(token: Any, **more: Any) -> tuple[Action, list[Any]]:
+    """Return an action whose schema says more of its token than that it is text, and what it is called with."""
+    calls: list[Any] = []
+
+    async def use(call: ActionCall) -> str:
+        calls.append(call.inputs["token"])
+        return "used"
+
+    schema = {"type": "object", "properties": {"token": token, "n": {"type": "integer"}}, **more}
+    notes = Annotations(destructive=False, arguments={"token": "secret", "n": "param"})
+    return Action(name="use", input_schema=schema, annotations=notes, run=use), calls
+
+
+def using(action: Action, **inputs: Any) -> AgenticWorkflow:
+    steps = [{"name": "use", "action": "use", "inputs": {"token": "${secrets.TOKEN}", **inputs}}]
+    return AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=[action], secrets={"TOKEN": TOKEN})
+
+
+@pytest.mark.parametrize("held", HELD)
+async def test_the_schema_is_asked_about_a_secret_and_not_about_its_name(held: Any) -> None:
+    use, calls = picky({"type": "string", **held})
+    assert (await using(use, n=1).run("g"))["state"] == "COMPLETE"
+    assert calls == [TOKEN]
+
+
+@pytest.mark.parametrize(
+    "token, more, place",
+    [
+        ({"pattern": "^sk-"}, {}, "use.inputs.token"),
+        ({"type": "string", "minLength": 100}, {}, "use.inputs.token"),
+        ({"enum": ["other"]}, {}, "use.inputs.token"),
+        ({}, {"not": {"properties": {"token": {"const": TOKEN}}}}, "use.inputs"),
+    ],
+    ids=["pattern", "minLength", "enum", "together"],
+)
+async def test_a_secret_that_does_not_fit_is_told_without_its_value(token: Any, more: Any, place: str) -> None:
+    use, calls = picky(token, **more)
+    result = await using(use, n=1).run("g")
+    assert (result["state"], calls, TOKEN in str(result)) == ("FAILED", [], False)
+    assert f"{place}: does not fit the schema with its secret in place." in result["reason"]
+
+
+async def test_what_is_no_secret_is_checked_beside_one_before_anything_runs() -> None:
+    use, _ = picky({"pattern": "^tok-"})
+    findings = (
+        using(use)
+        .examine({"steps": [{"name": "use", "action": "use", "inputs": {"token": "${secrets.T}", "n": "x"}}]})
+        .findings
+    )
+    assert [str(one) for one in findings] == [
+        'use.inputs.n: "x" is not of type "integer". See the action\'s input schema.'
+    ]
+
+
 async def test_text_that_only_looks_like_a_secret_stays_text() -> None:
     poster = Poster()
 

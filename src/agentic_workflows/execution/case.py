@@ -115,11 +115,14 @@ class Case:
         """Tell whether exactly this effect was begun before, and so decided on then."""
         return self.intent is not None and self.intent.key == self.key
 
+    @property
+    def secret_arguments(self) -> Mapping[str, str]:
+        """The arguments that are secrets, with the names of these."""
+        return named_secrets(self.call) if self.action.takes_secrets else {}
+
     @cached_property
     def _fetched(self) -> tuple[Mapping[str, str], str]:
-        if not self.action.takes_secrets:
-            return {}, ""
-        return fetch(named_secrets(self.call).values(), self.run.secrets)
+        return fetch(self.secret_arguments.values(), self.run.secrets) if self.action.takes_secrets else ({}, "")
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -145,7 +148,7 @@ class Case:
         key = "" if intent is None else f"{self.run.run_id}:{self.key}:{intent.occurrence}"
         inputs = {argument: as_json(value) for argument, value in self.call.inputs.items()}
         if self.secrets:
-            inputs |= {argument: self.secrets[name] for argument, name in named_secrets(self.call).items()}
+            inputs |= {argument: self.secrets[name] for argument, name in self.secret_arguments.items()}
         return replace(self.call, inputs=inputs, idempotency_key=key)
 
     def use(self, asked: str) -> None:

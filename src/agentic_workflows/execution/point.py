@@ -17,7 +17,7 @@ from agentic_workflows.execution.attempt import LostError, attempt_often, attemp
 from agentic_workflows.execution.case import Case, RunPass, make_case
 from agentic_workflows.execution.doubt import Again, resolve
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
-from agentic_workflows.graph.checks import input_findings
+from agentic_workflows.graph.checks import input_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
@@ -53,7 +53,7 @@ class ExecutionPoint:
     def question(self, call: ActionCall, action: Action, run: RunPass) -> Question | None:
         """Return what a person would be asked before this call; None where nothing is asked or it is answered."""
         case = make_case(call, action, run)
-        if case.answer or list(input_findings(call.step.name, call.inputs, action)):
+        if case.answer or _input_findings(case):
             return None
         decision = self.engine.decide(_request(case))
         return case.question(decision.reason, decision.rules) if isinstance(decision, Ask) else None
@@ -202,7 +202,13 @@ def _fault(case: Case) -> str:
     """Return what keeps a call from being made, whatever policy says of it; empty where nothing does."""
     if case.secret_fault:
         return case.secret_fault
-    return _joined(list(input_findings(case.call.step.name, case.call.inputs, case.action)))
+    if not (findings := _input_findings(case)) and case.secrets:
+        findings = list(secret_findings(case.call.step.name, case.handed(None).inputs, case.action))
+    return _joined(findings)
+
+
+def _input_findings(case: Case) -> list[Finding]:
+    return list(input_findings(case.call.step.name, case.call.inputs, case.action, unknown=case.secret_arguments))
 
 
 def _request(case: Case) -> ActionRequest:
