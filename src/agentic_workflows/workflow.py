@@ -131,7 +131,7 @@ class AgenticWorkflow(Runs):
 
     async def stream(
         self, goal: str, *, plan: PlanLike | None = None, thread_id: str | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Run a goal as `run` does, and yield what happens as it happens."""
         async with self._begun(goal, plan, thread_id) as (run, entry), aclosing(self._followed(run, entry)) as events:
             async for event in events:
@@ -164,7 +164,7 @@ class AgenticWorkflow(Runs):
 
     async def resume_stream(
         self, answers: Answers | None = None, *, thread_id: str | None = None, max_iterations: int | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Continue a run as `resume` does, and yield what happens as it happens."""
         async with self._opened(thread_id or self._thread) as run:
             entry = await run.re_entry(answers, max_iterations)

@@ -314,7 +314,7 @@ async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
     async for event in stream:
         if isinstance(event, StepStarted):
             break
-    await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+    await stream.aclose()
     await asyncio.sleep(0.1)
     assert (len(house.act.calls), asyncio.all_tasks()) == (1, {asyncio.current_task()})
 

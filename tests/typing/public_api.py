@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG002 - fakes have the parameters of what they stand for
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -66,7 +66,7 @@ async def use() -> None:
     assert_type(workflow.state, WorkflowState)
     assert_type(workflow.get_next_step(), WorkflowStep | None)
     assert_type(workflow.validate_plan(Plan("goal", [])), bool)
-    events: AsyncIterator[Event] = workflow.stream("goal", plan={"steps": []})
+    events: AsyncGenerator[Event, None] = workflow.stream("goal", plan={"steps": []})
     async for event in events:
         assert_type(event, Event)
     await workflow.resume(approve())
