@@ -5,10 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from pydantic import ValidationError
-
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.actions.declare import told
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
@@ -79,6 +76,9 @@ def _raising(tool: "BaseTool") -> "BaseTool":
 
 def _runner(tool: "BaseTool") -> Any:
     from langchain_core.tools import ToolException  # noqa: PLC0415 - heavy
+    from pydantic import ValidationError  # noqa: PLC0415 - heavy
+
+    from agentic_workflows.actions.declare import told  # noqa: PLC0415 - heavy
 
     hidden = _injected(tool)
 

@@ -45,10 +45,11 @@ async def resolve(case: Case, doubt: Intent) -> Resolution:
 
 async def _reconciled(case: Case, doubt: Intent, reconcile: Reconcile) -> Resolution:
     """Ask the action itself; where it cannot tell, a person must."""
-    limit, call = case.call.step.timeout or case.run.limits.default_timeout, case.handed(doubt)
-    if is_under_way(call.idempotency_key):
-        return _asked(case, doubt, " It was cut, and goes on all the same in this process.")
+    limit = case.call.step.timeout or case.run.limits.default_timeout
     try:
+        call = case.handed(doubt)
+        if is_under_way(call.idempotency_key):
+            return _asked(case, doubt, " It was cut, and goes on all the same in this process.")
         with kept_from_traces(case.secrets):
             found = await contained(reconcile(call), limit.total_seconds())
         if found is None:
