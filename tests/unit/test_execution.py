@@ -7,8 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from langchain_core.tools import StructuredTool
+from pydantic import BaseModel, field_validator
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.langchain_tools import from_tool
 from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.case import RunPass, make_case
 from agentic_workflows.execution.grants import Grants
@@ -217,6 +220,24 @@ async def test_an_error_that_cannot_say_what_it_is_fails_its_step_only() -> None
         raise SilentError
 
     assert (await Bench().execute(doing(raising))).reason == "act raised SilentError: "
+
+
+@pytest.mark.parametrize("is_tool", [True, False])
+async def test_what_an_action_was_given_stands_in_no_error_of_it(is_tool: bool) -> None:  # noqa: FBT001
+    class Given(BaseModel):
+        token: str
+
+        @field_validator("token")
+        @classmethod
+        def refuse(cls, _: str) -> str:
+            raise ValueError("wrong prefix")
+
+    async def check(call: ActionCall) -> object:
+        return Given.model_validate(call.inputs)
+
+    tool = StructuredTool.from_function(lambda token: token, name="act", description="Act.", args_schema=Given)
+    outcome = await Bench().execute(from_tool(tool) if is_tool else doing(check), {"token": "tok-4711"})
+    assert outcome.reason == "act raised ValidationError: token: Value error, wrong prefix"
 
 
 async def test_an_action_may_change_its_inputs_and_nobody_elses() -> None:

@@ -76,9 +76,6 @@ def _raising(tool: "BaseTool") -> "BaseTool":
 
 def _runner(tool: "BaseTool") -> Any:
     from langchain_core.tools import ToolException  # noqa: PLC0415 - heavy
-    from pydantic import ValidationError  # noqa: PLC0415 - heavy
-
-    from agentic_workflows.actions.declare import told  # noqa: PLC0415 - heavy
 
     hidden = _injected(tool)
 
@@ -92,8 +89,6 @@ def _runner(tool: "BaseTool") -> Any:
             return _result(await tool.ainvoke(request), f"The result of {tool.name}")
         except ToolException as error:
             raise ActionError(f"{tool.name} failed: {error}") from error
-        except ValidationError as error:
-            raise ActionError(f"{tool.name} raised ValidationError: {told(error)}.") from None
 
     return run
 

@@ -64,7 +64,7 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
         raise LostError(f"{call.action} raised {error}") from error
     except Exception as error:
         kind = LostError if _is_lost(error) else ActionError
-        raise kind(f"{call.action} raised {type(error).__name__}: {said(error)}") from error
+        raise kind(f"{call.action} raised {type(error).__name__}: {_without_values(error)}") from error
     try:
         return as_json(result, where=f"The result of {call.action}")
     except ActionError as error:
@@ -74,6 +74,15 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
 async def _run(call: ActionCall, action: Action) -> object:
     with under_way(call.idempotency_key):
         return await action.run(call)
+
+
+def _without_values(error: Exception) -> str:
+    """Return what an error says; pydantic's shows the ends of what it was given, a secret perhaps."""
+    from pydantic import ValidationError  # noqa: PLC0415 - few calls fail
+
+    from agentic_workflows.actions.declare import told  # noqa: PLC0415
+
+    return told(error) if isinstance(error, ValidationError) else said(error)
 
 
 def _is_lost(error: BaseException) -> bool:
