@@ -168,7 +168,7 @@ def assemble(
 
     nodes: dict[str, Node] = {
         "plan": make_plan(agent, leases, limits, schemas.check_input),
-        "validate": make_validate(check, getattr(agent, "review_progress", None)),
+        "validate": make_validate(check, getattr(agent, "review_progress", None), leases.journal),
         "execute": make_execute(point, registry, leases, overrides.choose),
         "review": make_review(leases, registry),
         "pause": make_pause(leases),

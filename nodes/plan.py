@@ -179,11 +179,13 @@ def _exhausted(state: State) -> str:
 
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     limits = limits_from_json(state["limits"], default=Limits())
+    # Calls that gave no plan before a process was killed were made, and count.
+    due = state["plan_number"] + 1
+    number, known = await call.journal.next_plan(state["run_id"], due) or (due, None)
     # Planner calls are counted by themselves: steps that the journal knows take no iteration when a run is begun again.
-    iteration, number = state["iteration"] + 1, state["plan_number"] + 1
+    iteration = state["iteration"] + 1 + number - due
     update: Update = {"iteration": iteration, "plan": None, "plan_number": number, "steps": {}, "asks": []}
     try:
-        known = await call.journal.proposed(state["run_id"], number)
         raw = known or await _candidate(state, call, limits.max_seconds - state["seconds"])
         if call.stopped:
             return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}

@@ -15,6 +15,7 @@ from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import Plan, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.journal.entries import Journal
 from agentic_workflows.nodes.collaborators import Node, ask
 from agentic_workflows.policies.report import Report
 
@@ -23,7 +24,7 @@ Examine = Callable[[Plan, State], Report]
 ReviewProgress = Callable[[str, Sequence[JsonObject]], Awaitable[object]]
 
 
-def make_validate(examine: Examine, review_progress: ReviewProgress | None) -> Node:
+def make_validate(examine: Examine, review_progress: ReviewProgress | None, journal: Journal) -> Node:
     """Return the validate node; `review_progress` says what is missing when all steps are done."""
 
     async def validate(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
@@ -31,7 +32,7 @@ def make_validate(examine: Examine, review_progress: ReviewProgress | None) -> N
         if state["status"] == WorkflowState.PLANNING:
             return _gate_in(state, examine, runtime)
         if state["status"] == WorkflowState.EXECUTING:
-            return await _gate_out(state, review_progress)
+            return await _gate_out(state, review_progress, journal)
         return {}
 
     return validate
@@ -76,7 +77,7 @@ def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) ->
     return {"status": WorkflowState.PLANNING.value, "findings": found, "history": [*state["history"], entry]}
 
 
-async def _gate_out(state: State, review_progress: ReviewProgress | None) -> Update:
+async def _gate_out(state: State, review_progress: ReviewProgress | None, journal: Journal) -> Update:
     outcomes = state["steps"]
     failed = [(name, one) for name, one in outcomes.items() if OutcomeStatus(str(one["status"])).is_failure]
     if failed:
@@ -84,7 +85,7 @@ async def _gate_out(state: State, review_progress: ReviewProgress | None) -> Upd
     if state["asks"]:
         return {"status": WorkflowState.REVIEWING.value}
     if all(name in outcomes for name in step_names(state["plan"] or {})):
-        return await _complete(state, review_progress)
+        return await _complete(state, review_progress, journal)
     return {"status": WorkflowState.EXECUTING.value}
 
 
@@ -108,8 +109,10 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]]) -> Update
     }
 
 
-async def _complete(state: State, review_progress: ReviewProgress | None) -> Update:
-    missing = await _missing(state, review_progress)
+async def _complete(state: State, review_progress: ReviewProgress | None, journal: Journal) -> Update:
+    # The judgement that led to a later plan was made before a process was killed; another one could drop that plan.
+    is_replaced = await journal.next_plan(state["run_id"], state["plan_number"] + 1) is not None
+    missing = "it was planned again." if is_replaced else await _missing(state, review_progress)
     if not missing:
         return {"status": WorkflowState.COMPLETE.value, "reason": None, "left": ""}
     if state["replans"] >= _limits(state).max_replans:

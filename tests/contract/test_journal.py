@@ -148,6 +148,14 @@ async def test_the_first_plan_of_a_number_counts(journal: Journal, lease: Lease)
     assert (await journal.proposed(RUN, 1), await journal.proposed("another run", 1)) == (first, None)
 
 
+async def test_the_next_plan_is_that_of_the_first_planner_call_that_gave_one(journal: Journal, lease: Lease) -> None:
+    for number in (4, 2):
+        await journal.propose(lease, RUN, number, {"goal": str(number)})
+    found = [await journal.next_plan(RUN, number) for number in (1, 2, 3, 5)]
+    assert found == [(2, {"goal": "2"}), (2, {"goal": "2"}), (4, {"goal": "4"}), None]
+    assert await journal.next_plan("another run", 1) is None
+
+
 @pytest.mark.parametrize("length", [LONG - 40, LONG, 40 * LONG])
 async def test_a_plan_of_any_length_is_read_as_it_was_written(journal: Journal, lease: Lease, length: int) -> None:
     plan = {"goal": ODD, "steps": [{"name": "a", "inputs": {"text": '{ä"' * (length // 4)}}]}

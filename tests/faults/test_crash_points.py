@@ -99,6 +99,8 @@ class House:
         self.plans = plans
         self.planned = 0
         self.limits = Limits()
+        self.missing: list[str] = []
+        """What the agent says is missing, each time that it is asked."""
         self.later = 0.0
         """Seconds by which all clocks are ahead."""
 
@@ -114,6 +116,9 @@ class House:
             async def create_plan(self, goal: str, history: Any) -> Any:
                 house.planned += 1
                 return house.plans[min(house.planned, len(house.plans)) - 1]
+
+            async def review_progress(self, goal: str, history: Any) -> str | None:
+                return house.missing.pop(0) if house.missing else None
 
         most = 50 if self.limits.max_iterations == Limits().max_iterations else self.limits.max_iterations
         return AgenticWorkflow(Agent([]), most, actions=self.actions(), database=database, limits=self.limits)
@@ -198,6 +203,26 @@ async def test_a_plan_that_replaced_another_is_not_asked_for_again(house: Callab
     here.lose_checkpoints()  # a killed process has left none
     done = await here.resume()
     assert (done["state"], here.planned, here.world) == ("COMPLETE", 2, ["a", "fails", "b"])
+
+
+async def test_a_plan_after_a_failed_planner_call_is_not_asked_for_again(house: Callable[..., House]) -> None:
+    mail = plan(step("a", "found"), step("b", "told"))
+    here = house({"steps": 5}, mail, plan(step("a", "found", inputs={"other": "words"})))
+    await here.crashed(at_outcome("a"), before=True)
+    here.lose_checkpoints()  # a killed process has left none
+    done = await here.resume()
+    assert (done["state"], here.planned, here.world, done["iterations"]) == ("COMPLETE", 2, ["a", "b"], 4)
+
+
+async def test_what_was_missing_is_not_judged_again_where_the_next_plan_is_begun(house: Callable[..., House]) -> None:
+    here = house(plan(step("a", "told")), plan(step("b", "told", inputs={"x": 2}), step("c", "look")))
+    here.limits, here.missing = Limits(max_replans=1), ["b is missing"]
+    await here.crashed(at_outcome("b"), before=True)
+    here.lose_checkpoints()
+    asked = await here.resume()
+    assert (asked["state"], [bool(one["in_doubt"]) for one in asked["reviews"]]) == ("REVIEWING", [True])
+    done = await here.resume(respond("it was so"))
+    assert (done["state"], done["replans"], here.planned, here.world) == ("COMPLETE", 1, 2, ["a", "b", "c", "c"])
 
 
 async def test_a_run_that_is_interrupted_between_planning_and_execution_keeps_its_plan(

@@ -15,6 +15,10 @@ planned, not checkpointed
     takes the plan that is written down
     test_a_plan_that_was_written_down_is_not_asked_for_again
     test_a_plan_that_replaced_another_is_not_asked_for_again
+    test_a_plan_after_a_failed_planner_call_is_not_asked_for_again
+a plan was judged not to be enough, and the next one begun, not checkpointed
+    goes on to the next one, and asks for no judgement again
+    test_what_was_missing_is_not_judged_again_where_the_next_plan_is_begun
 interrupted between planning and execution
     executes the plan that it left
     test_a_run_that_is_interrupted_between_planning_and_execution_keeps_its_plan

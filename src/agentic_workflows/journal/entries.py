@@ -172,6 +172,10 @@ class Journal(Protocol):
         """Return the plan of a planner call, where it is written down."""
         ...
 
+    async def next_plan(self, run_id: str, number: int) -> tuple[int, JsonObject] | None:
+        """Return the first plan that is written down of this planner call or a later one, and which call gave it."""
+        ...
+
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
         ...

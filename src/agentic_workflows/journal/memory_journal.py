@@ -79,6 +79,11 @@ class MemoryJournal:
         kept = self._plans.get((run_id, number))
         return kept[0] if kept else None
 
+    async def next_plan(self, run_id: str, number: int) -> tuple[int, JsonObject] | None:
+        """Return the first plan that is written down of this planner call or a later one, and which call gave it."""
+        later = [at for one, at in self._plans if one == run_id and at >= number]
+        return (min(later), self._plans[run_id, min(later)][0]) if later else None
+
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
         outcomes = tuple(self._outcomes.get(run_id, ()))

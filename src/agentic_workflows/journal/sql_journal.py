@@ -98,6 +98,11 @@ class SqlJournal:
         rows = await self._writer.do(lambda to: to.run("proposed", by_run_id=run_id, by_number=number))
         return plan_of(rows[0]) if rows else None
 
+    async def next_plan(self, run_id: str, number: int) -> tuple[int, JsonObject] | None:
+        """Return the first plan that is written down of this planner call or a later one, and which call gave it."""
+        rows = await self._writer.do(lambda to: to.run("plans", by_run_id=run_id))
+        return next(((row[1], plan_of(row)) for row in rows if row[1] >= number), None)
+
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
         calls, answers = await self._writer.do(

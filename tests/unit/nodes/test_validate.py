@@ -11,6 +11,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.state import Limits, State
+from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.nodes.validate import make_validate
 from agentic_workflows.policies.report import Report
 
@@ -23,7 +24,7 @@ def state(status: str, **more: Any) -> dict[str, Any]:
     return {
         "goal": "g", "status": status, "plan": PLAN.to_json(), "limits": Limits(max_seconds=0.2).to_json(),
         "steps": {}, "asks": [], "history": [], "refused": [], "findings": [], "replans": 0, "seconds": 0.0,
-        "iteration": 1, "left": "", **more,
+        "iteration": 1, "left": "", "run_id": "r", "plan_number": 1, **more,
     }  # fmt: skip
 
 
@@ -31,7 +32,7 @@ async def judged(before: dict[str, Any], findings: Sequence[Finding] = (), revie
     def examine(plan: Plan, _: State) -> Report:
         return Report(plan=plan, findings=tuple(findings))
 
-    node = make_validate(examine, review)
+    node = make_validate(examine, review, MemoryJournal())
     runtime = cast("Any", SimpleNamespace(stream_writer=lambda _: None))
     return {**before, **await node(cast("State", before), {}, runtime)}
 
