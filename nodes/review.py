@@ -40,7 +40,7 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         # Used ones, too: the checkpoint of what was done with an answer may be lost.
         known = await _known(state["run_id"], questions, leases.journal)
         unanswered = [question for question in questions if question["id"] not in known]
-        if unanswered and not _rejected(questions, known):
+        if unanswered and unanswered == _open(questions, known):
             raw, given_in = _ask(unanswered), str(config.get("metadata", {}).get("run_id") or "")
             try:
                 _refuse_repeated(given_in, known)
@@ -117,6 +117,12 @@ def _rejected(questions: Sequence[JsonObject], known: Mapping[str, Answered]) ->
     return [one for one in questions if one["id"] in known and known[str(one["id"])].answer["type"] == "reject"]
 
 
+def _open(questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:
+    """Return what must be answered before the run goes on: once something is rejected, only what is in doubt."""
+    left = [question for question in questions if question["id"] not in known]
+    return [question for question in left if question.get("in_doubt")] if _rejected(questions, known) else left
+
+
 def _identity(runtime: Runtime[Any]) -> str:
     """Return who answers, where a server knows it."""
     user = runtime.server_info.user if runtime.server_info else None
@@ -147,40 +153,64 @@ class _Pen:
 
 
 async def _update(state: State, questions: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> Update:
-    """A rejection plans again at once; otherwise go on, or ask for what is not answered yet."""
-    for question in (one for one in questions if one["id"] in known):
+    """Go on, or ask for what is not answered yet; a rejection plans again, once nothing is in doubt any more."""
+    rejected, waits = _rejected(questions, known), _open(questions, known)
+    for question in (one for one in questions if one["id"] in known and not (waits and one in rejected)):
         kind = str(known[str(question["id"])].answer["type"])
         event = ReviewAnswered(id=str(question["id"]), step=str(question["step"]), answer=kind)
         pen.runtime.stream_writer(event.to_json())
-    if rejected := _rejected(questions, known):
-        await _give_up(state["run_id"], rejected, pen)
-        kept = sorted({str(one["step"]) for one in questions if one not in rejected and one["id"] in known})
-        entries = [_feedback(question, known[str(question["id"])], kept) for question in rejected]
-        return {
-            "status": WorkflowState.PLANNING.value,
-            "asks": [],
-            "findings": [],
-            "history": [*(state.get("history") or []), *entries],
-        }
-    left = [question for question in questions if question["id"] not in known]
-    status = WorkflowState.REVIEWING if left else WorkflowState.EXECUTING
-    return {"status": status.value, "asks": left, "findings": []}
+    if waits:
+        return {"status": WorkflowState.REVIEWING.value, "asks": [*rejected, *waits], "findings": []}
+    if not rejected:
+        return {"status": WorkflowState.EXECUTING.value, "asks": [], "findings": []}
+    # What failed beside an effect in doubt has waited for this; executing comes to it, and to a result that was given.
+    has_failed = any(OutcomeStatus(str(one["status"])).is_failure for one in state["steps"].values())
+    settled = rejected if has_failed else [*rejected, *_happened(questions, known)]
+    await _settle(state["run_id"], settled, known, pen)
+    kept = sorted({str(one["step"]) for one in questions if one["id"] in known and one not in settled})
+    entries = [_feedback(question, known[str(question["id"])], kept) for question in settled]
+    return {
+        "status": WorkflowState.EXECUTING.value if has_failed else WorkflowState.PLANNING.value,
+        "asks": [],
+        "findings": [],
+        "history": [*(state.get("history") or []), *entries],
+    }
 
 
-async def _give_up(run_id: str, rejected: list[JsonObject], pen: _Pen) -> None:
-    """Use up the rejections, and settle the effects in doubt that they give up."""
+def _happened(questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:
+    """Return the questions about effects in doubt to which somebody gave the result."""
+    doubts = (one for one in questions if one.get("in_doubt"))
+    return [one for one in doubts if one["id"] in known and known[str(one["id"])].answer["type"] == "respond"]
+
+
+async def _settle(run_id: str, settled: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> None:
+    """Use up answers that no call will, and write down what they say of effects in doubt."""
     past = await pen.journal.past(run_id)
-    given_up = [one["in_doubt"] for one in rejected if one.get("in_doubt")]
-    reason = "It was in doubt, and a reviewer gave it up."
-    outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1, took_place=True)
-    outcomes = [one.ended(outcome) for one in past.in_doubt if [*one.place, one.attempt] in given_up]
-    used = [one for one in (str(question["id"]) for question in rejected) if not past.answers[one].used]
+    said = [(one["in_doubt"], _said(known[str(one["id"])])) for one in settled]
+    outcomes = [
+        doubt.ended(told) for at, told in said for doubt in past.in_doubt if [*doubt.place, doubt.attempt] == at
+    ]
+    used = [one for one in (str(question["id"]) for question in settled) if not past.answers[one].used]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
+
+
+def _said(row: Answered) -> Outcome:
+    """Return what became of an effect in doubt, as a person says."""
+    if row.answer["type"] == "reject":
+        reason = "It was in doubt, and a reviewer gave it up."
+        failed = Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1, took_place=True)
+        return replace(failed, quotes_output=False, sources=frozenset())
+    reason = "It was in doubt, and a reviewer gave its result."
+    return Outcome(status=OutcomeStatus.SUCCEEDED, result=row.answer["message"], reason=reason, attempts=1)
 
 
 def _feedback(question: JsonObject, row: Answered, kept: Sequence[str]) -> JsonObject:
     who, said = "The deadline" if row.reviewer == DEADLINE else "A reviewer", row.answer.get("message")
-    feedback = f"{who} rejected step {question['step']} ({question['name']}): {said or 'no reason given'}"
+    step, doubt = f"step {question['step']} ({question['name']})", question.get("in_doubt")
+    if row.answer["type"] == "respond":
+        return {"step": None, "result": {"feedback": f"{who} says that {step} happened, which was in doubt."}}
+    did = f"gave up {step}, which may have happened" if doubt else f"rejected {step}"
+    feedback = f"{who} {did}: {said or 'no reason given'}"
     if kept:
         feedback += f" What was answered beside it ({', '.join(kept)}) still counts if a plan only leaves steps out."
     return {"step": None, "result": {"feedback": feedback, "rejected": question["step"]}}

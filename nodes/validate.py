@@ -81,7 +81,7 @@ async def _gate_out(state: State, review_progress: ReviewProgress | None, journa
     outcomes = state["steps"]
     failed = [(name, one) for name, one in outcomes.items() if OutcomeStatus(str(one["status"])).is_failure]
     if failed:
-        return _after_failure(state, failed)
+        return _after_failure(state, failed, is_replaced=await _is_replaced(state, journal))
     if state["asks"]:
         return {"status": WorkflowState.REVIEWING.value}
     if all(name in outcomes for name in step_names(state["plan"] or {})):
@@ -89,12 +89,21 @@ async def _gate_out(state: State, review_progress: ReviewProgress | None, journa
     return {"status": WorkflowState.EXECUTING.value}
 
 
-def _after_failure(state: State, failed: list[tuple[str, JsonObject]]) -> Update:
+async def _is_replaced(state: State, journal: Journal) -> bool:
+    """Tell whether a later plan is written down: before a process was killed, this one came to that."""
+    return await journal.next_plan(state["run_id"], state["plan_number"] + 1) is not None
+
+
+def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_replaced: bool) -> Update:
     reason = " ".join(f"Step {name} {outcome['status']}: {outcome['reason']}" for name, outcome in failed)
+    doubts = [ask for ask in state["asks"] if isinstance(ask, dict) and ask.get("in_doubt")]
     limit = _limits(state).max_replans
-    if state["replans"] >= limit:
+    if state["replans"] >= limit and not is_replaced:
         spent = f" max_replans={limit} is used up." if limit else ""
-        return {"status": WorkflowState.FAILED.value, "reason": reason + spent, "asks": []}
+        unknown = "".join(f" Step {ask['step']} may have happened; nobody knows." for ask in doubts)
+        return {"status": WorkflowState.FAILED.value, "reason": reason + spent + unknown, "asks": []}
+    if doubts:  # a new plan must know what happened; the failures come up again once that is settled
+        return {"status": WorkflowState.REVIEWING.value, "asks": cast("list[JsonValue]", doubts)}
     found: list[JsonValue] = [
         Finding(step=name, problem=f"{outcome['status']}: {outcome['reason']}").to_json() for name, outcome in failed
     ]
@@ -110,9 +119,8 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]]) -> Update
 
 
 async def _complete(state: State, review_progress: ReviewProgress | None, journal: Journal) -> Update:
-    # The judgement that led to a later plan was made before a process was killed; another one could drop that plan.
-    is_replaced = await journal.next_plan(state["run_id"], state["plan_number"] + 1) is not None
-    missing = "it was planned again." if is_replaced else await _missing(state, review_progress)
+    # Another judgement could drop the later plan, which may have begun.
+    missing = "it was planned again." if await _is_replaced(state, journal) else await _missing(state, review_progress)
     if not missing:
         return {"status": WorkflowState.COMPLETE.value, "reason": None, "left": ""}
     if state["replans"] >= _limits(state).max_replans:

@@ -1,0 +1,131 @@
+"""An effect in doubt is settled before anything else is planned, and the planner is told how."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, approve, reject, respond
+from agentic_workflows.testing import RecordingAction
+
+
+def step(name: str, action: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "action": action, "inputs": {"text": name}, **fields}
+
+
+def plan(*steps: dict[str, Any]) -> dict[str, Any]:
+    return {"goal": "g", "steps": list(steps)}
+
+
+LOST, BROKEN, ASKED = step("mail", "lost"), step("broken", "broken"), step("asked", "fine", human_review_required=True)
+OTHERWISE = plan(step("otherwise", "fine"))
+
+
+class House:
+    """One database, and as many workflows over it as there are processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.agent = ScriptedAgent([])
+        self.lost = self.action("lost", error=ConnectionError("gateway"))
+        self.fine, self.broken = self.action("fine", result="done"), self.action("broken", error=ValueError("no"))
+
+    @staticmethod
+    def action(name: str, **fields: Any) -> RecordingAction:
+        return RecordingAction(
+            name, resources=lambda inputs: [str(inputs)], read_only=False, destructive=False, trusted=True, **fields
+        )
+
+    def open(self, *plans: Any, policies: Any = None, **limits: Any) -> AgenticWorkflow:
+        self.agent = ScriptedAgent(plans)
+        return AgenticWorkflow(
+            self.agent,
+            actions=[self.lost, self.fine, self.broken],
+            database=self.path,
+            policies=policies,
+            limits=Limits(**{"max_replans": 1, "max_iterations": 30, **limits}),
+        )
+
+    async def resume(self, answers: Any, *plans: Any, **fields: Any) -> dict[str, Any]:
+        return await self.open(*plans, **fields).resume(answers, thread_id="t")
+
+    @property
+    def sent(self) -> list[Any]:
+        return [call["text"] for call in (*self.lost.calls, *self.fine.calls)]
+
+    @property
+    def told(self) -> list[tuple[Any, Any]]:
+        """What the planner was told of each step at last, and every word to it beside."""
+        entries = self.agent.histories[-1]
+        return [(one["step"], one["status"] if one["step"] else one["result"]) for one in entries]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "runs.db")
+
+
+def open_steps(result: dict[str, Any]) -> list[str]:
+    return [question["step"] for question in result["reviews"]]
+
+
+@pytest.mark.parametrize(
+    "answer, sent, status",
+    [
+        (respond("sent"), ["mail", "otherwise"], "succeeded"),
+        (reject("Leave it."), ["mail", "otherwise"], None),
+    ],
+)
+async def test_a_failure_beside_an_effect_in_doubt_waits_until_that_is_settled(
+    house: House, answer: Any, sent: list[str], status: str | None
+) -> None:
+    asked = await house.open(plan(LOST, BROKEN), OTHERWISE).run("g", thread_id="t")
+    assert (asked["state"], open_steps(asked), len(house.agent.histories)) == ("REVIEWING", ["mail"], 1)
+    done = await house.resume(answer, OTHERWISE)
+    assert (done["state"], done["replans"], house.sent) == ("COMPLETE", 1, sent)
+    told = dict(house.told)
+    assert told["broken"] == "failed"
+    assert told.get("mail") == (status or "failed")
+    assert status or "gave up step mail (lost), which may have happened: Leave it." in str(house.told)
+
+
+async def test_an_effect_in_doubt_is_done_again_where_somebody_says_so_although_its_plan_failed(house: House) -> None:
+    await house.open(plan(LOST, BROKEN)).run("g", thread_id="t")
+    house.lost = house.action("lost", result="sent")
+    done = await house.resume(approve(), OTHERWISE)
+    assert (done["state"], house.sent) == ("COMPLETE", ["mail", "otherwise"])
+    assert dict(house.told)["mail"] == "succeeded"
+
+
+async def test_a_run_that_fails_for_good_says_what_may_have_happened(house: House) -> None:
+    done = await house.open(plan(LOST, BROKEN), max_replans=0).run("g", thread_id="t")
+    assert done["state"] == "FAILED"
+    assert done["reason"].endswith("Step mail may have happened; nobody knows.")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("answer, word", [(respond("sent"), "happened"), (reject("No."), "gave up step mail")])
+async def test_a_rejection_beside_an_effect_in_doubt_waits_until_that_is_settled(
+    house: House,
+    at_once: bool,  # noqa: FBT001
+    answer: Any,
+    word: str,
+) -> None:
+    asked = await house.open(plan(LOST, ASKED, step("too", "fine", human_review_required=True))).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    assert set(ids) == {"mail", "asked", "too"}
+    answers = {ids["asked"]: reject("Not this."), **({ids["mail"]: answer} if at_once else {})}
+    result = await house.resume(answers, OTHERWISE)
+    if not at_once:
+        assert (result["state"], open_steps(result), house.agent.histories) == ("REVIEWING", ["mail"], [])
+        result = await house.resume(answer, OTHERWISE)
+    assert (result["state"], house.sent) == ("COMPLETE", ["mail", "otherwise"])
+    assert word in str(house.told)
+    assert "rejected step asked" in str(house.told)
+
+
+async def test_what_happened_as_somebody_said_is_not_done_again_by_the_next_plan(house: House) -> None:
+    asked = await house.open(plan(LOST, ASKED)).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    await house.resume({ids["asked"]: reject("Not this."), ids["mail"]: respond("sent")}, plan(LOST, BROKEN))
+    assert house.sent == ["mail"]
