@@ -42,9 +42,7 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
         """Start whatever may start until nothing can, and return what became of it."""
         limits = limits_from_json(state["limits"], default=Limits())
         plan = restore(state["plan"] or {})
-        if missing := {step.action for step in plan.steps if step.action not in registry}:
-            reason = f"These actions of the plan are not there any more: {', '.join(sorted(missing))}."
-            return {"status": WorkflowState.FAILED.value, "left": "EXECUTING", "reason": reason}
+        _refuse_missing(plan, registry)
         async with held(leases, state, config) as lease:
             lineage, past = await _lineage(state, plan, leases.journal), await leases.journal.past(state["run_id"])
             state = caught_up(state, past)
@@ -121,6 +119,20 @@ def _before(run_id: str, past: Past, journal: Journal, lease: Held, limits: Limi
         "counts": Counter(past.counts),
         "grants": Grants(now=journal.now, lasts=timedelta(seconds=limits.grant_seconds), rows=past.answers),
     }
+
+
+def _refuse_missing(plan: Plan, registry: Registry) -> None:
+    """Refuse a plan whose actions are not all here, such as one of a program that has others.
+
+    Raises:
+        RunError: nothing is changed, so the run goes on once they are.
+
+    """
+    if missing := sorted({step.action for step in plan.steps if step.action not in registry}):
+        raise RunError(
+            f"These actions of the plan are not registered here: {', '.join(missing)}. Resume the run with the actions "
+            f"that it was begun with; nothing was changed."
+        )
 
 
 def _refuse_gaps(state: State, flow: Dataflow) -> None:

@@ -551,3 +551,17 @@ async def test_who_changes_what_they_are_given_changes_no_run(database: str | No
     workflow.get_results()["outputs"]["to"].clear()
     await workflow.resume(approve())
     assert send.calls == [{"to": ["ada", "bob"]}]
+
+
+async def test_a_resume_with_the_wrong_actions_changes_nothing(tmp_path: Path) -> None:
+    one, two = RecordingAction("one"), RecordingAction("two")
+    given = {"steps": [step("a", "one", human_review_required=True), step("b", "two", after=["a"])]}
+
+    def opened(*actions: RecordingAction) -> AgenticWorkflow:
+        return AgenticWorkflow(ScriptedAgent([given]), actions=actions, database=tmp_path / "runs.db")
+
+    await opened(one, two).run("g", thread_id="t")
+    with pytest.raises(RunError, match=r"not registered here: two\. Resume the run with the actions"):
+        await opened(one).resume(approve(), thread_id="t")
+    assert (one.calls, two.calls) == ([], [])
+    assert (await opened(one, two).resume(thread_id="t"))["state"] == "COMPLETE"
