@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from inspect import isawaitable
 from typing import Any, Final, Protocol
 
@@ -34,8 +35,8 @@ class Agent(Protocol):
 
 
 async def ask(method: Callable[[str, Sequence[JsonObject]], Any], goal: str, history: Sequence[JsonObject]) -> Any:
-    """Return what a method of an agent gives, also of one that is no coroutine."""
-    given = method(goal, history)
+    """Return what a method of an agent gives, also of one that is no coroutine; the history that it gets is its own."""
+    given = method(goal, deepcopy(history))
     return await given if isawaitable(given) else given
 
 

@@ -88,6 +88,7 @@ class _Call:
 
         Raises:
             PlanningError: the agent cannot plan any more, or not within the time left.
+            Exception: whatever else the agent raised, or the lease.
 
         """
         with get_usage_metadata_callback() as usage:
@@ -117,7 +118,13 @@ class _Call:
                 self.stopped = self._lease.request
                 await self._lease.clear()
                 return None
-        return planning.result()
+        try:
+            return planning.result()
+        except (
+            DatabaseError,
+            RunError,
+        ) as error:  # the agent's own, such as of a workflow inside it; not the journal's
+            raise PlanError([_no_plan(error)]) from error
 
 
 def _is_new_run(state: State) -> bool:
@@ -130,7 +137,8 @@ def _is_new_run(state: State) -> bool:
 
 
 def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
-    given, goal = state.get("given_plan"), state.get("goal") or ""
+    given, goal = state.get("given_plan"), state.get("goal")
+    goal = goal if isinstance(goal, str) else ""
     if not goal and isinstance(given, Mapping):
         goal = str(given.get("goal") or "Run the given plan.")
     own = limits_from_json(state.get("given_limits"), default=limits)
@@ -199,8 +207,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     except (DatabaseError, RunError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever an agent does wrong is a finding, never a crash
-        kind = "" if isinstance(error, ModelError) else f"The agent gave no plan: {type(error).__name__}: "
-        findings = [Finding(problem=f"{kind}{error}").to_json()]
+        findings = [(Finding(problem=str(error)) if isinstance(error, ModelError) else _no_plan(error)).to_json()]
         if isinstance(error, ModelError) and findings == state["findings"]:
             reason = f"The model failed twice in the same way. {error}"
             return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": reason}
@@ -209,6 +216,10 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
         runtime.stream_writer(PlanProposed(plan=plan_json).to_json())
         return {**update, **call.used(state), "plan": plan_json, "findings": []}
     return {**update, **call.used(state), "findings": findings}
+
+
+def _no_plan(error: Exception) -> Finding:
+    return Finding(problem=f"The agent gave no plan: {type(error).__name__}: {error}")
 
 
 async def _candidate(state: State, call: _Call, seconds: float) -> object:

@@ -12,7 +12,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import RunnableConfig
 
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
-from agentic_workflows.errors import ModelError, PlanningError
+from agentic_workflows.errors import DatabaseError, LeaseLostError, ModelError, PlanningError, RunError
 from agentic_workflows.graph.state import Limits, State
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
@@ -203,3 +203,28 @@ def _raising(error: BaseException) -> Callable[..., object]:
 async def test_an_agent_cannot_end_the_process(error: BaseException) -> None:
     state = await Bench(SimpleNamespace(create_plan=_raising(error))).step({"goal": "g"})
     assert (state["status"], len(state["findings"])) == ("PLANNING", 1)
+
+
+@pytest.mark.parametrize("error", [RunError("no such run"), LeaseLostError("inner", ""), DatabaseError("gone")])
+async def test_an_error_of_a_run_inside_an_agent_is_a_finding(error: Exception) -> None:
+    state = await Bench(SimpleNamespace(create_plan=_raising(error))).step({"goal": "g"})
+    (finding,) = state["findings"]
+    assert finding["problem"] == f"The agent gave no plan: {type(error).__name__}: {error}"
+
+
+async def test_an_agent_that_changes_its_history_changes_nothing_of_the_run() -> None:
+    async def create_plan(goal: str, history: Any) -> Any:
+        for entry in history:
+            entry["result"]["findings"].append("mine")
+        history.clear()
+        return PLAN
+
+    bench = Bench(SimpleNamespace(create_plan=create_plan))
+    entry = {"step": None, "result": {"findings": []}}
+    state = await bench.step({**await bench.step({"goal": "g"}), "history": [entry]})
+    assert state["history"] == [{"step": None, "result": {"findings": []}}]
+
+
+async def test_a_goal_that_is_no_text_is_none() -> None:
+    state = await Bench(ScriptedAgent([PLAN])).step({"goal": 5})
+    assert (state["status"], state["reason"]) == ("FAILED", "There is no goal. Give one, or a plan.")
