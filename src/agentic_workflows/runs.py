@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.errors import RunBusyError, RunError
 from agentic_workflows.graph.build import Graph
@@ -60,19 +62,29 @@ class Runs(ABC):
             graph = self._assemble(saver)
             for thread_id in await self.database.journal.threads():
                 run = self._run(thread_id, graph)
-                await run.load()
-                if not run.is_over_since(last):
-                    continue
-                with suppress(RunBusyError):
-                    async with self.database.leases.hold(thread_id):
-                        await run.load()
-                        if run.is_over_since(last):  # and was not given another goal just now
-                            await saver.adelete_thread(thread_id)
-                            await self.database.journal.forget(thread_id)
-                            gone.append(thread_id)
+                if await self._is_due(run, last) and await self._forgotten(run, saver, last) and run.exists:
+                    gone.append(thread_id)
         if gone:
             await self.database.shrink()
         return gone
+
+    async def _is_due(self, run: OpenRun, last: str) -> bool:
+        """Tell whether a thread may go: its run is over, or a `prune` that was cut has left no more than its name."""
+        await run.load()
+        return run.is_over_since(last) if run.exists else not await self.database.journal.timeline(run.thread_id)
+
+    async def _forgotten(self, run: OpenRun, saver: BaseCheckpointSaver[Any], last: str) -> bool:
+        """Remove what is kept of a thread, unless somebody has it or gave it another goal just now."""
+        journal, thread_id = self.database.journal, run.thread_id
+        with suppress(RunBusyError):
+            async with self.database.leases.hold(thread_id):
+                if await self._is_due(run, last):
+                    # In this order: whoever finds one half of it finds that it may go, and its name to the last.
+                    await journal.forget(thread_id, but_its_name=True)
+                    await saver.adelete_thread(thread_id)
+                    await journal.forget(thread_id)
+                    return True
+        return False
 
     async def metadata_of(self, thread_id: str) -> JsonObject:
         """Return what was kept with a run when it began.

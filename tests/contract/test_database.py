@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
@@ -20,6 +21,9 @@ from agentic_workflows.journal.database import Database, _vacuum
 from agentic_workflows.journal.tables import VERSION
 from agentic_workflows.journal.writer import IDLE_SECONDS
 from agentic_workflows.testing import RecordingAction
+
+if TYPE_CHECKING:
+    from agentic_workflows.journal.entries import Journal
 
 PLAN = {
     "goal": "g",
@@ -220,6 +224,46 @@ async def test_prune_leaves_a_thread_alone_that_is_given_another_goal_meanwhile(
     told = [entry["what"] for entry in await house.open().timeline("t")]
     assert (result["state"], told.count("intent"), removed) == ("REVIEWING", 3 + 4 * (not removed), removed)
     assert asked["run_id"] != result["run_id"]
+
+
+@pytest.mark.parametrize("cut_at", [1, 2, 3])
+async def test_a_prune_that_is_cut_is_finished_by_the_next_one_and_refuses_no_goal(house: House, cut_at: int) -> None:
+    for thread in ("t", "given another goal"):
+        await house.open().run("g", thread_id=thread)
+        await house.open().resume(approve(), thread_id=thread)
+        house.agent = ScriptedAgent([PLAN, PLAN])
+        with pytest.raises(CutError):
+            await cut(house, at=cut_at).prune(timedelta(0))
+    assert (await house.open().run("g", thread_id="given another goal"))["state"] == "REVIEWING"
+    await house.open().prune(timedelta(0))
+    assert (await house.open().timeline("given another goal"))[0]["what"] == "run begun"
+    journal = house.open().database.journal
+    assert (await journal.threads(), await journal.knows("t")) == (["given another goal"], False)
+
+
+class CutError(Exception):
+    """The process ended."""
+
+
+def cut(house: House, *, at: int) -> AgenticWorkflow:
+    """Return a workflow whose journal forgets nothing, or whose process ends before or after it has done so."""
+    workflow = house.open()
+    journal = SimpleNamespace(calls=0, whole=workflow.database.journal)
+
+    class Cut:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(journal.whole, name)
+
+        async def forget(self, thread_id: str, **options: bool) -> None:
+            journal.calls += 1
+            if (journal.calls, at) in [(1, 1), (2, 3)]:
+                raise CutError
+            await journal.whole.forget(thread_id, **options)
+            if (journal.calls, at) == (1, 2):
+                raise CutError
+
+    workflow.database.leases.journal = cast("Journal", Cut())
+    return workflow
 
 
 LARGE = 500_000

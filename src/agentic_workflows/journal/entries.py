@@ -245,8 +245,8 @@ class Journal(Protocol):
         """Return everything that is written down about a thread, oldest first, each entry with `at` and `what`."""
         ...
 
-    async def forget(self, thread_id: str) -> None:
-        """Remove everything that is written down about a thread."""
+    async def forget(self, thread_id: str, *, but_its_name: bool = False) -> None:
+        """Remove everything that is written down about a thread; with its name, `threads` still has it."""
         ...
 
     async def knows(self, thread_id: str) -> bool:

@@ -177,7 +177,7 @@ class MemoryJournal:
                 found += (told_answer(one) for one in self._answers.values() if one.run_id == run_id)
         return in_order(found)
 
-    async def forget(self, thread_id: str) -> None:
+    async def forget(self, thread_id: str, *, but_its_name: bool = False) -> None:
         """Remove everything that is written down about a thread."""
         gone = {run_id for run_id, run in self._runs.items() if run[0] == thread_id}
         for kept in (self._runs, self._entries, self._intents, self._outcomes):
@@ -185,7 +185,8 @@ class MemoryJournal:
                 del kept[run_id]
         self._plans = {key: plan for key, plan in self._plans.items() if key[0] not in gone}
         self._answers = {one: row for one, row in self._answers.items() if row.run_id not in gone}
-        self._leases.pop(thread_id, None)
+        if not but_its_name:
+            self._leases.pop(thread_id, None)
 
     async def knows(self, thread_id: str) -> bool:
         """Tell whether a thread was ever held."""

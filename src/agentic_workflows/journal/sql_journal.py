@@ -234,14 +234,15 @@ class SqlJournal:
 
         return await self._writer.do(work)
 
-    async def forget(self, thread_id: str) -> None:
+    async def forget(self, thread_id: str, *, but_its_name: bool = False) -> None:
         """Remove everything that is written down about a thread."""
 
         def work(to: Transaction) -> None:
             for run_id, *_ in to.run("runs", by_thread_id=thread_id):
                 for what in ("bodies", ANSWERS, CALLS, PLANS, RUNS):
                     to.change(f"forget_{what}", by_run_id=run_id)
-            to.change("forget_lease", by_thread_id=thread_id)
+            if not but_its_name:
+                to.change("forget_lease", by_thread_id=thread_id)
 
         await self._writer.do(work)
 
