@@ -16,6 +16,7 @@
     │   ├── RunBusyError        another process has it
     │   └── LeaseLostError      this process had it, and another one took it
     ├── DatabaseError           the database cannot be opened or used
+    │   └── CorruptError        somebody else has changed what it has of a run
     └── ModelError              a model that is missing, broken or gives no answer
 """
 
@@ -117,6 +118,10 @@ class LeaseLostError(RunError):
 
 class DatabaseError(WorkflowError):
     """The database cannot be opened or used."""
+
+
+class CorruptError(DatabaseError):
+    """What the database has of a run was changed by somebody else; the other runs are as they were."""
 
 
 class ModelError(WorkflowError):

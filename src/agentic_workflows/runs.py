@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agentic_workflows.actions.action import Registry
-from agentic_workflows.errors import RunBusyError, RunError
+from agentic_workflows.errors import CorruptError, RunBusyError, RunError
 from agentic_workflows.graph.build import Graph
-from agentic_workflows.graph.state import Request
+from agentic_workflows.graph.state import NO_STATE, Request
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.entries import Past
 from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.opened import OpenRun, fenced
+from agentic_workflows.results import as_result
 
 Result = TypeVar("Result")
 
@@ -31,15 +33,19 @@ class Runs(ABC):
         self.database, self.registry, self._metadata = database, registry, dict(metadata)
 
     async def runs(self) -> list[dict[str, Any]]:
-        """Return every run of the database, the one touched last first."""
+        """Return every run of the database, the one touched last first; one that cannot be read is CORRUPT."""
         found = []
         async with self.database.checkpointer() as saver:
             graph = self._assemble(saver)
             for thread_id in await self.database.journal.threads():
                 run = self._run(thread_id, graph)
-                await run.load()
-                if run.exists:
-                    found.append(await run.result())
+                try:
+                    await run.load()
+                    if run.exists:
+                        found.append(await run.result())
+                except CorruptError as error:
+                    unknown = as_result(thread_id, NO_STATE, Past())
+                    found.append({**unknown, "state": "CORRUPT", "reason": str(error)})
         return found
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:
@@ -55,17 +61,27 @@ class Runs(ABC):
             return []
 
     async def prune(self, older_than: timedelta) -> list[str]:
-        """Remove finished runs that nobody has touched for this long, with their checkpoints; returns their threads."""
+        """Remove finished runs that nobody has touched for this long, with their checkpoints; returns their threads.
+
+        Raises:
+            CorruptError: a run cannot be read and stays; raised when all others were looked at.
+
+        """
         last = (datetime.now(UTC) - older_than).isoformat()
-        gone = []
+        gone, kept = list[str](), list[CorruptError]()
         async with self.database.checkpointer() as saver:
             graph = self._assemble(saver)
             for thread_id in await self.database.journal.threads():
                 run = self._run(thread_id, graph)
-                if await self._is_due(run, last) and await self._forgotten(run, saver, last) and run.exists:
-                    gone.append(thread_id)
+                try:
+                    if await self._is_due(run, last) and await self._forgotten(run, saver, last) and run.exists:
+                        gone.append(thread_id)
+                except CorruptError as error:
+                    kept.append(error)
         if gone:
             await self.database.shrink()
+        if kept:
+            raise CorruptError(f"Finished runs that were removed: {', '.join(gone) or 'none'}. One stays: {kept[0]}")
         return gone
 
     async def _is_due(self, run: OpenRun, last: str) -> bool:

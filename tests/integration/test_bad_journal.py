@@ -171,7 +171,6 @@ def ways_in(house: House) -> list[Callable[[], Any]]:
     return [
         lambda: house.open().result("t"),
         lambda: house.open().metadata_of("t"),
-        lambda: house.open().runs(),
         lambda: house.open().prune(timedelta(0)),
         lambda: house.open().resume(thread_id="t"),
         lambda: house.open().resume(approve(), thread_id="t"),
@@ -179,6 +178,25 @@ def ways_in(house: House) -> list[Callable[[], Any]]:
         lambda: house.open().run("another goal", thread_id="t"),
         lambda: house.open().cancel("t"),
     ]
+
+
+@pytest.mark.parametrize("changed", ["checkpoints SET checkpoint = x'00ff'", "agentic_calls SET outcome = '{'"])
+async def test_a_corrupt_run_is_listed_as_that_and_keeps_no_other_from_being_listed_and_pruned(
+    house: House, changed: str
+) -> None:
+    plan = {"goal": "g", "steps": [{"name": "first", "action": "act"}]}
+    done = [await house.open().run("g", plan=plan, thread_id=thread) for thread in "abc"]
+    where = "thread_id = 'b'" if "checkpoints" in changed else f"run_id = '{done[1]['run_id']}'"
+    execute(house.path, f"UPDATE {changed} WHERE {where}")
+    told = {run["thread_id"]: (run["state"], run["reason"]) for run in await house.open().runs()}
+    assert (told["a"], told["c"], told["b"][0]) == (("COMPLETE", None), ("COMPLETE", None), "CORRUPT")
+    assert "is corrupt" in told["b"][1]
+    if "checkpoints" in changed:
+        with pytest.raises(DatabaseError, match=r"removed: c, a\. One stays: .* of the thread b is corrupt"):
+            await house.open().prune(timedelta(0))
+        assert [run["thread_id"] for run in await house.open().runs()] == ["b"]
+    else:
+        assert sorted(await house.open().prune(timedelta(0))) == ["a", "b", "c"]  # what it has done is not asked for
 
 
 async def test_a_journal_that_lacks_what_its_checkpoint_has_seen_repeats_nothing(house: House) -> None:

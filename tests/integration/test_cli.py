@@ -549,11 +549,20 @@ def test_a_corrupt_checkpoint_is_one_clear_error_of_every_command(folder: Path) 
     with closing(sqlite3.connect(folder / ".agentic" / "agentic.db")) as connection:
         connection.execute("UPDATE checkpoints SET metadata = NULL")
         connection.commit()
-    for command in (("show", "t"), ("runs",), ("resume", "t"), ("run", "--plan", "copy.yaml", "--thread", "t")):
+    for command in (
+        ("show", "t"),
+        ("resume", "t"),
+        ("runs", "prune", "--older-than", "1d"),
+        ("run", "--plan", "copy.yaml", "--thread", "t"),
+    ):
         told = agentic(*command)
         assert told.returncode == BAD_INPUT, told
         assert "agentic.db cannot be used: the checkpoint of the thread t is corrupt" in told.stderr
         assert "Traceback" not in told.stderr
+    agentic("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "waits")
+    listed = agentic("runs")
+    assert (listed.returncode, "CORRUPT" in listed.stdout, "REVIEWING" in listed.stdout) == (COMPLETE, True, True)
+    assert [run["thread_id"] for run in json.loads(agentic("review", "--json").stdout)] == ["waits"]
 
 
 @pytest.mark.usefixtures("folder")

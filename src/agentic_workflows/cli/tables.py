@@ -14,7 +14,7 @@ from agentic_workflows.graph.values import JsonObject
 _INPUT = 48
 _INPUTS = 160
 _COLOURS = {"Allow": "green", "Ask": "yellow", "Deny": "red", "At run time": "cyan"}
-STATE_COLOURS = {"COMPLETE": "green", "FAILED": "red", "REVIEWING": "yellow", "PAUSED": "yellow"}
+STATE_COLOURS = {"COMPLETE": "green", "FAILED": "red", "CORRUPT": "red", "REVIEWING": "yellow", "PAUSED": "yellow"}
 
 
 def plan_table(plan: Mapping[str, Any], report: Mapping[str, Any]) -> Table:

@@ -3,7 +3,7 @@
 import zlib
 from pathlib import Path
 
-from agentic_workflows.errors import DatabaseError, WorkflowError
+from agentic_workflows.errors import CorruptError, DatabaseError, WorkflowError
 
 CORRUPT = (
     *(LookupError, TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError, RecursionError),
@@ -32,12 +32,12 @@ def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
     return made
 
 
-def corrupt(what: str, part: str, error: Exception) -> DatabaseError:
+def corrupt(what: str, part: str, error: Exception) -> CorruptError:
     """Return an error that says which part of what somebody else has changed."""
     told = (
         f"The {what} cannot be used: {part} is corrupt ({error}). Nothing was changed; put back a copy of the database."
     )
-    return DatabaseError(told)
+    return CorruptError(told)
 
 
 def without_password(url: str | Path) -> str:
