@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -573,6 +574,16 @@ async def test_an_overridden_review_progress_answers() -> None:
     agent = ArticleAgent(TWO_REVIEWS)
     result = await Trusting(agent).run("g")
     assert (result["state"], agent.did) == ("COMPLETE", ["one", "two"])
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no template"), ValueError("odd"), KeyError("x")])
+async def test_an_error_of_a_subclass_is_its_own_and_none_of_the_database(error: Exception, tmp_path: Path) -> None:
+    class Faulty(AgenticWorkflow):
+        async def execute_next_step(self) -> Any:
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        await Faulty(ArticleAgent(plan(step("a"))), database=tmp_path / "runs.db").run("g")
 
 
 async def test_an_override_that_does_nothing_ends_with_a_reason() -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ from agentic_workflows.journal.writer import writer_for
 MEMORY: Final = "memory"
 DEFAULT_DATABASE: Final = Path(".agentic/agentic.db")
 """Of the command line, in the current folder."""
+_FAULTS: Final = (sqlite3.Error, OSError, ValueError)
+"""What goes wrong as a file is opened; while one is in use, the last two may be anybody's."""
 
 
 class Database:
@@ -78,9 +80,11 @@ class Database:
         else:
             from agentic_workflows.journal.sqlite_saver import sqlite_saver  # noqa: PLC0415 - memory needs none of it
 
-            with explained(self.url):
-                async with sqlite_saver(Path(self.url), _stored()) as saver:
-                    yield saver
+            async with AsyncExitStack() as stack:
+                stack.enter_context(explained(self.url, (sqlite3.Error,)))
+                with explained(self.url):
+                    saver = await stack.enter_async_context(sqlite_saver(Path(self.url), _stored()))
+                yield saver
 
     async def shrink(self) -> None:
         """Give back what a SQLite file has freed; where somebody runs or writes beside us, it keeps its size."""
@@ -138,11 +142,11 @@ async def _set_up(saver: Any) -> None:
 
 
 @contextmanager
-def explained(url: str | Path) -> Iterator[None]:
+def explained(url: str | Path, faults: tuple[type[Exception], ...] = _FAULTS) -> Iterator[None]:
     """Turn the faults of a database into a `DatabaseError` that names the file and the remedy."""
     try:
         yield
-    except (sqlite3.Error, OSError, ValueError) as error:
+    except faults as error:
         raise as_database_error(url, error) from error
 
 
