@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -55,6 +55,7 @@ class Runs(ABC):
             RunError: there is no such run.
 
         """
+        refuse_nameless(thread_id)
         if told := await self.database.journal.timeline(thread_id):
             return told  # also where its checkpoints are not there any more
         async with self._looked_at(thread_id):
@@ -116,9 +117,12 @@ class Runs(ABC):
         """Ask a run that is under way, in whichever process, to stop at its next step boundary.
 
         Raises:
-            RunError: there is no such run.
+            RunError: there is no such run, or it cannot be asked that.
 
         """
+        refuse_nameless(thread_id)
+        if request not in get_args(Request):
+            raise RunError(f"{request!r} is nothing to ask of a run. It is one of {', '.join(get_args(Request))}.")
         self.database.leases.ask(thread_id, request)
         if not run_in_own_loop(self.database.journal.request(thread_id, request)):
             raise self._unknown(thread_id)
@@ -133,6 +137,7 @@ class Runs(ABC):
 
     @asynccontextmanager
     async def _looked_at(self, thread_id: str) -> AsyncIterator[OpenRun]:
+        refuse_nameless(thread_id)
         async with self.database.checkpointer() as saver:
             run = self._run(thread_id, self._assemble(saver))
             await run.load()
@@ -146,6 +151,7 @@ class Runs(ABC):
     @asynccontextmanager
     async def _held(self, thread_id: str, *, is_new: bool = False) -> AsyncIterator[OpenRun]:
         """Hold a thread for what is done inside: nobody else runs it then. Of a new one nothing is known yet."""
+        refuse_nameless(thread_id)
         database = self.database
         async with (
             database.leases.hold(thread_id) as lease,
@@ -172,6 +178,17 @@ class Runs(ABC):
     def _assemble(self, checkpointer: Any) -> Graph:
         """Return the graph over a checkpointer; it is compiled once."""
         return self._graph.copy({"checkpointer": checkpointer})
+
+
+def refuse_nameless(thread_id: object) -> None:
+    """Refuse what cannot be the name of a thread.
+
+    Raises:
+        RunError: it is no text.
+
+    """
+    if not isinstance(thread_id, str):
+        raise RunError(f"thread_id is {thread_id!r}; give the name of a run as a text.")
 
 
 def run_in_own_loop(work: Coroutine[Any, Any, Result]) -> Result:

@@ -29,7 +29,7 @@ from agentic_workflows.opened import Answers, OpenRun
 from agentic_workflows.policies.files import Sources
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.results import as_result, without_plan
-from agentic_workflows.runs import Runs, run_in_own_loop
+from agentic_workflows.runs import Runs, refuse_nameless, run_in_own_loop
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -153,7 +153,7 @@ class AgenticWorkflow(Runs):
             RunBusyError: another process has it.
 
         """
-        async with self._opened(thread_id or self._thread) as run:
+        async with self._opened(self._thread if thread_id is None else thread_id) as run:
             return await self._finish(run, await run.re_entry(answers, max_iterations))
 
     def resume_sync(
@@ -166,7 +166,7 @@ class AgenticWorkflow(Runs):
         self, answers: Answers | None = None, *, thread_id: str | None = None, max_iterations: int | None = None
     ) -> AsyncGenerator[Event, None]:
         """Continue a run as `resume` does, and yield what happens as it happens."""
-        async with self._opened(thread_id or self._thread) as run:
+        async with self._opened(self._thread if thread_id is None else thread_id) as run:
             entry = await run.re_entry(answers, max_iterations)
             async with aclosing(self._followed(run, entry)) as events:
                 async for event in events:
@@ -284,6 +284,7 @@ class AgenticWorkflow(Runs):
         if self._walking is not None and self._walking.thread_id == thread_id:
             yield self._walking
             return
+        refuse_nameless(thread_id)
         if not await self.database.journal.knows(thread_id):  # holding it would leave a trace
             async with self._looked_at(thread_id):
                 pass
@@ -299,6 +300,7 @@ class AgenticWorkflow(Runs):
         if not isinstance(goal, str) or (plan is None and not goal.strip()):
             raise RunError("There is no goal. Say in one sentence what is wanted.")
         given = _plain(plan)
+        refuse_nameless("" if thread_id is None else thread_id)
         async with self._held(thread_id or str(uuid4()), is_new=thread_id is None) as run:
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -145,6 +146,31 @@ async def test_an_agent_and_its_actions_need_no_more_than_a_function_and_one_act
     workflow = AgenticWorkflow(Plain(), actions=act)
     assert (await workflow.create_plan("g")).is_accepted
     assert ((await workflow.run("g"))["state"], len(act.calls)) == ("COMPLETE", 1)
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+@pytest.mark.parametrize("thread", [5, 0, uuid4(), b"abc"], ids=type)
+async def test_a_thread_that_is_no_text_is_refused_on_every_way_in(thread: Any, where: str, tmp_path: Path) -> None:
+    workflow, act = start(database=where if where == "memory" else tmp_path / "runs.db")
+    for attempt in (
+        lambda: workflow.run("g", thread_id=thread),
+        lambda: workflow.resume(thread_id=thread),
+        lambda: workflow.result(thread),
+        lambda: workflow.cancel(thread),
+        lambda: workflow.timeline(thread),
+        lambda: workflow.metadata_of(thread),
+        lambda: asyncio.to_thread(workflow.request, thread, "pause"),
+    ):
+        with pytest.raises(RunError, match=r"thread_id is .*; give the name of a run as a text"):
+            await attempt()
+    assert (act.calls, await workflow.runs()) == ([], [])
+
+
+async def test_nothing_but_a_pause_or_a_cancel_can_be_asked_of_a_run() -> None:
+    workflow, _ = start(REVIEWED)
+    await workflow.run("g", thread_id="t")
+    with pytest.raises(RunError, match=r"'bogus' is nothing to ask of a run. It is one of pause, cancel\."):
+        await asyncio.to_thread(workflow.request, "t", "bogus")
 
 
 @pytest.mark.parametrize("limit", [0, -1, "3", None, True, 2.5])
