@@ -31,6 +31,12 @@ FINISHED: Final = (WorkflowState.COMPLETE, WorkflowState.FAILED)
 """States that a run does not leave by itself."""
 
 
+MAX_WHOLE: Final = 2**63 - 1
+"""What a database can hold."""
+MAX_SECONDS: Final = 100 * 365 * 86_400
+"""A hundred years; what is added to a date must give a date."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """How much a run may use; the first four, once used up, end it as FAILED, with the reason."""
@@ -63,9 +69,10 @@ class Limits:
         for limit in fields(self):
             value, kinds = getattr(self, limit.name), (int,) if limit.type is int else (int, float)
             lowest = 0 if limit.name in ("max_replans", "max_seconds", "step_timeout") else 1
-            if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value < float("inf"):
+            highest = MAX_WHOLE if kinds == (int,) else MAX_SECONDS
+            if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value <= highest:
                 kind = "whole number" if kinds == (int,) else "number"
-                raise RunError(f"{limit.name} is {value!r}; give a {kind} of at least {lowest}.")
+                raise RunError(f"{limit.name} is {value!r}; give a {kind} from {lowest} to {highest}.")
 
     @property
     def default_timeout(self) -> timedelta:

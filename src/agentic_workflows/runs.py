@@ -14,7 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.errors import CorruptError, RunBusyError, RunError
 from agentic_workflows.graph.build import Graph
-from agentic_workflows.graph.state import NO_STATE, Request
+from agentic_workflows.graph.state import MAX_SECONDS, NO_STATE, Request
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Past
@@ -66,8 +66,11 @@ class Runs(ABC):
 
         Raises:
             CorruptError: a run cannot be read and stays; raised when all others were looked at.
+            RunError: nothing can be that old.
 
         """
+        if abs(older_than.total_seconds()) > MAX_SECONDS:
+            raise RunError(f"older_than is {older_than}; give at most a hundred years.")
         last = (datetime.now(UTC) - older_than).isoformat()
         gone, kept = list[str](), list[CorruptError]()
         async with self.database.checkpointer() as saver:

@@ -8,6 +8,8 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -33,6 +35,7 @@ from agentic_workflows import (
     approve,
     load_plan,
 )
+from agentic_workflows.graph.state import MAX_SECONDS, MAX_WHOLE
 from agentic_workflows.testing import RecordingAction
 
 
@@ -169,14 +172,41 @@ async def test_a_thread_that_is_no_text_is_refused_on_every_way_in(thread: Any, 
 async def test_nothing_but_a_pause_or_a_cancel_can_be_asked_of_a_run() -> None:
     workflow, _ = start(REVIEWED)
     await workflow.run("g", thread_id="t")
+    bogus: Any = "bogus"
     with pytest.raises(RunError, match=r"'bogus' is nothing to ask of a run. It is one of pause, cancel\."):
-        await asyncio.to_thread(workflow.request, "t", "bogus")
+        await asyncio.to_thread(workflow.request, "t", bogus)
 
 
-@pytest.mark.parametrize("limit", [0, -1, "3", None, True, 2.5])
+@pytest.mark.parametrize("limit", [0, -1, "3", None, True, 2.5, 2**63])
 def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
     with pytest.raises(RunError, match="max_iterations"):
         AgenticWorkflow(ScriptedAgent([]), limit)
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e300, float("inf"), float("nan"), 10**400])
+@pytest.mark.parametrize("name", ["max_seconds", "step_timeout", "review_seconds", "grant_seconds"])
+def test_a_limit_that_no_clock_reaches_is_refused(name: str, seconds: Any) -> None:
+    with pytest.raises(RunError, match=rf"{name} is .*; give a number from [01] to 3153600000\."):
+        Limits(**{name: seconds})
+
+
+async def test_the_highest_limits_work() -> None:
+    most = {limit.name: MAX_WHOLE if limit.type is int else MAX_SECONDS for limit in fields(Limits)}
+    workflow, act = start(REVIEWED, max_iterations=MAX_WHOLE, limits=Limits(**most))
+    assert (await workflow.run("g"))["state"] == "REVIEWING"
+    assert ((await workflow.resume(approve()))["state"], len(act.calls)) == ("COMPLETE", 1)
+
+
+async def test_more_iterations_than_there_can_be_are_refused() -> None:
+    workflow, _ = start(plan(step("a"), step("b")), max_iterations=1)
+    await workflow.run("g", thread_id="t")
+    with pytest.raises(RunError, match="max_iterations is 1000000000000000000000"):
+        await workflow.resume(max_iterations=10**30)
+
+
+async def test_what_no_run_can_be_as_old_as_is_refused() -> None:
+    with pytest.raises(RunError, match="older_than is 9999999 days, 0:00:00; give at most a hundred years"):
+        await start()[0].prune(timedelta(days=9_999_999))
 
 
 # Plan files.

@@ -13,7 +13,7 @@ from agentic_workflows.cli.options import Database, Json, Thread
 from agentic_workflows.cli.output import COMPLETE, Output
 from agentic_workflows.errors import RunError
 
-_AGE = re.compile(r"(\d+)([dhm])")
+_AGE = re.compile(r"(\d{1,9})([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
