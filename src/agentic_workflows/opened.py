@@ -1,6 +1,6 @@
 """A run, opened: its graph, its lease, and the state that its thread is in."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from langgraph.types import Command, Durability, StateSnapshot
 from agentic_workflows.errors import ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
-from agentic_workflows.graph.events import Event
+from agentic_workflows.graph.events import Event, StateEntered
 from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
@@ -60,6 +60,8 @@ class OpenRun:
     """When the state was written last, in ISO 8601."""
     checkpoint: str = ""
     """The id of the checkpoint that the state is from."""
+    tell: Callable[[Event], object] = lambda _: None
+    """Hears what happens while the run is taken from node to node."""
     begun: Begun | None = None
     """The run, where no checkpoint of it is kept yet: it is begun again, and what the journal has of it counts."""
 
@@ -121,10 +123,14 @@ class OpenRun:
         """Return what the journal knows of the run's calls."""
         return await self.journal.past(self.values.get("run_id", ""))
 
-    async def advance(self, entry: Input | Command[Any] | None) -> AsyncGenerator[Event, None]:
-        """Invoke the graph until it stops, and yield its events."""
+    async def advance(
+        self, entry: Input | Command[Any] | None, *, at_most: int | None = None, **place: Any
+    ) -> AsyncGenerator[Event, None]:
+        """Invoke the graph until it stops, or to a place as LangGraph names it, and yield its events."""
         async with self._invoked(entry) as given:
-            stream = self.graph.astream(given, self._config(), stream_mode="custom", durability=self._durability)
+            stream = self.graph.astream(
+                given, self._config(at_most), stream_mode="custom", durability=self._durability, **place
+            )
             async with aclosing(cast("AsyncGenerator[JsonObject, None]", stream)) as told:
                 async for raw in told:
                     yield event_from_json(cast("JsonObject", as_json(raw)))  # its own: later steps use the same
@@ -141,9 +147,9 @@ class OpenRun:
     ) -> None:
         """Invoke the graph until it has left a node, or with `before` until it comes to it."""
         place = {"interrupt_before" if before else "interrupt_after": [node]}
-        async with self._invoked(entry) as given:
-            await self.graph.ainvoke(given, self._config(at_most), durability=self._durability, **place)  # type: ignore[call-overload]  # one of the two
-        await self.load()
+        async with aclosing(self.advance(entry, at_most=at_most, **place)) as events:
+            async for event in events:
+                self.tell(event)
 
     @property
     def _durability(self) -> Durability:
@@ -237,6 +243,7 @@ class OpenRun:
     async def fail(self, reason: str) -> None:
         """End the run as FAILED."""
         await self._update({"status": WorkflowState.FAILED.value, "left": "", "reason": reason, "asks": []})
+        self.tell(StateEntered(state=self.state, reason=reason))
 
     def _raised(self, max_iterations: int, used: int) -> dict[str, Any]:
         """Return the update that gives the run more iterations than it has used."""

@@ -1,11 +1,12 @@
 """`AgenticWorkflow`: an agent, its actions and policies, and the runs it has made."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import uuid4
 
 from langgraph.types import Command
@@ -20,16 +21,16 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
-from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, ended_steps
+from agentic_workflows.graph.state import FINISHED, Input, Limits, State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
-from agentic_workflows.journal.entries import Past
 from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
 from agentic_workflows.opened import Answers, OpenRun
 from agentic_workflows.policies.files import Sources
 from agentic_workflows.policies.report import Report, examine
-from agentic_workflows.results import as_result, without_plan
-from agentic_workflows.runs import Runs, refuse_nameless, run_in_own_loop
+from agentic_workflows.results import without_plan
+from agentic_workflows.runs import refuse_nameless, run_in_own_loop
+from agentic_workflows.shown import Shown, ShowsRuns
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -39,7 +40,7 @@ Entry = Input | Command[Any] | None
 PlanLike: TypeAlias = Plan | Mapping[str, Any]
 
 
-class AgenticWorkflow(Runs):
+class AgenticWorkflow(ShowsRuns):
     """Runs goals: plans, checks, executes, asks where policy says so, and can be continued by another process.
 
     Args:
@@ -84,27 +85,8 @@ class AgenticWorkflow(Runs):
         self.engine = engine_of(known, policies)
         super().__init__(database if isinstance(database, Database) else Database(database), known, metadata or {})
         self._secrets = secrets
-        self._thread = ""
-        self._values = NO_STATE
-        self._result: dict[str, Any] = as_result("", NO_STATE, Past())
-        self._walking: OpenRun | None = None
 
     # What the article's reader knows.
-
-    @property
-    def state(self) -> WorkflowState:
-        """Where the last run is."""
-        return WorkflowState(self._values.get("status", WorkflowState.PLANNING))
-
-    @property
-    def history(self) -> list[JsonObject]:
-        """What happened in the last run, oldest first; entries that are no step have `step: None`."""
-        return cast("list[JsonObject]", self._result["history"])
-
-    @property
-    def current_plan(self) -> JsonObject | None:
-        """The plan of the last run."""
-        return self._values.get("plan")
 
     async def run(self, goal: str, *, plan: PlanLike | None = None, thread_id: str | None = None) -> dict[str, Any]:
         """Run a goal until it is complete, has failed, or waits for a person.
@@ -153,7 +135,7 @@ class AgenticWorkflow(Runs):
             RunBusyError: another process has it.
 
         """
-        async with self._opened(self._thread if thread_id is None else thread_id) as run:
+        async with self._opened(self._shown.thread_id if thread_id is None else thread_id) as run:
             return await self._finish(run, await run.re_entry(answers, max_iterations))
 
     def resume_sync(
@@ -166,15 +148,11 @@ class AgenticWorkflow(Runs):
         self, answers: Answers | None = None, *, thread_id: str | None = None, max_iterations: int | None = None
     ) -> AsyncGenerator[Event, None]:
         """Continue a run as `resume` does, and yield what happens as it happens."""
-        async with self._opened(self._thread if thread_id is None else thread_id) as run:
+        async with self._opened(self._shown.thread_id if thread_id is None else thread_id) as run:
             entry = await run.re_entry(answers, max_iterations)
             async with aclosing(self._followed(run, entry)) as events:
                 async for event in events:
                     yield event
-
-    def get_results(self) -> dict[str, Any]:
-        """Return the last run as a dict."""
-        return self._result
 
     def validate_plan(self, plan: PlanLike) -> bool:
         """Tell whether a plan would be accepted; `examine` says why not."""
@@ -188,7 +166,7 @@ class AgenticWorkflow(Runs):
         """Return the first step, in plan order, that has not ended; a subclass may pick another one."""
         if self.current_plan is None:
             return None
-        ended = ended_steps(self._values)
+        ended = ended_steps(self._shown.values)
         return next((step for step in restore(self.current_plan).steps if step.name not in ended), None)
 
     async def plan(self, goal: str | None = None) -> JsonObject | None:
@@ -198,12 +176,12 @@ class AgenticWorkflow(Runs):
             RunError: there is no run, or it is not PLANNING.
 
         """
-        if goal is not None and self._walking is None:
+        if goal is not None and self._shown.walked is None:
             async with self._begun(goal, None, None) as (run, entry):
                 await run.advance_to("validate", entry)
                 await self._told(run)
             return self.current_plan
-        async with self._opened(self._thread) as run:
+        async with self._opened(self._shown.thread_id) as run:
             if run.state != WorkflowState.PLANNING:
                 raise RunError(f"The run {run.thread_id} is {run.state}, not PLANNING.")
             await run.advance_to("validate", None)
@@ -212,7 +190,7 @@ class AgenticWorkflow(Runs):
 
     async def execute_next_step(self) -> JsonObject | None:
         """Execute at most one step; returns its entry in the history, or None where no step could run."""
-        async with self._opened(self._thread) as run:
+        async with self._opened(self._shown.thread_id) as run:
             before = len(run.values.get("history", []))
             if run.state == WorkflowState.EXECUTING:
                 await run.advance_to("validate", None, at_most=1)
@@ -222,7 +200,7 @@ class AgenticWorkflow(Runs):
 
     async def review_progress(self, answers: Answers | None = None) -> dict[str, Any]:
         """Answer the open questions, or without answers return them under `reviews`."""
-        async with self._opened(self._thread) as run:
+        async with self._opened(self._shown.thread_id) as run:
             if answers is not None:
                 await run.answer(answers)
             if run.state == WorkflowState.REVIEWING:
@@ -281,8 +259,9 @@ class AgenticWorkflow(Runs):
 
     @asynccontextmanager
     async def _opened(self, thread_id: str) -> AsyncIterator[OpenRun]:
-        if self._walking is not None and self._walking.thread_id == thread_id:
-            yield self._walking
+        walked = self._shown.walked
+        if walked is not None and walked.thread_id == thread_id:
+            yield walked
             return
         refuse_nameless(thread_id)
         if not await self.database.journal.knows(thread_id):  # holding it would leave a trace
@@ -326,26 +305,38 @@ class AgenticWorkflow(Runs):
 
     async def _followed(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
         try:
-            async with aclosing(run.advance(entry)) as events:
+            async with aclosing(self._walked(run, entry) if self._walks else run.advance(entry)) as events:
                 async for event in events:
                     yield event
         finally:
             await self._told(run)
 
+    async def _walked(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
+        """Walk, and yield what happens meanwhile; for whoever leaves, the walk has ended first."""
+        happened: asyncio.Queue[Event | None] = asyncio.Queue()
+        run.tell = happened.put_nowait
+        walk = asyncio.ensure_future(self._walk(run, entry))
+        walk.add_done_callback(lambda _: happened.put_nowait(None))
+        try:
+            while (event := await happened.get()) is not None:
+                yield event
+            await walk
+        finally:
+            walk.cancel()
+            await asyncio.gather(walk, return_exceptions=True)
+
     async def _finish(self, run: OpenRun, entry: Entry) -> dict[str, Any]:
         """Take a run to where it stops, and return it as a dict."""
-        if any(self._overrides(method) for method in ("plan", "execute_next_step", "review_progress")):
+        if self._walks:
             await self._walk(run, entry)
         else:
             await run.finish(entry)
         result = await self._told(run)
         return self.get_results() if self._overrides("get_results") else result
 
-    async def _told(self, run: OpenRun) -> dict[str, Any]:
-        """Return a run as a dict; it is the last one of this object from now on."""
-        result = await run.result()
-        self._thread, self._values, self._result = run.thread_id, run.values, result
-        return result
+    @property
+    def _walks(self) -> bool:
+        return any(self._overrides(method) for method in ("plan", "execute_next_step", "review_progress"))
 
     async def _walk(self, run: OpenRun, entry: Entry) -> None:
         """Run as the article does, a transition at a time, because a subclass has put its own in place of one."""
@@ -353,8 +344,7 @@ class AgenticWorkflow(Runs):
             await run.advance_to("plan", entry, before=True)
         elif entry is not None:
             await run.advance_to("pause", entry)
-        self._walking = run
-        try:
+        with self._showing(Shown(walked=run)):
             await self._told(run)
             is_first = True
             while (transition := self._transition(run)) is not None:
@@ -366,8 +356,6 @@ class AgenticWorkflow(Runs):
                 is_first = False
             if run.state not in (*FINISHED, WorkflowState.REVIEWING, WorkflowState.PAUSED):
                 await run.fail(f"The method for {run.state} made no progress.")
-        finally:
-            self._walking = None
 
     def _transition(self, run: OpenRun) -> Callable[[], Awaitable[object]] | None:
         """Return what takes a run one transition further."""
@@ -394,9 +382,9 @@ class AgenticWorkflow(Runs):
         return () if accepted else (Finding(step=step.name, problem="validate_result refused the result."),)
 
     def _choose(self, state: State) -> WorkflowStep | None:
-        self._values, history = state, [without_plan(entry) for entry in state["history"]]
-        self._result = {**self._result, "history": history}
-        return self.get_next_step()
+        history = [without_plan(entry) for entry in state["history"]]
+        with self._showing(Shown(values=state, result={**self._shown.result, "history": history})):
+            return self.get_next_step()
 
 
 def _plain(plan: PlanLike | None) -> JsonValue:

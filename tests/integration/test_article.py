@@ -3,10 +3,10 @@
 # ruff: noqa: ARG002 - fakes have the parameters of what they stand for
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from agentic_workflows import (
     Plan,
     ReviewError,
     RunError,
+    ScriptedAgent,
     WorkflowState,
     WorkflowStep,
     approve,
@@ -23,7 +24,8 @@ from agentic_workflows import (
     reject,
     respond,
 )
-from agentic_workflows.graph.events import Event, PlanAccepted, StateEntered, StepStarted, StepSucceeded
+from agentic_workflows.graph.events import Event, PlanAccepted, RunStarted, StateEntered, StepStarted, StepSucceeded
+from agentic_workflows.testing import RecordingAction
 
 
 class ArticleAgent:
@@ -574,6 +576,100 @@ async def test_an_overridden_review_progress_answers() -> None:
     agent = ArticleAgent(TWO_REVIEWS)
     result = await Trusting(agent).run("g")
     assert (result["state"], agent.did) == ("COMPLETE", ["one", "two"])
+
+
+class Walking(AgenticWorkflow):
+    """Has a hand in every transition."""
+
+    async def plan(self, goal: str | None = None) -> Any:
+        return await super().plan(goal)
+
+    async def execute_next_step(self) -> Any:
+        return await super().execute_next_step()
+
+    async def review_progress(self, answers: Any = None) -> dict[str, Any]:
+        return await super().review_progress(answers)
+
+
+async def test_a_stream_calls_what_a_subclass_overrides_and_yields_what_happens() -> None:
+    class Refusing(Walking):
+        async def execute_next_step(self) -> Any:
+            if len(agent.did) == 1:
+                raise PermissionError("not today")
+            return await super().execute_next_step()
+
+    agent, seen = ArticleAgent(plan(step("a"), step("b"))), list[Event]()
+    workflow = Refusing(agent)
+
+    async def follow() -> None:
+        async for event in workflow.stream("g", thread_id="t"):
+            seen.append(event)
+
+    with pytest.raises(PermissionError, match="not today"):
+        await follow()
+    told = [type(event).__name__ for event in seen if not isinstance(event, StateEntered)]
+    assert told == ["RunStarted", "PlanProposed", "PlanAccepted", "StepStarted", "StepSucceeded"]
+    assert (workflow.state, agent.did) == (WorkflowState.EXECUTING, ["a"])
+
+
+async def test_a_stream_of_a_subclass_goes_on_after_an_answer_and_tells_why_it_fails() -> None:
+    class Idle(Walking):
+        async def execute_next_step(self) -> Any:
+            return None if self.history and agent.did else await super().execute_next_step()
+
+    agent = ArticleAgent(plan(step("a", human_review_required=True), step("b")))
+    workflow = Idle(agent)
+    assert [type(event) async for event in workflow.stream("g")][:1] == [RunStarted]
+    assert (workflow.state, agent.did) == (WorkflowState.REVIEWING, [])
+    last = [event async for event in workflow.resume_stream(approve())][-1]
+    assert isinstance(last, StateEntered)
+    assert (last.state, last.reason) == ("FAILED", "The method for EXECUTING made no progress.")
+    assert (workflow.state, agent.did) == (WorkflowState.FAILED, ["a"])
+
+
+async def test_who_leaves_the_stream_of_a_subclass_has_ended_its_walk() -> None:
+    agent = ArticleAgent(plan(step("a"), step("b")))
+    workflow = Walking(agent)
+    before = asyncio.all_tasks()
+    async with aclosing(cast("AsyncGenerator[Event, None]", workflow.stream("g", thread_id="t"))) as events:
+        async for event in events:
+            if isinstance(event, StepStarted):
+                break
+    assert (asyncio.all_tasks(), await workflow.database.journal.is_held()) == (before, False)
+    assert ((await workflow.resume())["state"], agent.did[-1]) == ("COMPLETE", "b")
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_one_object_of_a_subclass_runs_several_goals_at_once(*, is_streamed: bool) -> None:
+    class Looking(Walking):
+        async def execute_next_step(self) -> Any:
+            await asyncio.sleep(0.01 * len(str(self.current_plan)) % 0.03)
+            entry = await super().execute_next_step()
+            goal, did = str((self.current_plan or {})["goal"]), [str(one["step"]) for one in self.history]
+            assert all(name.startswith(goal) for name in did)
+            looks.append(goal)
+            return entry
+
+    async def run(goal: str) -> dict[str, Any]:
+        if not is_streamed:
+            return await workflow.run(goal, thread_id=goal)
+        seen = [event async for event in workflow.stream(goal, thread_id=goal)]
+        started = [event.step for event in seen if isinstance(event, StepStarted)]
+        assert all(name.startswith(goal) for name in started)
+        return await workflow.result(goal)
+
+    def planned(goal: str, history: object) -> Any:  # noqa: ARG001 - as agents are called
+        names = [f"{goal}{at}" for at in range(3)]
+        return {"goal": goal, "steps": [{"name": name, "action": "act", "inputs": {}} for name in names]}
+
+    goals, looks = ["ada", "bob", "cleo"], list[str]()
+    workflow = Looking(ScriptedAgent([planned] * 3), actions=[RecordingAction("act", result=1, delay=0.01)])
+    results = await asyncio.gather(*map(run, goals))
+    assert [(one["goal"], one["state"], one["iterations"]) for one in results] == [
+        (goal, "COMPLETE", 4) for goal in goals
+    ]
+    assert {goal: looks.count(goal) for goal in goals} == dict.fromkeys(goals, looks.count("ada"))
+    assert (len(await workflow.runs()), workflow.get_results()["thread_id"] in goals) == (3, True)
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("no template"), ValueError("odd"), KeyError("x")])
