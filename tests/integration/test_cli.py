@@ -46,6 +46,7 @@ steps:
 OWN_ACTIONS = """
 import asyncio
 import os
+import time
 from pathlib import Path
 from agentic_workflows import action
 
@@ -59,7 +60,15 @@ async def wait(file: str) -> str:
         await asyncio.sleep(0.02)
     return "waited"
 
-ACTIONS = [wait]
+@action(read_only=True, open_world=False)
+async def block(file: str) -> str:
+    '''Wait for a file, and hold up the event loop.'''
+    Path("started").touch()
+    while not Path(file).exists():
+        time.sleep(30)
+    return "waited"
+
+ACTIONS = [wait, block]
 """
 
 
@@ -451,6 +460,21 @@ def test_second_signal_stops_at_once(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert any("Pausing" in line for line in process.stderr or ())
         process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=10)
+    assert process.returncode == INTERRUPTED
+    assert "stopped at once" in json.loads(out)["error"]["message"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_stops_at_once_also_where_an_action_blocks_the_event_loop(
+    folder: Path, sent: signal.Signals
+) -> None:
+    (folder / "block.yaml").write_text(SLOW.replace("action: wait", "action: block"))
+    with start("run", "--plan", "block.yaml", "--actions", "own:ACTIONS", "--thread", "t", "--json") as process:
+        wait_until((folder / "started").exists)
+        process.send_signal(sent)
+        assert any("Pausing" in line for line in process.stderr or ())
+        process.send_signal(sent)
         out, _ = process.communicate(timeout=10)
     assert process.returncode == INTERRUPTED
     assert "stopped at once" in json.loads(out)["error"]["message"]

@@ -5,17 +5,20 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
+from threading import Lock, Timer
+from typing import Any, NoReturn, cast
 
 from agentic_workflows.cli.display import Progress
 from agentic_workflows.cli.output import EXIT_CODES, FAILED, INTERRUPTED, Output
 from agentic_workflows.cli.questions import ask_all, open_ids
+from agentic_workflows.cli.signals import heard
 from agentic_workflows.cli.summary import show_summary, written_files
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.events import Event
 from agentic_workflows.workflow import AgenticWorkflow
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GRACE_SECONDS = 1.0
+"""How long the second Ctrl-C lets what runs clean up; the event loop may be blocked, or wait for the database."""
 _MAYBE = "what was under way may have happened. `resume` goes on after the last state that was kept."
 _PAUSING = "Pausing: what runs is finished first. Ctrl-C again stops at once."
 
@@ -38,7 +41,9 @@ class Driver:
         self._workflow, self._thread, self._output = workflow, thread, output
         self._workspace, self._runner = workspace, runner
         self._progress = Progress(output)
-        self._signals = 0
+        self._signals, self._ending = 0, Lock()
+        self._later = Timer(_GRACE_SECONDS, self._end)
+        self._later.daemon = True
 
     def drive(self, events: AsyncIterator[Event] | None) -> int:
         """Follow the events, ask where somebody can be asked, go on, and return the exit code.
@@ -76,32 +81,32 @@ class Driver:
         return self._workflow.get_results()
 
     async def _consume(self, events: AsyncIterator[Event]) -> None:
-        loop = asyncio.get_running_loop()
-        current = asyncio.current_task()
-        for one in _SIGNALS:
-            loop.add_signal_handler(one, self._stop, current)
-        try:
-            async for event in events:
-                self._progress.show(event)
-        except asyncio.CancelledError:
-            # Threads of actions cannot be cancelled, and waiting for them is what the user does not want.
-            self._progress.__exit__(None, None, None)
-            self._output.error(RunError(f"The run {self._thread} was stopped at once; {_MAYBE}"))
-            sys.stdout.flush()
-            os._exit(INTERRUPTED)
-        finally:
-            for one in _SIGNALS:
-                loop.remove_signal_handler(one)
+        loop, current = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
+        with heard(lambda: self._stop(loop, current)):
+            try:
+                async for event in events:
+                    self._progress.show(event)
+            except asyncio.CancelledError:
+                self._end()
 
-    def _stop(self, current: "asyncio.Task[None] | None") -> None:
+    def _stop(self, loop: asyncio.AbstractEventLoop, current: "asyncio.Task[None]") -> None:
         self._signals += 1
         # Not by way of the database, which may be what everything waits for.
         if self._signals == 1 and self._workflow.database.leases.ask(self._thread, "pause"):
             self._progress.note(_PAUSING)
-        elif self._signals <= 2 and current is not None:  # noqa: PLR2004 - the second Ctrl-C
-            current.cancel()
+        elif self._signals <= 2:  # noqa: PLR2004 - the second Ctrl-C
+            loop.call_soon_threadsafe(current.cancel)
+            self._later.start()
         else:
             os._exit(INTERRUPTED)
+
+    def _end(self) -> NoReturn:
+        """End the process: threads of actions cannot be cancelled, and the user does not want to wait for them."""
+        self._ending.acquire()  # and never given back: whoever comes second waits for the end
+        self._progress.__exit__(None, None, None)
+        self._output.error(RunError(f"The run {self._thread} was stopped at once; {_MAYBE}"))
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
 
     def _finish(self, result: dict[str, Any]) -> int:
         database = self._workflow.database.url
