@@ -225,7 +225,7 @@ async def test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new
     mail = Mail()
     step = {"name": "s", "action": "send", "inputs": {"to": "all"}}
     fails = {"name": "f", "action": "fail", "after": ["s"]}
-    agent = ScriptedAgent([{"steps": [step, fails]}, {"steps": [step | more]}])
+    agent = ScriptedAgent([{"steps": [step, fails]}, {"steps": [{**step, **more}]}])
     fail = RecordingAction("fail", error=ValueError("no"))
     result = await AgenticWorkflow(agent, actions=[mail.action, fail], limits=Limits(max_replans=1)).run("Send it")
     assert (result["state"], result["steps"]["s"]["status"], len(mail.sent)) == ("FAILED", "failed", 1)

@@ -242,8 +242,9 @@ async def test_what_an_action_was_given_stands_in_no_error_of_it(is_tool: bool) 
 
 async def test_an_action_may_change_its_inputs_and_nobody_elses() -> None:
     async def changing(call: ActionCall) -> object:
-        seen.append([*call.inputs["names"]])
-        call.inputs["names"].append("mallory")
+        names: Any = call.inputs["names"]
+        seen.append([*names])
+        names.append("mallory")
         raise ActionError("broken")
 
     seen: list[list[str]] = []
