@@ -21,7 +21,7 @@ from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, route
-from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState
+from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
 from agentic_workflows.graph.values import writable
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.lease import Leases
@@ -189,6 +189,7 @@ def _announced(node: Node, *, serves: WorkflowState | None) -> Any:
     """Return the node, telling whenever the run came into another state than the one that the node serves."""
 
     async def announced(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
+        refuse_changed(state)
         update = await node(state, config, runtime)
         reason = update.get("reason")
         if reason:

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.outcome import OutcomeStatus
-from agentic_workflows.graph.plan import MAX_STEPS
+from agentic_workflows.graph.plan import MAX_STEPS, restore
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
 
@@ -91,6 +91,8 @@ def limits_from_json(data: JsonObject | None, *, default: Limits) -> Limits:
         RunError: a limit has another name or no valid value.
 
     """
+    if data is not None and not isinstance(data, Mapping):
+        raise RunError(f"The limits are {data!r}; give a mapping of their names.")
     known = {limit.name for limit in fields(Limits)}
     if unknown := set(data or {}) - known:
         raise RunError(f"Unknown limits: {', '.join(sorted(unknown))}. Known: {', '.join(sorted(known))}.")
@@ -162,6 +164,14 @@ _KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
 }
 
 
+_ENTRIES: Final[Mapping[str, set[str]]] = {
+    "asks": {"id", "name", "step"},
+    "history": {"step", "result"},
+    "findings": {"problem"},
+}
+"""What the entries of a list have, each of which is a mapping."""
+
+
 def refuse_misshapen(values: Mapping[str, Any]) -> None:
     """Refuse what cannot be a state, whole or of a run that has only begun, because somebody else has changed it.
 
@@ -178,11 +188,35 @@ def refuse_misshapen(values: Mapping[str, Any]) -> None:
     limits_from_json(values.get("limits"), default=Limits())
     for standing in values.get("steps", {}).values():
         OutcomeStatus(standing["status"])
-    for name, key in (("asks", "id"), ("history", "step")):
-        if any(key not in entry for entry in values.get(name, ()) if isinstance(entry, dict)):
-            raise LookupError(f"an entry of {name} has no {key}")
+    _refuse_entries(values)
     if any({"name", "action"} - step.keys() for step in (values.get("plan") or {"steps": ()})["steps"]):
         raise LookupError("a step of the plan has no name or action")
+
+
+def _refuse_entries(values: Mapping[str, Any]) -> None:
+    for name, keys in _ENTRIES.items():
+        if any(not isinstance(entry, dict) or keys - entry.keys() for entry in values.get(name, ())):
+            raise LookupError(f"an entry of {name} lacks one of {', '.join(sorted(keys))}")
+    if not all(isinstance(name, str) and name.partition(":")[0].isdecimal() for name in values.get("lineage", ())):
+        raise ValueError(f"lineage is {values['lineage']!r}")
+
+
+def refuse_changed(values: Mapping[str, Any]) -> None:
+    """Refuse a state that somebody has changed to what is none, in Studio or with `update_state`.
+
+    Raises:
+        RunError: what is wrong with it.
+
+    """
+    try:
+        refuse_misshapen(values)
+        if values.get("plan") is not None or values.get("status") == WorkflowState.EXECUTING:
+            restore(values["plan"] or {})
+    except (ValueError, TypeError, LookupError, AttributeError, RunError) as error:
+        raise RunError(
+            f"The state of this run was changed to something that is none ({type(error).__name__}: {error}). Change it "
+            f"back, or go on from an earlier checkpoint of the thread."
+        ) from error
 
 
 def ended_steps(state: Mapping[str, Any]) -> set[str]:

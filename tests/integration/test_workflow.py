@@ -565,3 +565,34 @@ async def test_a_resume_with_the_wrong_actions_changes_nothing(tmp_path: Path) -
         await opened(one).resume(approve(), thread_id="t")
     assert (one.calls, two.calls) == ([], [])
     assert (await opened(one, two).resume(thread_id="t"))["state"] == "COMPLETE"
+
+
+MISSHAPEN: list[dict[str, Any]] = [
+    {"plan": 5},
+    {"plan": {"x": 1}},
+    {"plan": {"steps": [5]}},
+    {"plan": {"steps": [{"name": "a", "action": "act", "oops": 1}]}},
+    {"plan": None, "status": "EXECUTING"},
+    {"steps": {"a": 5}},
+    {"history": "abc"},
+    {"history": [5]},
+    {"history": [{"step": "a"}]},
+    {"asks": [5]},
+    {"seconds": "many"},
+    {"plan_number": "two"},
+    {"lineage": ["first"]},
+    {"limits": 5},
+]
+
+
+@pytest.mark.parametrize("change", MISSHAPEN)
+async def test_a_state_that_somebody_changed_to_none_is_one_clear_error(change: dict[str, Any]) -> None:
+    act = RecordingAction("act")
+    agent = ScriptedAgent([{"steps": [step("a", human_review_required=True)]}])
+    graph = build_graph(agent, actions=[act], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    await graph.ainvoke({"goal": "g"}, config)  # type: ignore[call-overload]  # a part of a state
+    await graph.aupdate_state(config, {"status": "EXECUTING", **change}, as_node="review")
+    with pytest.raises(RunError, match=r"was changed to something that is none \(.+\)\. Change it back, or go on from"):
+        await graph.ainvoke(None, config)
+    assert act.calls == []
