@@ -250,6 +250,16 @@ async def test_several_questions_are_asked_at_once_and_answered_together(form: C
     assert agent.did == ["one", "two"]
 
 
+@pytest.mark.parametrize("none", [[], (), {}])
+async def test_no_answers_are_as_good_as_none_where_all_are_in(none: Any) -> None:
+    workflow, agent = start(TWO_REVIEWS)
+    asked = (await workflow.run("g", thread_id="t"))["reviews"]
+    assert len((await workflow.resume(none))["reviews"]) == 2
+    async with workflow._opened("t") as run:  # by a process that ends before it goes on
+        await run.answer([approve(one["id"]) for one in asked])
+    assert ((await workflow.resume(none))["state"], agent.did) == ("COMPLETE", ["one", "two"])
+
+
 async def test_questions_may_be_answered_one_after_another() -> None:
     workflow, agent = start(TWO_REVIEWS)
     first, second = (await workflow.run("g"))["reviews"]

@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from http.client import IncompleteRead
 from typing import Any
 
@@ -97,6 +98,23 @@ async def test_a_reconcile_that_gives_neither_found_nor_none_is_a_question(found
     mail = Mail(found)
     outcome = await recovered(mail, Past(in_doubt=(begun(mail, CALL.inputs),)))
     assert (outcome.status, mail.sent) == (OutcomeStatus.ASKED, [])
+
+
+@pytest.mark.parametrize("kind", ["plain", "partial", "callable"])
+async def test_a_reconcile_may_be_no_coroutine(kind: str) -> None:
+    class Looks:
+        async def __call__(self, call: ActionCall) -> Found:
+            return found(call)
+
+    def found(call: ActionCall) -> Found:
+        return Found(result=f"sent to {call.inputs['to']}")
+
+    reconcile: Any = {"plain": found, "partial": partial(found), "callable": Looks()}[kind]
+    mail = Mail()
+    mail.action = replace(mail.action, reconcile=reconcile)
+    mail.action = replace(mail.action)
+    outcome = await recovered(mail, Past(in_doubt=(begun(mail, CALL.inputs),)))
+    assert (outcome.status, outcome.result, mail.sent) == (OutcomeStatus.SUCCEEDED, "sent to all", [])
 
 
 async def test_a_reconcile_that_finds_no_json_is_a_question() -> None:

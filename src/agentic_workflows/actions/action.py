@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, TypeAlias, cast
 
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.plan import WorkflowStep
@@ -47,6 +49,16 @@ class Action(ActionSpec):
     run: Run
     reconcile: Reconcile | None = None
     """Asked after a crash or a lost connection; without it a person is asked, unless the action is idempotent."""
+
+    def __post_init__(self) -> None:
+        if self.reconcile is not None and not iscoroutinefunction(self.reconcile):
+            object.__setattr__(self, "reconcile", partial(_asked, self.reconcile))
+
+
+async def _asked(reconcile: Callable[[ActionCall], Any], call: ActionCall) -> Found | None:
+    """Return what a function finds out that is no coroutine, or of which that cannot be seen."""
+    found = reconcile(call)
+    return cast("Found | None", await found if isawaitable(found) else found)
 
 
 Registry: TypeAlias = Mapping[str, Action]
