@@ -201,15 +201,15 @@ class OpenRun:
         self.begun = replace(self.begun, entry=entry)
 
     async def answer(self, answers: Answers) -> None:
-        """Write answers to open questions down; the first one to a question counts, and none is nothing to write.
+        """Write answers to open questions down; the first one to a question counts. None at all do where all are in.
 
         Raises:
             ReviewError: an answer fits no open question, or comes second.
 
         """
-        if answers in ((), [], {}):
-            return
         questions = open_questions(self.values, await self.journal.answers(self.values.get("run_id", "")))
+        if not questions and answers in ((), [], {}):
+            return
         if not questions:
             raise ReviewError(f"The run {self.thread_id} is {self.state} and asks nothing.")
         chosen = _listed(answers)
