@@ -172,8 +172,9 @@ def request(questions: Sequence[Mapping[str, JsonValue]]) -> JsonObject:
 
 
 def _allowed(question: Mapping[str, JsonValue]) -> list[JsonValue]:
-    """Return what a question may be answered with: a call that was begun cannot be edited any more."""
-    return [one for one in ALLOWED if one != "edit" or not question.get("in_doubt")]
+    """Return what a question may be answered with: what was begun is not edited, a plan that is over not done."""
+    refused = {"edit": question.get("in_doubt"), "approve": question.get("replaced")}
+    return [one for one in ALLOWED if not refused.get(one)]
 
 
 def response_schema(questions: Sequence[Mapping[str, JsonValue]]) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntere
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted, without_untrusted
-from agentic_workflows.graph.plan import Plan, from_json
+from agentic_workflows.graph.plan import Plan, from_json, restore
+from agentic_workflows.graph.review import Question
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
-from agentic_workflows.graph.values import JsonObject, writable
-from agentic_workflows.journal.entries import Journal
+from agentic_workflows.graph.values import JsonObject, JsonValue, digest, writable
+from agentic_workflows.journal.entries import WHOLE, Intent, Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten, run_of
 
@@ -55,6 +56,8 @@ def make_plan(agent: Agent, leases: Leases, limits: Limits, check_input: CheckIn
             if update and await leases.journal.thread_of(now["run_id"]) is None:
                 await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
                 await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
+            if asks := await _left_in_doubt(now, leases.journal):
+                return {"status": WorkflowState.REVIEWING.value, "asks": asks, "steps": {}}
             return {**update, **await _propose(now, _Call(agent, leases.journal, lease), runtime)}
 
     return plan
@@ -183,6 +186,34 @@ def _exhausted(state: State) -> str:
     if not state["goal"].strip():
         return "There is no goal. Give one, or a plan."
     return ""
+
+
+async def _left_in_doubt(state: State, journal: Journal) -> list[JsonValue]:
+    """Return a question about each effect in doubt of a plan that was replaced: the next one must know of it."""
+    if not state["plan_number"]:
+        return []
+    past = await journal.past(state["run_id"])
+    earlier = [(int(one.place.plan.partition(":")[0]), one) for one in past.in_doubt]
+    plans = {number: await journal.proposed(state["run_id"], number) for number, _ in earlier}
+    doubts = [(plans[number], one) for number, one in earlier if number <= state["plan_number"]]
+    return [_asked(state["run_id"], restore(plan), doubt) for plan, doubt in doubts if plan]
+
+
+def _asked(run_id: str, plan: Plan, doubt: Intent) -> JsonObject:
+    at: list[JsonValue] = [*doubt.place, doubt.attempt]
+    question = Question(
+        id=digest([run_id, "replaced", *at])[:16],
+        step=doubt.place.step,
+        item=None if doubt.place.item == WHOLE else doubt.place.item,
+        action=doubt.action,
+        inputs=dict(plan.by_name[doubt.place.step].inputs),
+        reason=(
+            f"It was begun at {doubt.at} by a plan that was replaced, and may have happened. Respond with its result "
+            f"if it happened, or reject to give it up; it cannot be approved, for no plan does it again."
+        ),
+        in_doubt=at,
+    )
+    return {**question.to_json(), "replaced": True}
 
 
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:

@@ -15,7 +15,16 @@ from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.graph.review import Answer, Edit, Reject, read_answers, request, response_schema, to_json
+from agentic_workflows.graph.review import (
+    Answer,
+    Approve,
+    Edit,
+    Reject,
+    read_answers,
+    request,
+    response_schema,
+    to_json,
+)
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Journal
@@ -79,6 +88,8 @@ def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Cat
     answers = read_answers(raw, questions)
     by_id = {str(question["id"]): question for question in questions}
     for one, answer in answers.items():
+        if isinstance(answer, Approve) and by_id[one].get("replaced"):
+            raise ReviewError(f"The plan of {one} was replaced, so nothing does it again; respond or reject it.")
         if isinstance(answer, Edit):
             question = by_id[one]
             action = catalogue.get(str(question["name"]))
@@ -161,7 +172,7 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
         pen.runtime.stream_writer(event.to_json())
     if waits:
         return {"status": WorkflowState.REVIEWING.value, "asks": [*rejected, *waits], "findings": []}
-    if not rejected:
+    if not rejected and not any(one.get("replaced") for one in questions):
         return {"status": WorkflowState.EXECUTING.value, "asks": [], "findings": []}
     # What failed beside an effect in doubt has waited for this; executing comes to it, and to a result that was given.
     has_failed = any(OutcomeStatus(str(one["status"])).is_failure for one in state["steps"].values())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, approve, reject, respond
+from agentic_workflows import AgenticWorkflow, Limits, ReviewError, ScriptedAgent, approve, reject, respond
 from agentic_workflows.testing import RecordingAction
 
 
@@ -129,3 +129,18 @@ async def test_what_happened_as_somebody_said_is_not_done_again_by_the_next_plan
     ids = {question["step"]: question["id"] for question in asked["reviews"]}
     await house.resume({ids["asked"]: reject("Not this."), ids["mail"]: respond("sent")}, plan(LOST, BROKEN))
     assert house.sent == ["mail"]
+
+
+@pytest.mark.parametrize("answer, word", [(respond("sent"), "happened"), (reject("Leave it."), "gave up step mail")])
+async def test_what_a_replaced_plan_left_in_doubt_is_settled_before_the_next_plan(
+    house: House, answer: Any, word: str
+) -> None:
+    asked = await house.open(plan(LOST, ASKED)).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    again = await house.resume({ids["mail"]: approve(), ids["asked"]: reject("Not this.")}, OTHERWISE)
+    assert (again["state"], open_steps(again), house.agent.histories) == ("REVIEWING", ["mail"], [])
+    with pytest.raises(ReviewError, match="was replaced, so nothing does it again"):
+        await house.resume(approve(), OTHERWISE)
+    done = await house.resume(answer, OTHERWISE)
+    assert (done["state"], house.sent) == ("COMPLETE", ["mail", "otherwise"])
+    assert word in str(house.told)

@@ -51,6 +51,9 @@ the effect took place, and what it gave cannot be used; or it was given up in do
     asks before an equal effect of another plan is done
     test_an_effect_that_gave_what_nobody_can_use_is_not_done_again_by_another_plan
     test_an_effect_that_was_given_up_in_doubt_is_asked_about_before_it_is_done_again
+intent without outcome, and its plan was replaced all the same: policy refuses it now, or another question was rejected
+    asks a person, before anything is planned
+    test_what_a_replaced_plan_left_in_doubt_is_settled_before_the_next_plan
 intent without outcome, and another step of the plan failed, or another question was rejected
     settles what is in doubt first, and plans again only then
     test_a_failure_beside_an_effect_in_doubt_waits_until_that_is_settled
