@@ -227,6 +227,7 @@ async def test_a_typed_effect_that_breaks_its_own_annotation_is_not_done_again_b
     plans = [{"steps": [{"name": name, "action": "book", "inputs": {"room": "101"}}]} for name in "ab"]
     result = await AgenticWorkflow(ScriptedAgent(plans), actions=[book], limits=Limits(max_replans=1)).run("Book 101")
     assert (result["state"], booked) == ("REVIEWING", ["101"])
+    assert "this is known of it: The result of" in result["reviews"][0]["reason"]
 
 
 async def test_an_effect_that_was_given_up_in_doubt_is_asked_about_before_it_is_done_again() -> None:

@@ -71,7 +71,7 @@ def doubt_id(case: Case, doubt: Intent) -> str:
 
 def _asked(case: Case, doubt: Intent, more: str) -> Question:
     reason = (
-        f"It was begun at {doubt.at} and may have happened; nothing is known of its end.{more} Respond with its result "
+        f"It was begun at {doubt.at} and may have happened; {case.run.log.told(doubt)}{more} Respond with its result "
         f"if it happened, approve to do it again, reject to give it up."
     )
     return case.question(reason, first_id=doubt_id(case, doubt), in_doubt=doubt)

@@ -37,7 +37,8 @@ class RunLog:
         for one in past.outcomes:
             if one.outcome.status == OutcomeStatus.SUCCEEDED and one.key:
                 self._done.setdefault(one.key, []).append(one)
-        self._refused = [_intent_of(one) for one in past.outcomes if one.key and _is_refused(one.outcome)]
+        refused = (one for one in past.outcomes if one.key and _is_refused(one.outcome))
+        self._refused = {_intent_of(one): one.outcome.reason for one in refused}
         # Not how many there are: an intent that was refused leaves a gap.
         self._occurrences = Counter[str]()
         for _, key, occurrence in self._claimed:
@@ -75,6 +76,11 @@ class RunLog:
         others = (one for one in self._in_doubt.values() if one.place.plan != place.plan)
         refused = (one for one in self._refused if one.place.plan != place.plan)
         return next((one for one in (*others, *refused) if one.key == key), None)
+
+    def told(self, doubt: Intent) -> str:
+        """Return what is known of an effect in doubt."""
+        why = self._refused.get(doubt)
+        return "nothing is known of its end." if why is None else f"this is known of it: {why}"
 
     async def intend(
         self,
