@@ -1,6 +1,5 @@
 """EXECUTING: run the plan as a dataflow, each step the moment it may."""
 
-from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from time import perf_counter
@@ -22,7 +21,7 @@ from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
 from agentic_workflows.journal.entries import Journal, Past
-from agentic_workflows.journal.lease import Held, Leases
+from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.nodes.collaborators import Node, held
 from agentic_workflows.nodes.plan import stopped
@@ -55,7 +54,9 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 limits=limits,
                 secrets=point.secrets,
                 emit=lambda event: runtime.stream_writer(event.to_json()),
-                **_before(state["run_id"], past, leases.journal, lease, limits),
+                log=RunLog(leases.journal, lease, state["run_id"], past),
+                counts=past.counts,
+                grants=_grants(past, limits, leases.journal),
             )
 
             def chosen() -> WorkflowStep | None:
@@ -112,13 +113,9 @@ async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
 
 
-def _before(run_id: str, past: Past, journal: Journal, lease: Held, limits: Limits) -> dict[str, Any]:
-    """Return what a pass takes over from before: the log, the counts of calls, the answers."""
-    return {
-        "log": RunLog(journal, lease, run_id, past),
-        "counts": Counter(past.counts),
-        "grants": Grants(now=journal.now, lasts=timedelta(seconds=limits.grant_seconds), rows=past.answers),
-    }
+def _grants(past: Past, limits: Limits, journal: Journal) -> Grants:
+    """Return what people answered before."""
+    return Grants(now=journal.now, lasts=timedelta(seconds=limits.grant_seconds), rows=past.answers)
 
 
 def _refuse_missing(plan: Plan, registry: Registry) -> None:
