@@ -11,7 +11,7 @@ from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from agentic_workflows.errors import DatabaseError, ModelError, PlanError, PlanningError, RunError
+from agentic_workflows.errors import DatabaseError, ModelError, PlanError, PlanningError, RunError, said
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntered
 from agentic_workflows.graph.findings import Finding
@@ -250,7 +250,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
 
 
 def _no_plan(error: Exception) -> Finding:
-    return Finding(problem=f"The agent gave no plan: {type(error).__name__}: {error}")
+    return Finding(problem=f"The agent gave no plan: {type(error).__name__}: {said(error)}")
 
 
 async def _candidate(state: State, call: _Call, seconds: float) -> object:

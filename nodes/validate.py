@@ -140,12 +140,12 @@ async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
     limits, history = _limits(state), [entry for entry in state["history"] if isinstance(entry, dict)]
     seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
     try:
-        said = await contained(ask(review_progress, state["goal"], history), seconds)
+        told = await contained(ask(review_progress, state["goal"], history), seconds)
     except Exception as error:  # noqa: BLE001 - an agent's fault is a finding
-        return f"the agent could not review the progress: {type(error).__name__}: {error}"
-    if said is False:
+        return f"the agent could not review the progress: {type(error).__name__}: {said(error)}"
+    if told is False:
         return "the agent's review of the progress says no"
-    return str(said) if said and said is not True else ""
+    return str(told) if told and told is not True else ""
 
 
 def _limits(state: State) -> Limits:

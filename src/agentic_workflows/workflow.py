@@ -13,7 +13,7 @@ from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
 from agentic_workflows.actions.overlay import Files
-from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunError
+from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunError, said
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
@@ -374,7 +374,7 @@ class AgenticWorkflow(ShowsRuns):
         try:
             accepted = self.validate_plan(plan.to_json())
         except Exception as error:  # noqa: BLE001 - a subclass's own code
-            return (Finding(problem=f"validate_plan raised {type(error).__name__}: {error}"),)
+            return (Finding(problem=f"validate_plan raised {type(error).__name__}: {said(error)}"),)
         return () if accepted else (Finding(problem="validate_plan refused the plan."),)
 
     def _check_result(self, step: WorkflowStep, result: JsonValue) -> Sequence[Finding]:

@@ -494,3 +494,19 @@ def test_a_database_that_is_no_longer_one_is_a_database_error(tmp_path: Path) ->
     with pytest.raises(DatabaseError, match=r"runs\.db cannot be used"):
         workflow.run_sync("g")
     assert act.calls == []
+
+
+async def test_an_error_that_cannot_say_what_it_is_ends_no_run() -> None:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    class Silent(ScriptedAgent):
+        async def review_progress(self, goal: str, history: object) -> str:
+            raise SilentError
+
+    act = RecordingAction("act", result=1)
+    plan = {"steps": [{"name": "a", "action": "act"}]}
+    result = await AgenticWorkflow(Silent([SilentError(), plan]), actions=[act]).run("g")
+    assert (result["state"], len(act.calls)) == ("FAILED", 1)
+    assert "could not review the progress: SilentError" in result["reason"]
