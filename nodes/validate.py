@@ -6,6 +6,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
+from agentic_workflows.errors import said
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding

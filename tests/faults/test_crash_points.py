@@ -330,11 +330,15 @@ async def test_in_doubt_a_person_gives_it_up_and_the_next_plan_does_without(hous
     assert (done["state"], here.world.count("it"), here.world[-1], here.planned) == ("COMPLETE", 1, "instead", 2)
 
 
-async def test_in_doubt_given_up_and_planned_again_is_done_again_by_that_decision(house: Callable[..., House]) -> None:
+async def test_in_doubt_given_up_and_planned_again_is_done_again_only_if_a_person_says_so(
+    house: Callable[..., House],
+) -> None:
     here = house(DOUBTFUL, DOUBTFUL)
     await here.crashed(at_outcome("it"), before=True)
     await here.resume()
-    done = await here.resume(reject("Leave it."))
+    asked = await here.resume(reject("Leave it."))
+    assert (asked["state"], here.world.count("it")) == ("REVIEWING", 1)
+    done = await here.resume(approve())
     assert (done["state"], done["reviews"], here.world.count("it")) == ("COMPLETE", [], 2)
 
 
