@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from agentic_workflows.cli.output import Output, shortened, visible
+from agentic_workflows.cli.signals import wait_for_line
 from agentic_workflows.cli.tables import came_from
 from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond
 
@@ -97,6 +98,10 @@ def _read(prompt: str) -> str:
     """Return a line; the end of the input is an empty one, and what was typed before the question does not count."""
     with suppress(termios.error, OSError, ValueError):
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        wait_for_line()
+        prompt = ""
     try:
         return input(prompt)
     except EOFError:

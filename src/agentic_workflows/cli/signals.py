@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM, heard by a thread: an action that blocks the event loop keeps nobody from stopping it."""
 
+import select
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -37,3 +39,15 @@ def _listen(read: socket.socket, tell: Callable[[], None]) -> None:
 
 def _pass(*_: object) -> None:
     """Do nothing: the thread hears of it."""
+
+
+def wait_for_line() -> None:
+    """Wait until a line was typed or a signal came: one that comes right before a read is not heard of inside it."""
+    read, written = socket.socketpair()
+    written.setblocking(False)
+    with read, written:
+        wakeup = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        try:
+            select.select([sys.stdin, read], [], [])
+        finally:
+            signal.set_wakeup_fd(wakeup)
