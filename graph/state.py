@@ -186,16 +186,16 @@ def refuse_misshapen(values: Mapping[str, Any]) -> None:
         raise ValueError(f"seconds are {values['seconds']}")
     WorkflowState(values.get("status", WorkflowState.PLANNING))
     limits_from_json(values.get("limits"), default=Limits())
-    for standing in values.get("steps", {}).values():
-        OutcomeStatus(standing["status"])
+    for status in {standing["status"] for standing in values.get("steps", {}).values()}:
+        OutcomeStatus(status)
     _refuse_entries(values)
-    if any({"name", "action"} - step.keys() for step in (values.get("plan") or {"steps": ()})["steps"]):
+    if not all(step.keys() >= {"name", "action"} for step in (values.get("plan") or {"steps": ()})["steps"]):
         raise LookupError("a step of the plan has no name or action")
 
 
 def _refuse_entries(values: Mapping[str, Any]) -> None:
     for name, keys in _ENTRIES.items():
-        if any(not isinstance(entry, dict) or keys - entry.keys() for entry in values.get(name, ())):
+        if not all(isinstance(entry, dict) and entry.keys() >= keys for entry in values.get(name, ())):
             raise LookupError(f"an entry of {name} lacks one of {', '.join(sorted(keys))}")
     if not all(isinstance(name, str) and name.partition(":")[0].isdecimal() for name in values.get("lineage", ())):
         raise ValueError(f"lineage is {values['lineage']!r}")
