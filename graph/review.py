@@ -33,6 +33,8 @@ class Question:
     """By argument, the outputs of other actions that it comes from, and whether each is trusted."""
     in_doubt: list[JsonValue] | None = None
     """Of a call that was begun before and may have had its effect: plan, step, item and attempt of its intent."""
+    replaced: bool = False
+    """Of one in doubt: whether its plan is over, so that nothing does it again and nobody can approve it."""
     expires: str | None = None
     """ISO 8601: nobody's answer by then is a rejection. A question without it stays open."""
 
@@ -52,6 +54,7 @@ class Question:
             "rules": list(self.rules),
             "provenance": self.provenance,
             "in_doubt": self.in_doubt,
+            "replaced": self.replaced,
             "expires": self.expires,
         }
 

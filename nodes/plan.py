@@ -123,10 +123,8 @@ class _Call:
                 return None
         try:
             return planning.result()
-        except (
-            DatabaseError,
-            RunError,
-        ) as error:  # the agent's own, such as of a workflow inside it; not the journal's
+        # The agent's own, such as of a workflow inside it; not the journal's.
+        except (DatabaseError, RunError) as error:
             raise PlanError([_no_plan(error)]) from error
 
 
@@ -201,7 +199,7 @@ async def _left_in_doubt(state: State, journal: Journal) -> list[JsonValue]:
 
 def _asked(run_id: str, plan: Plan, doubt: Intent) -> JsonObject:
     at: list[JsonValue] = [*doubt.place, doubt.attempt]
-    question = Question(
+    return Question(
         id=digest([run_id, "replaced", *at])[:16],
         step=doubt.place.step,
         item=None if doubt.place.item == WHOLE else doubt.place.item,
@@ -212,8 +210,8 @@ def _asked(run_id: str, plan: Plan, doubt: Intent) -> JsonObject:
             f"if it happened, or reject to give it up; it cannot be approved, for no plan does it again."
         ),
         in_doubt=at,
-    )
-    return {**question.to_json(), "replaced": True}
+        replaced=True,
+    ).to_json()
 
 
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
