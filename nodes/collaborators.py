@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
-from inspect import isawaitable
 from typing import Any, Final, Protocol
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
+from agentic_workflows.actions.action import awaited
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.state import FINISHED, NO_STATE, State, Update
@@ -36,8 +36,7 @@ class Agent(Protocol):
 
 async def ask(method: Callable[[str, Sequence[JsonObject]], Any], goal: str, history: Sequence[JsonObject]) -> Any:
     """Return what a method of an agent gives, also of one that is no coroutine; the history that it gets is its own."""
-    given = method(goal, deepcopy(history))
-    return await given if isawaitable(given) else given
+    return await awaited(method(goal, deepcopy(history)))
 
 
 class Node(Protocol):
@@ -81,8 +80,8 @@ def run_of(config: RunnableConfig) -> str | None:
     """
     if not (outside := _outside(config)):
         return config.get("metadata", {}).get("run_id")
-    caller = next((part for part in reversed(outside.split("|")) if not part.isdecimal()), "")
-    return thread_of(NO_STATE, config) or None if ":" in caller else None
+    is_one_call = ":" in next((part for part in reversed(outside.split("|")) if not part.isdecimal()), "")
+    return (thread_of(NO_STATE, config) or None) if is_one_call else None
 
 
 def _outside(config: RunnableConfig) -> str:

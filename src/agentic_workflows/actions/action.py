@@ -55,10 +55,13 @@ class Action(ActionSpec):
             object.__setattr__(self, "reconcile", partial(_asked, self.reconcile))
 
 
+async def awaited(given: Any) -> Any:
+    """Return what a function of somebody else's gave, which may be a coroutine or not."""
+    return await given if isawaitable(given) else given
+
+
 async def _asked(reconcile: Callable[[ActionCall], Any], call: ActionCall) -> Found | None:
-    """Return what a function finds out that is no coroutine, or of which that cannot be seen."""
-    found = reconcile(call)
-    return cast("Found | None", await found if isawaitable(found) else found)
+    return cast("Found | None", await awaited(reconcile(call)))
 
 
 Registry: TypeAlias = Mapping[str, Action]

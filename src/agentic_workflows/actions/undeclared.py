@@ -1,11 +1,10 @@
 """The actions of an agent that declares none: whatever its plan names, done by its `execute_step`."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.action import Action, ActionCall, awaited
 from agentic_workflows.graph.plan import WorkflowStep
 
 
@@ -25,5 +24,4 @@ class UndeclaredActions(Mapping[str, Action]):
         return 0
 
     async def _run(self, call: ActionCall) -> object:
-        result = self._execute_step(replace(call.step, inputs=call.inputs))
-        return await result if inspect.isawaitable(result) else result
+        return await awaited(self._execute_step(replace(call.step, inputs=call.inputs)))
