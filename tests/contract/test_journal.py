@@ -332,6 +332,15 @@ async def test_a_write_tells_what_was_asked_of_the_run(journal: Journal, lease: 
     assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == (None, None)
 
 
+async def test_who_lost_its_lease_clears_no_request(journal: Journal) -> None:
+    old = await journal.acquire("t", "elsewhere:1:1:x", -1)
+    new = await journal.acquire("t", new_owner(), 30)
+    await journal.request("t", "pause")
+    with pytest.raises(LeaseLostError):
+        await journal.clear(old)
+    assert await journal.renew(new, 30) == "pause"
+
+
 async def test_writes_at_once_share_commits_and_all_land(shared: House) -> None:
     journal = shared.open()
     leases = [await journal.acquire(f"t{at}", new_owner(), 30) for at in range(50)]

@@ -346,3 +346,26 @@ async def test_a_secret_stands_only_where_one_belongs(house: Any, inputs: Any, m
     result = await house(poster, plan, TOKEN=TOKEN).run("g", plan=plan)
     assert (result["state"], poster.tokens) == ("FAILED", [])
     assert problem in result["reason"]
+
+
+@pytest.mark.parametrize("says", ["an error with words of its own", "a reconcile that gives something else"])
+async def test_a_secret_shows_in_no_way_that_an_action_has_of_speaking(says: str) -> None:
+    class ApiError(ActionError):
+        def __init__(self, token: object) -> None:
+            super().__init__("no")
+            self.token = token
+
+        def __str__(self) -> str:
+            return f"The server said {self.token}"
+
+    async def post(call: ActionCall) -> object:
+        raise ApiError(call.inputs["token"]) if says.startswith("an error") else ConnectionError("lost")
+
+    async def look(call: ActionCall) -> Any:
+        return {"sent with": call.inputs["token"]}
+
+    notes = Annotations(arguments={"text": "content", "token": "secret"}, destructive=False)
+    act = Action(name="post", input_schema=SCHEMA, annotations=notes, run=post, reconcile=look)
+    workflow = AgenticWorkflow(ScriptedAgent([PLAN]), actions=[act], secrets={"TOKEN": TOKEN})
+    await workflow.run("g")
+    assert TOKEN not in json.dumps(await workflow.resume(approve()))

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -596,3 +596,39 @@ async def test_a_state_that_somebody_changed_to_none_is_one_clear_error(change: 
     with pytest.raises(RunError, match=r"was changed to something that is none \(.+\)\. Change it back, or go on from"):
         await graph.ainvoke(None, config)
     assert act.calls == []
+
+
+FORKED = """
+import asyncio, os, sys
+from agentic_workflows import AgenticWorkflow, ScriptedAgent
+from agentic_workflows.testing import RecordingAction
+
+act = RecordingAction("act", result=1)
+plan = {"steps": [{"name": "a", "action": "act"}]}
+workflow = AgenticWorkflow(ScriptedAgent([plan, plan]), actions=[act], database=sys.argv[1])
+assert workflow.run_sync("g")["state"] == "COMPLETE"
+child = os.fork()
+if child == 0:
+    os._exit(0 if workflow.run_sync("g")["state"] == "COMPLETE" else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_runs_goals(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", FORKED, str(tmp_path / "runs.db")], check=True, timeout=60)
+
+
+async def test_a_stream_that_is_left_ends_its_run_before_its_database(tmp_path: Path) -> None:
+    slow = RecordingAction("slow", result=1, delay=0.2)
+    steps = [step(f"s{at}", "slow", after=[f"s{at - 1}"] if at else []) for at in range(4)]
+    workflow = AgenticWorkflow(ScriptedAgent([plan(*steps)]), actions=[slow], database=tmp_path / "runs.db")
+    trouble: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
+    async with aclosing(workflow.stream("g", thread_id="t")) as events:
+        async for event in events:
+            if isinstance(event, StepStarted):
+                break
+    begun = len(slow.calls)
+    await asyncio.sleep(0.5)
+    assert (len(slow.calls), trouble) == (begun, [])
+    assert (await workflow.resume(thread_id="t"))["state"] == "COMPLETE"

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from agentic_workflows.errors import LeaseLostError, RunBusyError
+from agentic_workflows.journal.entries import Lease
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
@@ -84,3 +85,23 @@ async def test_a_lease_is_given_back_when_its_holder_fails() -> None:
             raise ValueError("x")
     async with leases.hold("t"):
         pass
+
+
+async def test_a_lease_is_given_back_where_its_holder_is_cut_in_taking_it() -> None:
+    class Slow(MemoryJournal):
+        async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
+            taken = await super().acquire(thread_id, owner, seconds)
+            await asyncio.sleep(0.05)  # it is taken, and nobody has heard of it yet
+            return taken
+
+    async def hold() -> None:
+        async with leases.hold("t"):
+            pass
+
+    leases = Leases(Slow())
+    taking = asyncio.create_task(hold())
+    await asyncio.sleep(0.01)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    await hold()

@@ -93,6 +93,19 @@ async def test_an_idle_writer_closes_and_opens_again(writer: Writer, backend: Ba
     assert backend.calls == ["connect", "begin", "commit", "close", "connect", "begin", "commit"]
 
 
+async def test_a_writer_whose_connection_does_not_close_goes_on(
+    writer: Writer, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close() -> None:
+        backend.is_open = False
+        raise OSError("close does not work")
+
+    monkeypatch.setattr(backend, "close", close)
+    await writer.do(giving(1))
+    await asyncio.sleep(0.4)
+    assert await asyncio.wait_for(writer.do(giving(2)), 5) == 2
+
+
 async def test_a_refusal_is_its_caller_s_alone(writer: Writer) -> None:
     orders = [giving(1), failing(RefusedError(ReviewError("no"))), giving(3)]
     results = await asyncio.gather(*map(writer.do, orders), return_exceptions=True)
