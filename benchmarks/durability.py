@@ -2,8 +2,9 @@
 
 The same work is done by this project, by plain LangGraph (a node a step, its own saver, `sync`), by Burr and DBOS
 (`peers.py` says how) and, as the yardstick, by bare asyncio with one SQLite row and one fsynced commit a step; in one
-process tree, interleaved, medians. SQLite is in WAL mode with `synchronous=FULL` for all of them. DBOS is launched
-before the clock starts and shut down after it stops, as a service does once; the others open their database in between.
+process tree, interleaved, medians. SQLite is in WAL mode with `synchronous=FULL` for all of them. Of the graphs and the
+fan-out both is told: a run of a service that is up, its database open and its graph made, and all of it. In the other
+rows DBOS is launched before the clock starts and shut down after it stops, the others open their database in between.
 """
 
 import argparse
@@ -35,23 +36,28 @@ from peers import (
     launched,
 )
 from works import (
+    MANY,
+    NAP,
     PURE,
     READ,
     TAKES,
     WRITE,
+    Served,
     Work,
     bare_chain,
     chain,
     chain_nodes,
     complete,
+    fanned,
+    naps,
     ours,
     ours_chain,
-    ours_naps,
     plain,
     plain_chain,
     plain_in_memory,
-    plain_naps,
+    plain_served,
     random_nodes,
+    served,
     workflow,
 )
 
@@ -62,6 +68,8 @@ Cost = tuple[float, float]
 """CPU and wall seconds."""
 Around = Callable[[Path], AbstractAsyncContextManager[Any]]
 """What is open around a work, and not measured."""
+SERVED = "", ", with opening, a first step here, and closing"
+"""What the two wall times of a work are called: of the run alone, as in a service, and with all that is made for it."""
 
 
 def row(figure: str, here: str, plain_: str = "-", burr: str = "-", dbos: str = "-", *, reach: str = "-") -> None:
@@ -208,28 +216,65 @@ async def _inside(path: Path, runs: int, size: int) -> float:
     return ended - began
 
 
+async def walls(works: Mapping[str, Served], rounds: int) -> dict[str, tuple[float, float]]:
+    """Return the median wall seconds of each work, done in turn, without and with what is opened and made for it."""
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            spent[name].append(await _wall(work))
+    return {name: _columns(statistics.median, each) for name, each in spent.items()}
+
+
+async def _wall(work: Served) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        opening = perf_counter()
+        async with work(Path(folder) / "runs.db") as serve:
+            began = perf_counter()
+            await serve()
+            ran = perf_counter() - began
+        return ran, perf_counter() - opening
+
+
+def _columns(of: Callable[[list[float]], float], rows: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    first, second = map(list, zip(*rows, strict=True))
+    return of(first), of(second)
+
+
 async def makespan(plans: int) -> None:
     """Print what a random graph takes over its critical path, which no scheduler can beat."""
-    ratios: dict[str, list[float]] = {"ours": [], "plain": [], "dbos": []}
+    ratios: dict[str, list[tuple[float, float]]] = {}
     for seed in range(plans):
         nodes, critical = random_nodes(seed)
-        ratios["ours"].append((await cost(ours_naps(nodes), 0))[1] / critical)
-        ratios["plain"].append((await cost(plain_naps(nodes), 0))[1] / critical)
-        ratios["dbos"].append((await cost(dbos_naps(nodes), 0, launched))[1] / critical)
-    here, there, dbos = (f"{statistics.mean(each):.2f} / {max(each):.2f}" for each in ratios.values())
+        works = {
+            "ours": served(naps(nodes), [NAP], parallel=len(nodes)),
+            "plain": plain_served(nodes),
+            "dbos": dbos_naps(nodes),
+        }
+        for name, each in (await walls(works, 1)).items():
+            ratios.setdefault(name, []).append((each[0] / critical, each[1] / critical))
+    mean, worst = ({name: _columns(of, each) for name, each in ratios.items()} for of in (statistics.mean, max))
     figure = f"{plans} random graphs of 30 steps, durable: makespan over critical path, mean / worst"
-    # Burr walks one action at a time and waits for a whole map of them: it has no such graph.
-    row(figure, here, there, "-", dbos, reach="<= 1.03 / 1.06")
+    for at, what in enumerate(SERVED):
+        here, plain_, dbos = (f"{mean[name][at]:.2f} / {worst[name][at]:.2f}" for name in ratios)
+        # Burr walks one action at a time and waits for a whole map of them: it has no such graph.
+        row(f"{figure}{what}", here, plain_, "-", dbos, reach="<= 1.03 / 1.06")
 
 
 async def fan_out(width: int, rounds: int) -> None:
     """Print a fan-out's wall time over the ideal."""
     nodes = {f"s{at}": (0.05, []) for at in range(width)}
-    works = {"ours": ours_naps(nodes), "plain": plain_naps(nodes), "burr": burr_fan_out(width, 0.05)}
-    figures: dict[str, Callable[[], Any]] = {name: lambda work=work: cost(work, 0) for name, work in works.items()}
-    figures["dbos"] = lambda: cost(dbos_naps(nodes), 0, launched)
-    wall = [f"{each[1] / 0.05:.1f}" for each in (await medians(figures, rounds)).values()]
-    row(f"fan-out {width} x 50 ms, durable: wall over ideal", *wall, reach="<= 1.5")
+    works = {
+        "ours": served(naps(nodes), [NAP], parallel=width),
+        "each": served(fanned(width, 0.05), [NAP, MANY], parallel=width),
+        "plain": plain_served(nodes),
+        "burr": burr_fan_out(width, 0.05),
+        "dbos": dbos_naps(nodes),
+    }
+    found = await walls(works, rounds)
+    for at, what in enumerate(SERVED):
+        here, foreach, *peers = (f"{one[at] / 0.05:.1f}" for one in found.values())
+        figure = f"fan-out {width} x 50 ms, durable: wall over ideal{what}"
+        row(figure, f"{here} ({foreach} as one foreach)", *peers, reach="<= 1.5")
 
 
 async def kills(times: int, times_there: int) -> None:

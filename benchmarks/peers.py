@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from works import Nodes, Work, put
+from works import Nodes, Serve, Served, Work, put
 
 try:
     from burr.core import ApplicationBuilder, ApplicationContext, State, action
@@ -112,21 +112,26 @@ class _FanOut(MapStates):
         return state.update(values=[one["value"] async for one in results])
 
 
-def burr_fan_out(width: int, seconds: float) -> Work:
-    """Return naps that wait for nothing, as Burr runs them."""
+def burr_fan_out(width: int, seconds: float) -> Served:
+    """Return naps that wait for nothing, as Burr runs them; its application is of one run."""
 
-    async def work(path: Path, _: int) -> None:
+    @asynccontextmanager
+    async def serving(path: Path) -> AsyncIterator[Serve]:
         async with _persister(path) as persister:
-            builder = (
-                ApplicationBuilder()
-                .with_actions(fan_out=_FanOut())
-                .with_entrypoint("fan_out")
-                .with_state(width=width, seconds=seconds)
-                .with_state_persister(persister)
-            )
-            await (await builder.abuild()).arun(halt_after=["fan_out"])
 
-    return work
+            async def serve() -> None:
+                builder = (
+                    ApplicationBuilder()
+                    .with_actions(fan_out=_FanOut())
+                    .with_entrypoint("fan_out")
+                    .with_state(width=width, seconds=seconds)
+                    .with_state_persister(persister)
+                )
+                await (await builder.abuild()).arun(halt_after=["fan_out"])
+
+            yield serve
+
+    return serving
 
 
 @asynccontextmanager
@@ -201,13 +206,15 @@ async def _dbos_naps(nodes: Nodes) -> None:
     await asyncio.gather(*tasks.values())
 
 
-def dbos_naps(nodes: Nodes) -> Work:
-    """Return a graph of naps as DBOS, which is launched, runs it: a task a node, each with its step reserved."""
+def dbos_naps(nodes: Nodes) -> Served:
+    """Return a graph of naps as DBOS runs it once it is launched: a task a node, each with its step reserved."""
 
-    async def work(_: Path, __: int) -> None:
-        await _dbos_naps(nodes)
+    @asynccontextmanager
+    async def serving(path: Path) -> AsyncIterator[Serve]:
+        async with launched(path):
+            yield lambda: _dbos_naps(nodes)
 
-    return work
+    return serving
 
 
 Put = Callable[[str, dict[str, str]], Awaitable[str]]

@@ -3,8 +3,8 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -31,6 +31,9 @@ TAKES: JsonObject = {"type": "object", "properties": {name: {} for name in (*CON
 EFFECT = Annotations(destructive=False, open_world=False, arguments=CONTENT)
 PURE = Annotations(read_only=True, open_world=False, arguments=CONTENT)
 Work = Callable[[Path, int], Awaitable[None]]
+Serve = Callable[[], Awaitable[None]]
+Served = Callable[[Path], AbstractAsyncContextManager[Serve]]
+"""A work of a service that is up: its database is open, and what is made once is made."""
 Nodes = Mapping[str, tuple[float, Sequence[str]]]
 """For each node of a plain graph how long it sleeps, and what it waits for."""
 
@@ -52,9 +55,15 @@ async def put(name: str, inputs: Mapping[str, Any]) -> str:
     return f"{name}({','.join(f'{key}={value}' for key, value in sorted(inputs.items()))})"
 
 
+async def many(call: ActionCall) -> list[int]:
+    """Return a list of the given length."""
+    return list(range(int(str(call.inputs["of"]))))
+
+
 READ = Action(name="read", input_schema=TAKES, annotations=PURE, run=nothing, resources=lambda _: ())
 WRITE = Action(name="write", input_schema=TAKES, annotations=EFFECT, run=nothing, resources=lambda _: ("shelf",))
 NAP = Action(name="nap", input_schema=TAKES, annotations=EFFECT, run=nap, resources=lambda _: ())
+MANY = Action(name="many", input_schema=TAKES, annotations=PURE, run=many, resources=lambda _: ())
 
 
 def chain(action: str, size: int) -> Plan:
@@ -93,9 +102,9 @@ def workflow(
     return AgenticWorkflow(ScriptedAgent(list(plans)), size + 10, actions=actions, database=database, limits=limits)
 
 
-async def ours(plan: Plan, action: Action, database: str | Path, *, parallel: int = 8) -> None:
+async def ours(plan: Plan, action: Action, database: str | Path) -> None:
     """Run a plan with this project."""
-    house = workflow([action], database, len(plan.steps), parallel=parallel, plans=[plan])
+    house = workflow([action], database, len(plan.steps), plans=[plan])
     complete(await house.run(plan.goal))
 
 
@@ -110,9 +119,26 @@ def ours_chain(action: Action) -> Work:
     return lambda path, size: ours(chain(action.name, size), action, path)
 
 
-def ours_naps(nodes: Nodes) -> Work:
-    """Return a graph of naps as this project runs it."""
-    return lambda path, _: ours(naps(nodes), NAP, path, parallel=len(nodes))
+def served(plan: Plan, actions: Sequence[Action], *, parallel: int) -> Served:
+    """Return a plan as a service runs it with this project: the workflow is made, and has run a step."""
+
+    @asynccontextmanager
+    async def serving(path: Path) -> AsyncIterator[Serve]:
+        house = workflow(actions, path, len(plan.steps), parallel=parallel)
+        complete(await house.run("first", plan=naps({"first": (0.0, ())})))
+
+        async def serve() -> None:
+            complete(await house.run("g", plan=plan))
+
+        yield serve
+
+    return serving
+
+
+def fanned(width: int, seconds: float) -> Plan:
+    """Return a plan that gives naps for a list, one an element, at once."""
+    nap = WorkflowStep("each", "nap", {"seconds": seconds, "of": "${item}"}, ["o"], foreach="${many}")
+    return Plan("each", [WorkflowStep("many", "many", {"of": width}, ["many"]), nap])
 
 
 async def bare_chain(path: Path, size: int) -> None:
@@ -158,23 +184,31 @@ def chain_nodes(size: int) -> Nodes:
 
 async def plain(nodes: Nodes, saver: Any, thread: str = "t") -> None:
     """Run a plain graph with a checkpoint a superstep."""
-    config: Any = {"configurable": {"thread_id": thread}, "recursion_limit": len(nodes) + 10}
-    await plain_graph(nodes).compile(checkpointer=saver).ainvoke({"value": ""}, config, durability="sync")
+    await _invoke(plain_graph(nodes).compile(checkpointer=saver), len(nodes), thread)
 
 
-def plain_naps(nodes: Nodes) -> Work:
-    """Return a plain graph over LangGraph's SQLite saver."""
+async def _invoke(graph: Any, size: int, thread: str) -> None:
+    config: Any = {"configurable": {"thread_id": thread}, "recursion_limit": size + 10}
+    await graph.ainvoke({"value": ""}, config, durability="sync")
 
-    async def work(path: Path, _: int) -> None:
+
+def plain_served(nodes: Nodes) -> Served:
+    """Return a plain graph as a service runs it: it is compiled, and its saver's tables are there."""
+
+    @asynccontextmanager
+    async def serving(path: Path) -> AsyncIterator[Serve]:
         async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-            await plain(nodes, saver)
+            await saver.setup()
+            graph = plain_graph(nodes).compile(checkpointer=saver)
+            yield lambda: _invoke(graph, len(nodes), "t")
 
-    return work
+    return serving
 
 
 async def plain_chain(path: Path, size: int) -> None:
-    """Run the chain as a plain graph."""
-    await plain_naps(chain_nodes(size))(path, size)
+    """Run the chain as a plain graph over LangGraph's SQLite saver."""
+    async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
+        await plain(chain_nodes(size), saver)
 
 
 async def plain_in_memory(size: int) -> None:
