@@ -5,8 +5,8 @@ import random
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +14,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from agentic_workflows import AgenticWorkflow, DatabaseError, ReviewError, RunError, ScriptedAgent, approve, reject
+from agentic_workflows import (
+    Action,
+    AgenticWorkflow,
+    Annotations,
+    DatabaseError,
+    Limits,
+    ReviewError,
+    RunError,
+    ScriptedAgent,
+    approve,
+    reject,
+)
 from agentic_workflows.errors import RunBusyError
 from agentic_workflows.journal.database import Database, _vacuum
 from agentic_workflows.journal.tables import VERSION
@@ -437,3 +449,68 @@ def dumped(path: Path) -> list[str]:
         return list(connection.iterdump())
     finally:
         connection.close()
+
+
+async def test_runs_at_once_need_no_connection_each(postgres: str) -> None:
+    seen: list[int] = []
+
+    async def look(_: object) -> str:
+        mine = "datname = current_database() AND application_name <> 'looks'"
+        with psycopg.connect(postgres, application_name="looks") as connection:
+            found = connection.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {mine}").fetchone()
+            seen.append(found[0])  # type: ignore[index]
+        return "looked"
+
+    action = Action(name="look", annotations=Annotations(read_only=True), run=look)
+    plan = {"goal": "g", "steps": [{"name": "s", "action": "look"}]}
+    house = AgenticWorkflow(ScriptedAgent([]), actions=[action], database=postgres)
+    results = await asyncio.gather(*(house.run("g", plan=plan) for _ in range(30)))
+    assert {one["state"] for one in results} == {"COMPLETE"}
+    assert max(seen) <= 2  # the journal's and the saver's
+
+
+async def test_what_is_written_at_once_goes_to_postgres_in_few_turns(postgres: str) -> None:
+    def plan_of(size: int) -> dict[str, Any]:
+        steps = [{"name": f"s{at}", "action": "act", "inputs": {"at": at}} for at in range(size)]
+        return {"goal": "g", "steps": steps}
+
+    async with turns_of(postgres) as (url, turns):
+        act = RecordingAction(
+            "act", delay=0.05, read_only=False, destructive=False, trusted=True, resources=lambda _: ()
+        )
+        limits = Limits(max_parallel=100)
+        house = AgenticWorkflow(ScriptedAgent([]), 200, actions=[act], database=url, limits=limits)
+        counted = []
+        for size in (1, 1, 80):
+            before = len(turns)
+            assert (await house.run("g", plan=plan_of(size)))["state"] == "COMPLETE"
+            counted.append(len(turns) - before)
+    assert counted[2] - counted[1] < 40  # each effect by itself would take two at least
+
+
+@asynccontextmanager
+async def turns_of(url: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Give a database's URL through a proxy on loopback, and the messages after which a client waits for an answer."""
+    info = conninfo_to_dict(url)
+    turns: list[bytes] = []
+
+    async def ask(client: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
+        kind = b""  # the first message has none
+        while True:
+            size = await client.readexactly(4)
+            server.write(kind + size + await client.readexactly(int.from_bytes(size) - 4))
+            kind = await client.readexactly(1)
+            turns.extend([kind] if kind in b"SHQ" else [])  # sync, flush, a query by itself
+
+    async def answer(server: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        while data := await server.read(1 << 20):
+            client.write(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(f"{info['host']}/.s.PGSQL.{info.get('port', 5432)}")
+        with suppress(asyncio.IncompleteReadError, asyncio.CancelledError), closing(writer), closing(back):
+            await asyncio.gather(ask(reader, back), answer(there, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"postgresql://{info['user']}@127.0.0.1:{port}/{info['dbname']}?sslmode=disable&gssencmode=disable", turns

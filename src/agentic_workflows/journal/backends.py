@@ -4,9 +4,10 @@ import json
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.migrations import MIGRATIONS
@@ -59,16 +60,13 @@ class SqliteBackend:
             self._connection.close()
             self._connection = None
 
-    def run(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
-        """Run a statement by its name; returns the rows of a select."""
-        return self._open.execute(self._sql[name], values).fetchall()
-
-    def change(self, name: str, /, **values: object) -> int:
-        """Run a statement by its name; returns how many rows it changed."""
-        return self._open.execute(self._sql[name], values).rowcount
+    def send(self, name: str, /, **values: object) -> "_Done":
+        """Run a statement by its name."""
+        cursor = self._open.execute(self._sql[name], values)
+        return _Done(cursor.fetchall(), cursor.rowcount)
 
     def learn(self, sql: Mapping[str, str]) -> None:
-        """Take over the statements that `run` and `change` know."""
+        """Take over the statements that `send` knows."""
         self._sql = sql
 
     def execute(self, text: str) -> None:
@@ -82,56 +80,87 @@ class SqliteBackend:
         return self._connection
 
 
+class _Done(NamedTuple):
+    """What a statement gave."""
+
+    rows: list[tuple[Any, ...]]
+    changed: int
+
+
 class PostgresBackend:
-    """A Postgres database by its URL; needs the extra `postgres`."""
+    """A Postgres database by its URL; needs the extra `postgres`.
+
+    Statements go out one after the other without waiting for their answers, for the way there and back takes longest.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: Any = None
+        self._pipeline: Any = None
+        self._leaving = ExitStack()
         self._sql: Mapping[str, str] = {}
 
     def connect(self) -> None:
         """Open the connection, and create or migrate the tables."""
         import psycopg  # noqa: PLC0415 - an extra
 
-        self._connection = psycopg.connect(self._url, connect_timeout=BUSY_SECONDS)
+        self._connection = psycopg.connect(self._url, connect_timeout=BUSY_SECONDS, autocommit=True)
+        self._pipeline = self._leaving.enter_context(self._connection.pipeline())
         # Nobody waits for ever, and who freezes in the middle of a transaction does not keep the others from writing.
         for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
             self._connection.execute(f"SET {name} = '{BUSY_SECONDS}s'")
+        self.begin()
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentic_version'))")
         _prepare(self, "postgresql", self._url.rsplit("@", 1)[-1])
-        self._connection.commit()
+        self.commit()
 
     def begin(self) -> "PostgresBackend":
-        """Begin a transaction; psycopg does so with the first statement."""
+        """Begin a transaction; psycopg itself would wait for it."""
+        self._connection.execute("BEGIN")
         return self
 
     def commit(self) -> None:
         """Make the transaction durable."""
-        self._connection.commit()
+        self._connection.execute("COMMIT")
+        self._pipeline.sync()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and then its pipeline, which would wait for a server that may be gone."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            with suppress(Exception):
+                self._leaving.close()
 
-    def run(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
-        """Run a statement by its name; returns the rows of a select."""
-        rows: list[tuple[Any, ...]] = self._connection.execute(self._sql[name], values).fetchall()
-        return rows
-
-    def change(self, name: str, /, **values: object) -> int:
-        """Run a statement by its name; returns how many rows it changed."""
-        return int(self._connection.execute(self._sql[name], values).rowcount)
+    def send(self, name: str, /, **values: object) -> "_Awaited":
+        """Send a statement by its name."""
+        return _Awaited(self._connection.execute(self._sql[name], values), self._pipeline)
 
     def learn(self, sql: Mapping[str, str]) -> None:
-        """Take over the statements that `run` and `change` know."""
+        """Take over the statements that `send` knows."""
         self._sql = sql
 
     def execute(self, text: str) -> None:
         """Run a statement given as text."""
         self._connection.execute(text)
+
+
+class _Awaited:
+    """What a statement gives, once its answer has come."""
+
+    def __init__(self, cursor: Any, pipeline: Any) -> None:
+        self._cursor, self._pipeline = cursor, pipeline
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._cursor.fetchall()
+        return rows
+
+    @property
+    def changed(self) -> int:
+        if self._cursor.rowcount < 0:  # psycopg waits for rows by itself, for their number it does not
+            self._pipeline.sync()
+        return int(self._cursor.rowcount)
 
 
 _NONE = (0, 0)
@@ -171,7 +200,7 @@ def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) 
     newest, definitions = known["version"], known["definitions"]
     backend.execute(definitions["agentic_version"])
     backend.learn(known["statements"])
-    version = int(backend.run("get_version")[0][0] or 0)
+    version = int(backend.send("get_version").rows[0][0] or 0)
     if version > newest:
         raise DatabaseError(
             f"The journal in {name} has version {version}, and this program knows {newest}. Upgrade agentic-workflows."
@@ -182,4 +211,4 @@ def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) 
         for step in range(version + 1, newest + 1) if version else ():
             for text in MIGRATIONS[step]:
                 backend.execute(text)
-        backend.change("set_version", version=newest)
+        backend.send("set_version", version=newest)

@@ -23,6 +23,7 @@ from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.faults import as_database_error
 from agentic_workflows.journal.lease import LEASE_SECONDS, Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.savers import shared
 from agentic_workflows.journal.sql_journal import SqlJournal
 from agentic_workflows.journal.writer import writer_for
 
@@ -78,12 +79,7 @@ class Database:
             async with _postgres_saver(str(self.url)) as saver:
                 yield saver
         else:
-            from agentic_workflows.journal.sqlite_saver import sqlite_saver  # noqa: PLC0415 - memory needs none of it
-
-            async with AsyncExitStack() as stack:
-                stack.enter_context(explained(self.url, (sqlite3.Error,)))
-                with explained(self.url):
-                    saver = await stack.enter_async_context(sqlite_saver(Path(self.url), _stored()))
+            async with _sqlite_saver(Path(self.url)) as saver:
                 yield saver
 
     async def shrink(self) -> None:
@@ -115,30 +111,27 @@ class Database:
 
 
 @asynccontextmanager
+async def _sqlite_saver(path: Path) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    from agentic_workflows.journal.sqlite_saver import sqlite_saver  # noqa: PLC0415 - memory needs none of it
+
+    async with AsyncExitStack() as stack:
+        stack.enter_context(explained(path, (sqlite3.Error,)))
+        with explained(path):
+            saver = await stack.enter_async_context(shared(str(path), lambda: sqlite_saver(path, _stored())))
+        yield saver
+
+
+@asynccontextmanager
 async def _postgres_saver(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
     try:
         import psycopg  # noqa: PLC0415 - an extra
-        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # noqa: PLC0415 - an extra
+
+        from agentic_workflows.journal.postgres_saver import postgres_saver  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise as_database_error(url, error) from error
-    try:
-        async with AsyncPostgresSaver.from_conn_string(url, serde=_stored()) as saver:
-            await _set_up(saver)
+    with explained(url, (psycopg.Error,)):
+        async with shared(url, lambda: postgres_saver(url, _stored())) as saver:
             yield saver
-    except psycopg.Error as error:
-        raise as_database_error(url, error) from error
-
-
-async def _set_up(saver: Any) -> None:
-    """Create the saver's tables, one process at a time: LangGraph's own statements fail beside each other."""
-    lock = "(hashtext('agentic_checkpoints')) AS done"
-    # Asked again and again: one that waits inside the database would keep `CREATE INDEX CONCURRENTLY` waiting.
-    while not (await (await saver.conn.execute(f"SELECT pg_try_advisory_lock{lock}")).fetchone())["done"]:  # noqa: ASYNC110 - others are other processes
-        await asyncio.sleep(0.02)
-    try:
-        await saver.setup()
-    finally:
-        await saver.conn.execute(f"SELECT pg_advisory_unlock{lock}")
 
 
 @contextmanager

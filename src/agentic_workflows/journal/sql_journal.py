@@ -36,7 +36,7 @@ from agentic_workflows.journal.rows import (
     sources_text,
 )
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
-from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
+from agentic_workflows.journal.writer import Later, RefusedError, Sent, Transaction, Writer
 
 Result = TypeVar("Result")
 
@@ -58,55 +58,55 @@ class SqlJournal:
         """Write down that a run began; again is no change."""
         row = {"run_id": run_id, "thread_id": lease.thread_id, "goal": goal, "at": _now()}
         given = None if entry is None else canonical(entry)
-        await self._fenced(lease, lambda to: to.change("begin", **row, entry=given))
+        await self._fenced(lease, lambda to: to.send("begin", **row, entry=given))
 
     async def begun(self, thread_id: str) -> Begun | None:
         """Return the run that a thread began last, where no checkpoint of it is kept."""
 
         def work(to: Transaction) -> Begun | None:
-            last = to.run("runs", by_thread_id=thread_id)[-1:]
+            last = to.send("runs", by_thread_id=thread_id).rows[-1:]
             is_kept = not last or last[0][4] is None
-            return None if is_kept else begun_of(last[0], to.run("plans", by_run_id=last[0][0])[-1:])
+            return None if is_kept else begun_of(last[0], to.send("plans", by_run_id=last[0][0]).rows[-1:])
 
         return await self._writer.do(work)
 
     async def amend(self, lease: Lease, run_id: str, entry: JsonObject) -> None:
         """Write down that a run of which no checkpoint is kept is begun with this instead."""
         given = canonical(entry)
-        await self._fenced(lease, lambda to: to.change("amend", by_run_id=run_id, entry=given))
+        await self._fenced(lease, lambda to: to.send("amend", by_run_id=run_id, entry=given))
 
     async def keep(self, lease: Lease, run_id: str) -> None:
         """Note that a checkpoint of a run is kept."""
-        await self._fenced(lease, lambda to: to.change("keep", by_run_id=run_id))
+        await self._fenced(lease, lambda to: to.send("keep", by_run_id=run_id))
 
     async def thread_of(self, run_id: str) -> str | None:
         """Return the thread that a run belongs to, where the run is known."""
-        rows = await self._writer.do(lambda to: to.run("run", by_run_id=run_id))
+        rows = await self._writer.do(lambda to: to.send("run", by_run_id=run_id).rows)
         return str(rows[0][1]) if rows else None
 
     async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
         """Write down the plan of a planner call, and return the one that is written there."""
 
         def work(to: Transaction) -> JsonObject:
-            to.change("propose", run_id=run_id, number=number, plan=plan_text(plan), at=_now())
-            return plan_of(to.run("proposed", by_run_id=run_id, by_number=number)[0])
+            to.send("propose", run_id=run_id, number=number, plan=plan_text(plan), at=_now())
+            return plan_of(to.send("proposed", by_run_id=run_id, by_number=number).rows[0])
 
         return await self._fenced(lease, work)
 
     async def proposed(self, run_id: str, number: int) -> JsonObject | None:
         """Return the plan of a planner call, where it is written down."""
-        rows = await self._writer.do(lambda to: to.run("proposed", by_run_id=run_id, by_number=number))
+        rows = await self._writer.do(lambda to: to.send("proposed", by_run_id=run_id, by_number=number).rows)
         return plan_of(rows[0]) if rows else None
 
     async def next_plan(self, run_id: str, number: int) -> tuple[int, JsonObject] | None:
         """Return the first plan that is written down of this planner call or a later one, and which call gave it."""
-        rows = await self._writer.do(lambda to: to.run("plans", by_run_id=run_id))
+        rows = await self._writer.do(lambda to: to.send("plans", by_run_id=run_id).rows)
         return next(((row[1], plan_of(row)) for row in rows if row[1] >= number), None)
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
         calls, answers = await self._writer.do(
-            lambda to: [to.run(name, by_run_id=run_id) for name in ("calls", "answers")]
+            lambda to: [to.send(name, by_run_id=run_id).rows for name in ("calls", "answers")]
         )
         with collector_off():
             return Past(
@@ -117,7 +117,7 @@ class SqlJournal:
 
     async def answers(self, run_id: str) -> dict[str, Answered]:
         """Return what people answered, used or not, by review id."""
-        rows = await self._writer.do(lambda to: to.run("answers", by_run_id=run_id))
+        rows = await self._writer.do(lambda to: to.send("answers", by_run_id=run_id).rows)
         return {one.review_id: one for one in map(answered_of, rows)}
 
     async def write(
@@ -133,29 +133,34 @@ class SqlJournal:
         """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run."""
         labels = {text for text in (sources_text(one.outcome.sources) for one in outcomes) if text is not None}
 
-        def work(to: Transaction) -> Request | None:
-            row = _lease_row(to, lease)
+        def work(to: Transaction) -> Later[Request | None]:
             if until is not None and self.now() >= until:
                 raise RefusedError(ExpiredError(until))
+            row = to.send("lease", by_thread_id=lease.thread_id)
             _refuse_used(to, run_id, used)
             for text in labels - self._labels:
-                to.change("label", text=text)
+                to.send("label", text=text)
             for review_id in used:
-                to.change("use", by_review_id=review_id)
-            for recorded in outcomes:
-                _record(to, run_id, recorded)
+                to.send("use", by_review_id=review_id)
+            recorded = [_record(to, run_id, one) for one in outcomes]
             for intent in intents:
-                to.change("intend", **call_columns(run_id, intent), at=intent.at)
-            return cast("Request | None", row[5])
+                to.send("intend", **call_columns(run_id, intent), at=intent.at)
 
-        asked = await self._writer.do(work)
+            def asked() -> Request | None:
+                held = _lease_row(row, lease)
+                _refuse_recorded(run_id, outcomes, recorded)
+                return cast("Request | None", held[5])
+
+            return Later(asked)
+
+        request: Request | None = await self._writer.do(work)
         self._labels |= labels
-        return asked
+        return request
 
     async def answer(self, answered: Answered) -> bool:
         """Write an answer; False where the question has one already, which then stays."""
         values = {**answered.__dict__, "answer": canonical(answered.answer), "used": int(answered.used)}
-        return await self._writer.do(lambda to: to.change("answer", **values)) == 1
+        return await self._writer.do(lambda to: to.send("answer", **values).changed) == 1
 
     async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
         """Take the lease of a thread.
@@ -170,12 +175,12 @@ class SqlJournal:
             expires = now + seconds
             held = {"owner": owner, "expires": expires, "touched": now}
             first = {"thread_id": thread_id, "token": 1, "request": None, **held}
-            if to.change("first_lease", **first) == 1:
+            if to.send("first_lease", **first).changed == 1:
                 return Lease(thread_id=thread_id, owner=owner, token=1, expires=expires)
-            _, holder, token, until, _, _ = to.run("lease", by_thread_id=thread_id)[0]
+            _, holder, token, until, _, _ = to.send("lease", by_thread_id=thread_id).rows[0]
             if holder and until > now and not is_dead(holder):
                 raise RefusedError(RunBusyError(thread_id, holder, until))
-            to.change("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held)
+            to.send("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held)
             return Lease(thread_id=thread_id, owner=owner, token=token + 1, expires=expires)
 
         return await self._writer.do(work)
@@ -189,43 +194,41 @@ class SqlJournal:
         """
 
         def work(to: Transaction) -> Request | None:
-            row = _lease_row(to, lease)
+            row = _lease_row(to.send("lease", by_thread_id=lease.thread_id), lease)
             now = self._clock()
             if row[3] < now + seconds * 2 / 3:
-                to.change("take_lease", **_held(lease, owner=lease.owner, expires=now + seconds, touched=now))
+                to.send("take_lease", **_held(lease, owner=lease.owner, expires=now + seconds, touched=now))
             return cast("Request | None", row[5])
 
         return await self._writer.do(work)
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back; its token stays used."""
-
-        def work(to: Transaction) -> int:
-            return to.change("take_lease", **_held(lease, owner="", expires=0.0, touched=self._clock()))
-
-        await self._writer.do(work)
+        freed = {"owner": "", "expires": 0.0, "touched": self._clock()}
+        await self._writer.do(lambda to: to.send("take_lease", **_held(lease, **freed)))
 
     async def is_held(self) -> bool:
         """Tell whether anybody holds a thread."""
-        rows = await self._writer.do(lambda to: to.run("holders", now=self._clock()))
+        rows = await self._writer.do(lambda to: to.send("holders", now=self._clock()).rows)
         return not all(is_dead(str(owner)) for (owner,) in rows)
 
     async def clear(self, lease: Lease) -> None:
         """Forget what was asked of the run."""
-        await self._fenced(lease, lambda to: to.change("set_request", by_thread_id=lease.thread_id, request=None))
+        await self._fenced(lease, lambda to: to.send("set_request", by_thread_id=lease.thread_id, request=None))
 
     async def request(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop; tells whether the thread is known."""
-        return bool(await self._writer.do(lambda to: to.change("set_request", by_thread_id=thread_id, request=request)))
+        named = {"by_thread_id": thread_id, "request": request}
+        return bool(await self._writer.do(lambda to: to.send("set_request", **named).changed))
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:
         """Return everything that is written down about a thread, oldest first."""
 
         def work(to: Transaction) -> list[JsonObject]:
             found: list[JsonObject] = []
-            for run_id, _, goal, at, _ in to.run("runs", by_thread_id=thread_id):
+            for run_id, _, goal, at, _ in to.send("runs", by_thread_id=thread_id).rows:
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
-                plans, calls, answers = (to.run(name, by_run_id=run_id) for name in ("plans", "calls", "answers"))
+                plans, calls, answers = (to.send(name, by_run_id=run_id).rows for name in ("plans", "calls", "answers"))
                 found += [told_plan(row[1], plan_of(row), row[3]) for row in plans]
                 found += [told_intent(intent_of(row)) for row in calls if row[KEY]]
                 found += [told_outcome(recorded_of(row)) for row in calls if row[OUTCOME] is not None]
@@ -238,39 +241,45 @@ class SqlJournal:
         """Remove everything that is written down about a thread."""
 
         def work(to: Transaction) -> None:
-            for run_id, *_ in to.run("runs", by_thread_id=thread_id):
+            for run_id, *_ in to.send("runs", by_thread_id=thread_id).rows:
                 for what in ("bodies", ANSWERS, CALLS, PLANS, RUNS):
-                    to.change(f"forget_{what}", by_run_id=run_id)
+                    to.send(f"forget_{what}", by_run_id=run_id)
             if not but_its_name:
-                to.change("forget_lease", by_thread_id=thread_id)
+                to.send("forget_lease", by_thread_id=thread_id)
 
         await self._writer.do(work)
 
     async def knows(self, thread_id: str) -> bool:
         """Tell whether a thread was ever held."""
-        return bool(await self._writer.do(lambda to: to.run("lease", by_thread_id=thread_id)))
+        return bool(await self._writer.do(lambda to: to.send("lease", by_thread_id=thread_id).rows))
 
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""
-        rows = await self._writer.do(lambda to: to.run("threads"))
+        rows = await self._writer.do(lambda to: to.send("threads").rows)
         return [str(row[0]) for row in rows]
 
     async def _fenced(self, lease: Lease, work: Callable[[Transaction], Result]) -> Result:
-        def fenced(to: Transaction) -> Result:
-            _lease_row(to, lease)
-            return work(to)
+        def fenced(to: Transaction) -> Later[Result]:
+            row = to.send("lease", by_thread_id=lease.thread_id)
+            result = work(to)
+
+            def checked() -> Result:
+                _lease_row(row, lease)
+                return result
+
+            return Later(checked)
 
         return await self._writer.do(fenced)
 
 
-def _lease_row(to: Transaction, lease: Lease) -> Row:
+def _lease_row(found: Sent, lease: Lease) -> Row:
     """Return the row of a lease that is still held.
 
     Raises:
         RefusedError: with a `LeaseLostError`.
 
     """
-    row = to.run("lease", by_thread_id=lease.thread_id)
+    row = found.rows
     if not row or (row[0][1], row[0][2]) != (lease.owner, lease.token):
         raise RefusedError(LeaseLostError(lease.thread_id, row[0][1] if row else ""))
     return row[0]
@@ -279,7 +288,7 @@ def _lease_row(to: Transaction, lease: Lease) -> Row:
 def _refuse_used(to: Transaction, run_id: str, used: Sequence[str]) -> None:
     """Look at all answers before one is used up: what is refused wrote nothing."""
     for review_id in used:
-        if not to.run("unused", by_review_id=review_id, by_run_id=run_id):
+        if not to.send("unused", by_review_id=review_id, by_run_id=run_id).rows:
             raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
 
 
@@ -287,19 +296,24 @@ def _held(lease: Lease, **values: object) -> dict[str, object]:
     return {"by_thread_id": lease.thread_id, "by_token": lease.token, "token": lease.token, **values}
 
 
-def _record(to: Transaction, run_id: str, one: Recorded) -> None:
-    """Write an outcome.
-
-    Raises:
-        DatabaseError: the call has an outcome already.
-
-    """
+def _record(to: Transaction, run_id: str, one: Recorded) -> Sent:
+    """Write an outcome."""
     columns, whole = outcome_columns(one)
     if whole is not None:
-        to.change("store", digest=columns["body"], body=whole)
-    named = call_columns(run_id, one)
-    if not to.change("record", **named, **columns, sources=sources_text(one.outcome.sources)):
-        raise DatabaseError(f"The call of step {one.place.step} of the run {run_id} has an outcome already.")
+        to.send("store", digest=columns["body"], body=whole)
+    return to.send("record", **call_columns(run_id, one), **columns, sources=sources_text(one.outcome.sources))
+
+
+def _refuse_recorded(run_id: str, outcomes: Sequence[Recorded], recorded: Sequence[Sent]) -> None:
+    """Refuse to write an outcome over another one.
+
+    Raises:
+        DatabaseError: a call has one already; the transaction is taken back.
+
+    """
+    for one, written in zip(outcomes, recorded, strict=True):
+        if not written.changed:
+            raise DatabaseError(f"The call of step {one.place.step} of the run {run_id} has an outcome already.")
 
 
 def _now() -> str:

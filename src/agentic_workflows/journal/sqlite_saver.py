@@ -1,14 +1,9 @@
-"""LangGraph's saver of a SQLite file: opened by the first run that uses it, closed by the last one.
-
-A saver belongs to an event loop and keeps a thread. Many runs at once would otherwise open one each, and wait for
-each other's locks on the file instead of queueing in one place.
-"""
+"""LangGraph's saver of a SQLite file."""
 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -19,41 +14,9 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from agentic_workflows.journal.backends import BUSY_SECONDS
 
 
-@dataclass
-class _Shared:
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    saver: AsyncSqliteSaver | None = None
-
-
-_shared: dict[tuple[asyncio.AbstractEventLoop, Path], _Shared] = {}
-
-
 @asynccontextmanager
 async def sqlite_saver(path: Path, serde: SerializerProtocol) -> AsyncIterator[AsyncSqliteSaver]:
-    """Open the saver of a file, or share the one that is open in this event loop."""
-    key = asyncio.get_running_loop(), path
-    mine = _shared.setdefault(key, _Shared())
-    mine.users += 1
-    try:
-        async with mine.opening:
-            if mine.saver is None:
-                mine.saver = await mine.stack.enter_async_context(_opened(path, serde))
-        yield mine.saver
-    except BaseException:
-        _retire(key, mine)  # it may be broken: whoever comes now opens another one
-        raise
-    finally:
-        mine.users -= 1
-        if mine.users == 0:
-            _retire(key, mine)
-            mine.saver, stack, mine.stack = None, mine.stack, AsyncExitStack()
-            await stack.aclose()
-
-
-@asynccontextmanager
-async def _opened(path: Path, serde: SerializerProtocol) -> AsyncIterator[AsyncSqliteSaver]:
+    """Open a saver, with its tables."""
     connecting = asyncio.ensure_future(_connected(path))
     try:
         connection = await asyncio.shield(connecting)
@@ -85,8 +48,3 @@ async def _set_up(saver: AsyncSqliteSaver) -> None:
             await asyncio.sleep(0.01)
         else:
             return
-
-
-def _retire(key: tuple[asyncio.AbstractEventLoop, Path], shared: _Shared) -> None:
-    if _shared.get(key) is shared:
-        del _shared[key]

@@ -20,15 +20,25 @@ Result = TypeVar("Result")
 IDLE_SECONDS = 2.0
 
 
+class Sent(Protocol):
+    """A statement that was sent; whoever asks what it gave waits for it, and for all that were sent before."""
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The rows of a select."""
+        ...
+
+    @property
+    def changed(self) -> int:
+        """How many rows it changed."""
+        ...
+
+
 class Transaction(Protocol):
     """What work may do inside one transaction."""
 
-    def run(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
-        """Run a statement by its name; returns the rows of a select."""
-        ...
-
-    def change(self, name: str, /, **values: object) -> int:
-        """Run a statement by its name; returns how many rows it changed."""
+    def send(self, name: str, /, **values: object) -> Sent:
+        """Run a statement by its name, and wait for nothing; what fails is heard of at the latest by the commit."""
         ...
 
 
@@ -52,16 +62,35 @@ class Backend(Protocol):
         ...
 
 
-Work = Callable[[Transaction], Result]
+@dataclass(frozen=True)
+class Later(Generic[Result]):
+    """What work returns that waits for nothing: its result, read once all that share the transaction have sent theirs.
+
+    A `RefusedError` of it takes back what the work wrote.
+    """
+
+    read: Callable[[], Result]
+
+
+Work = Callable[[Transaction], Result | Later[Result]]
 
 
 @dataclass(kw_only=True)
 class _Order(Generic[Result]):
-    work: Callable[[Transaction], Result]
+    work: Work[Result]
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Result]"
     result: Result | None = None
     error: BaseException | None = None
+
+    def begun(self, transaction: Transaction) -> Result | Later[Result] | None:
+        """Do the work, up to what it reads later."""
+        self.error = None
+        try:
+            return self.work(transaction)
+        except RefusedError as error:
+            self.error = error.reason
+            return None
 
 
 class Writer:
@@ -119,12 +148,9 @@ class Writer:
             return False
         try:
             transaction = self._backend.begin()
-            for order in orders:
-                order.error = None
-                try:
-                    order.result = order.work(transaction)
-                except RefusedError as error:
-                    order.error = error.reason
+            found = [order.begun(transaction) for order in orders]
+            for order, one in zip(orders, found, strict=True):
+                order.result = one.read() if isinstance(one, Later) else one
             self._backend.commit()
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
             with suppress(Exception):
@@ -135,7 +161,7 @@ class Writer:
                     is_open = self._transact([order], is_open=is_open)
                 return is_open
             for order in orders:
-                order.error = as_database_error(self._name, error)
+                order.error = error.reason if isinstance(error, RefusedError) else as_database_error(self._name, error)
             return False
         return True
 
@@ -153,7 +179,7 @@ class Writer:
 
 
 class RefusedError(Exception):
-    """The work was refused before it wrote anything; `reason` is what its caller is told."""
+    """The work was refused, at once before it wrote anything or `Later`; `reason` is what its caller is told."""
 
     def __init__(self, reason: Exception) -> None:
         self.reason = reason

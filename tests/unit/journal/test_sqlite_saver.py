@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentic_workflows.journal.database import Database
-from agentic_workflows.journal.sqlite_saver import _shared
+from agentic_workflows.journal.savers import _shared
 
 
 async def opened(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentic_workflows.errors import DatabaseError, ReviewError
-from agentic_workflows.journal.writer import RefusedError, Transaction, Writer
+from agentic_workflows.journal.writer import Later, RefusedError, Transaction, Writer
 
 
 class Backend:
@@ -110,6 +110,42 @@ async def test_a_refusal_is_its_caller_s_alone(writer: Writer) -> None:
     orders = [giving(1), failing(RefusedError(ReviewError("no"))), giving(3)]
     results = await asyncio.gather(*map(writer.do, orders), return_exceptions=True)
     assert [results[0], type(results[1]), results[2]] == [1, ReviewError, 3]
+
+
+async def test_what_is_read_later_is_read_once_all_have_sent_theirs(writer: Writer, backend: Backend) -> None:
+    def later(at: int) -> Any:
+        def work(to: Any) -> Later[int]:
+            to.calls.append("sent")
+            return Later(lambda: to.calls.append("read") or at)
+
+        return work
+
+    assert await asyncio.gather(*(writer.do(later(at)) for at in range(50))) == list(range(50))
+    transactions = " ".join(backend.calls).replace("connect ", "").split("begin ")[1:]
+    assert len(transactions) <= 5
+    for each in transactions:
+        assert each.split() == sorted(each.split(), key=["sent", "read", "commit"].index)
+
+
+def refusing_later(_: Transaction) -> Later[None]:
+    def read() -> None:
+        raise RefusedError(ReviewError("no"))
+
+    return Later(read)
+
+
+async def test_what_is_refused_later_is_taken_back(writer: Writer, backend: Backend) -> None:
+    with pytest.raises(ReviewError, match="no"):
+        await writer.do(refusing_later)
+    assert backend.calls == ["connect", "begin", "close"]
+    assert await writer.do(giving(1)) == 1
+
+
+async def test_a_later_refusal_is_its_caller_s_alone(writer: Writer, backend: Backend) -> None:
+    orders = [giving(1), giving(2), refusing_later, giving(4)]
+    results = await asyncio.gather(*map(writer.do, orders), return_exceptions=True)
+    assert [results[0], results[1], type(results[2]), results[3]] == [1, 2, ReviewError, 4]
+    assert backend.calls.count("begin") - backend.calls.count("commit") in (1, 2)  # alone, or first with others
 
 
 async def test_an_order_that_fails_fails_alone_and_leaves_no_connection_behind(writer: Writer) -> None:

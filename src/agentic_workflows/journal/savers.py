@@ -1,0 +1,54 @@
+"""LangGraph's savers: one for each database and event loop, opened by the first run that uses it, closed by the last.
+
+A saver belongs to an event loop, and keeps a connection of its own. Many runs at once would otherwise open one each:
+in a SQLite file they wait for each other's locks instead of queueing in one place, and a Postgres server has no more
+than a hundred to give.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+
+@dataclass
+class _Shared:
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    saver: BaseCheckpointSaver[Any] | None = None
+
+
+_shared: dict[tuple[asyncio.AbstractEventLoop, str], _Shared] = {}
+
+
+@asynccontextmanager
+async def shared(
+    name: str, opened: Callable[[], AbstractAsyncContextManager[BaseCheckpointSaver[Any]]]
+) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """Open the saver of a database, or share the one that is open in this event loop."""
+    key = asyncio.get_running_loop(), name
+    mine = _shared.setdefault(key, _Shared())
+    mine.users += 1
+    try:
+        async with mine.opening:
+            if mine.saver is None:
+                mine.saver = await mine.stack.enter_async_context(opened())
+        yield mine.saver
+    except BaseException:
+        _retire(key, mine)  # it may be broken: whoever comes now opens another one
+        raise
+    finally:
+        mine.users -= 1
+        if mine.users == 0:
+            _retire(key, mine)
+            mine.saver, stack, mine.stack = None, mine.stack, AsyncExitStack()
+            await stack.aclose()
+
+
+def _retire(key: tuple[asyncio.AbstractEventLoop, str], mine: _Shared) -> None:
+    if _shared.get(key) is mine:
+        del _shared[key]
