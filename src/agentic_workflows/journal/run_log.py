@@ -70,12 +70,12 @@ class RunLog:
         """Return the intent whose effect may have happened, of this call or of an equal one of an earlier plan.
 
         An effect that took place and whose result was refused is one of these: doing it again is for a person to say.
+        Each is that of one call of a plan: an equal call beside that is an effect of its own.
         """
         if place in self._in_doubt:
             return self._in_doubt[place]
-        others = (one for one in self._in_doubt.values() if one.place.plan != place.plan)
-        refused = (one for one in self._refused if one.place.plan != place.plan)
-        return next((one for one in (*others, *refused) if one.key == key), None)
+        equal = (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key)
+        return next((one for one in equal if (place.plan, key, one.occurrence) not in self._claimed), None)
 
     def told(self, doubt: Intent) -> str:
         """Return what is known of an effect in doubt."""
@@ -135,6 +135,7 @@ class RunLog:
         mine = of if isinstance(of, Intent) and of.place == place else None
         attempt = self._attempts[place] if mine is None else mine.attempt
         key, occurrence = (of.key, of.occurrence) if of else ("", 0)
+        self._claimed.add((place.plan, key, occurrence))
         recorded = Recorded(
             place=place, attempt=attempt, outcome=outcome, action=action, key=key, occurrence=occurrence
         )

@@ -84,6 +84,25 @@ async def test_an_effect_gets_a_key_of_its_own_after_an_intent_that_was_refused(
     assert (await later.intend(Place("2:q", "c"), "act", "k")).occurrence != written.occurrence
 
 
+REFUSED = Outcome(status=OutcomeStatus.FAILED, reason="no JSON", attempts=1, took_place=True)
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_refused_effect_of_an_earlier_plan_is_that_of_one_call_of_a_later_one(again: bool) -> None:  # noqa: FBT001
+    log, _ = log_after(outcomes=(recorded(HERE, REFUSED), recorded(Place("1:p", "b"), REFUSED, occurrence=1)))
+    calls = [Place("2:q", name) for name in "xyz"]
+    found: list[int | None] = []
+    for place in calls:
+        doubt = log.doubt(place, "k")
+        found.append(None if doubt is None else doubt.occurrence)
+        if again:
+            await log.intend(place, "act", "k", again=doubt)
+        else:  # a person says what came of it
+            log.record(place, DONE, doubt)
+    assert found == [0, 1, None]
+    assert log.doubt(Place("3:r", "x"), "k") is not None
+
+
 async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_it_uses() -> None:
     log, journal = log_after()
     for name in ("x", "y"):
