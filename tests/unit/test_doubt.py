@@ -239,6 +239,31 @@ async def test_an_effect_that_was_given_up_in_doubt_is_asked_about_before_it_is_
     assert (result["state"], len(mail.sent)) == ("REVIEWING", 1)
 
 
+@pytest.mark.parametrize("last", [ConnectionError("gone"), ValueError("no")], ids=["lost", "refused"])
+async def test_an_idempotent_effect_that_was_lost_sight_of_is_done_by_another_plan_under_the_same_key(
+    last: Exception,
+) -> None:
+    async def run(call: ActionCall) -> str:
+        keys.append(call.idempotency_key)
+        if len(keys) <= 2:
+            raise ConnectionError("gone") if len(keys) == 1 else last
+        return "sent"
+
+    keys: list[str] = []
+    send = Action(name="send", annotations=replace(EFFECT, idempotent=True, trusted=True), run=run)
+    plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}, "retries": 1}]} for name in "ab"]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1))
+    result = await workflow.run("Send it to all")
+    assert (result["state"], result["reviews"], len(keys), len(set(keys))) == ("COMPLETE", [], 3, 1)
+
+
+async def test_an_idempotent_effect_that_was_refused_for_certain_is_another_plans_own() -> None:
+    mail = Mail(reconciles=False, error=ValueError("no"))
+    mail.action = replace(mail.action, annotations=replace(EFFECT, idempotent=True))
+    outcome = await recovered(mail, Past())
+    assert (outcome.status, outcome.took_place) == (OutcomeStatus.FAILED, False)
+
+
 @pytest.mark.parametrize("more", [{"validation": {"const": "queued"}}, {"outputs": ["x", "y"]}])
 async def test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new_step(more: Mapping[str, Any]) -> None:
     mail = Mail()

@@ -159,12 +159,16 @@ class ExecutionPoint:
             case.used = []
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
         most = 1 + (call.step.retries if is_retryable else 0)
-        attempts = 0
+        attempts, is_lost = 0, False
 
         async def attempt() -> JsonValue:
-            nonlocal attempts
+            nonlocal attempts, is_lost
             attempts += 1
-            return await attempt_once(case.handed(case.intent), case.action, run.limits, case.secrets)
+            try:
+                return await attempt_once(case.handed(case.intent), case.action, run.limits, case.secrets)
+            except LostError:
+                is_lost = True
+                raise
 
         try:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
@@ -178,7 +182,7 @@ class ExecutionPoint:
                 reason=said(error),
                 attempts=attempts,
                 quotes_output=error.quotes_output,
-                took_place=isinstance(error, ResultError) and case.took_place,
+                took_place=(is_lost or isinstance(error, ResultError)) and case.took_place,
             )
         return self._checked(case, result, attempts=attempts)
 

@@ -54,6 +54,9 @@ the effect took place, and what it gave cannot be used; or it was given up in do
 intent without outcome, and its plan was replaced all the same: policy refuses it now, or another question was rejected
     asks a person, before anything is planned
     test_what_a_replaced_plan_left_in_doubt_is_settled_before_the_next_plan
+an idempotent effect was lost sight of in every attempt, and its plan replaced
+    calls it under the same key where the new plan has an equal one
+    test_an_idempotent_effect_that_was_lost_sight_of_is_done_by_another_plan_under_the_same_key
 intent without outcome, and another step of the plan failed, or another question was rejected
     settles what is in doubt first, and plans again only then
     test_a_failure_beside_an_effect_in_doubt_waits_until_that_is_settled
