@@ -16,6 +16,7 @@ from agentic_workflows.actions.registry import registry as make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
 from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.point import ExecutionPoint, ResultCheck
+from agentic_workflows.execution.replaced import Replaced
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
@@ -156,6 +157,7 @@ def assemble(
 ) -> Graph:
     """Return the compiled graph of collaborators that exist already."""
     point = ExecutionPoint(engine, check_result=overrides.check_result, secrets=secrets)
+    replaced = Replaced(point=point, registry=registry, journal=leases.journal)
 
     def check(plan: Plan, state: State) -> Report:
         most = int(str(state["limits"]["max_iterations"]))
@@ -167,7 +169,7 @@ def assemble(
         return replace(report, findings=(*report.findings, *extra))
 
     nodes: dict[str, Node] = {
-        "plan": make_plan(agent, leases, limits, schemas.check_input),
+        "plan": make_plan(agent, leases, limits, replaced.settle, schemas.check_input),
         "validate": make_validate(check, getattr(agent, "review_progress", None), leases.journal),
         "execute": make_execute(point, registry, leases, overrides.choose),
         "review": make_review(leases, registry),

@@ -1,7 +1,6 @@
 """EXECUTING: run the plan as a dataflow, each step the moment it may."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from time import perf_counter
 from typing import Any, TypeAlias, cast
 
@@ -13,14 +12,14 @@ from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import RunError
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
-from agentic_workflows.execution.grants import Grants
+from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
-from agentic_workflows.journal.entries import Journal, Past
+from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.nodes.collaborators import Node, held
@@ -56,7 +55,7 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 emit=lambda event: runtime.stream_writer(event.to_json()),
                 log=RunLog(leases.journal, lease, state["run_id"], past),
                 counts=past.counts,
-                grants=_grants(past, limits, leases.journal),
+                grants=grants_of(past, limits, leases.journal.now),
             )
 
             def chosen() -> WorkflowStep | None:
@@ -111,11 +110,6 @@ async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
         return known
     earlier = await journal.proposed(state["run_id"], int(known[-1].partition(":")[0])) if known else None
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
-
-
-def _grants(past: Past, limits: Limits, journal: Journal) -> Grants:
-    """Return what people answered before."""
-    return Grants(now=journal.now, lasts=timedelta(seconds=limits.grant_seconds), rows=past.answers)
 
 
 def _refuse_missing(plan: Plan, registry: Registry) -> None:

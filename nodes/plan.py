@@ -1,8 +1,9 @@
 """PLANNING: ask the agent for a plan; `validate` judges it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from time import perf_counter
 from typing import Any, TypeAlias, cast
 from uuid import uuid4
@@ -17,11 +18,10 @@ from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntere
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted, without_untrusted
-from agentic_workflows.graph.plan import Plan, from_json, restore
-from agentic_workflows.graph.review import Question
+from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
-from agentic_workflows.graph.values import JsonObject, JsonValue, digest, writable
-from agentic_workflows.journal.entries import WHOLE, Intent, Journal
+from agentic_workflows.graph.values import JsonObject, writable
+from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten, run_of
 
@@ -33,7 +33,13 @@ CheckInput: TypeAlias = Callable[[State], str]
 """Says why a run must not begin with what it was given; nothing where it may."""
 
 
-def make_plan(agent: Agent, leases: Leases, limits: Limits, check_input: CheckInput | None = None) -> Node:
+Settle: TypeAlias = Callable[[State, Held], Awaitable[Update]]
+"""Settles what replaced plans left in doubt: the next one must know of it. Questions are what it cannot settle."""
+
+
+def make_plan(
+    agent: Agent, leases: Leases, limits: Limits, settle: Settle, check_input: CheckInput | None = None
+) -> Node:
     """Return the plan node; limits are those of a run that names none."""
 
     async def plan(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
@@ -56,8 +62,10 @@ def make_plan(agent: Agent, leases: Leases, limits: Limits, check_input: CheckIn
             if update and await leases.journal.thread_of(now["run_id"]) is None:
                 await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
                 await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
-            if asks := await _left_in_doubt(now, leases.journal):
-                return {"status": WorkflowState.REVIEWING.value, "asks": asks, "steps": {}}
+            settled = await settle(now, lease)
+            if settled.get("asks"):
+                return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}
+            update, now = {**update, **settled}, cast("State", {**now, **settled})
             return {**update, **await _propose(now, _Call(agent, leases.journal, lease), runtime)}
 
     return plan
@@ -186,34 +194,6 @@ def _exhausted(state: State) -> str:
     return ""
 
 
-async def _left_in_doubt(state: State, journal: Journal) -> list[JsonValue]:
-    """Return a question about each effect in doubt of a plan that was replaced: the next one must know of it."""
-    if not state["plan_number"]:
-        return []
-    past = await journal.past(state["run_id"])
-    earlier = [(int(one.place.plan.partition(":")[0]), one) for one in past.in_doubt]
-    plans = {number: await journal.proposed(state["run_id"], number) for number, _ in earlier}
-    doubts = [(plans[number], one) for number, one in earlier if number <= state["plan_number"]]
-    return [_asked(state["run_id"], restore(plan), doubt) for plan, doubt in doubts if plan]
-
-
-def _asked(run_id: str, plan: Plan, doubt: Intent) -> JsonObject:
-    at: list[JsonValue] = [*doubt.place, doubt.attempt]
-    return Question(
-        id=digest([run_id, "replaced", *at])[:16],
-        step=doubt.place.step,
-        item=None if doubt.place.item == WHOLE else doubt.place.item,
-        action=doubt.action,
-        inputs=dict(plan.by_name[doubt.place.step].inputs),
-        reason=(
-            f"It was begun at {doubt.at} by a plan that was replaced, and may have happened. Respond with its result "
-            f"if it happened, or reject to give it up; it cannot be approved, for no plan does it again."
-        ),
-        in_doubt=at,
-        replaced=True,
-    ).to_json()
-
-
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     limits = limits_from_json(state["limits"], default=Limits())
     # Calls that gave no plan before a process was killed were made, and count.
@@ -223,7 +203,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     iteration = state["iteration"] + 1 + number - due
     update: Update = {"iteration": iteration, "plan": None, "plan_number": number, "steps": {}, "asks": []}
     try:
-        raw = known or await _candidate(state, call, limits.max_seconds - state["seconds"])
+        raw = known or await _candidate(state, call, max(limits.max_seconds - state["seconds"], 0.0))
         if call.stopped:
             return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
@@ -258,16 +238,19 @@ async def _candidate(state: State, call: _Call, seconds: float) -> object:
         history = [entry for entry in state["history"] if isinstance(entry, dict)]
         return await call.make(state["goal"], history, seconds)
     if state["history"]:
-        raise PlanningError(f"The given plan cannot be planned again. {last_said(state)}")
+        raise PlanningError(f"The given plan cannot be planned again. {_last_said(state)}")
     return given
 
 
-def last_said(state: State) -> str:
-    """Return the last finding or feedback of the run, for a reason."""
-    entry = state["history"][-1] if state.get("history") else {}
-    result = entry.get("result") if isinstance(entry, dict) else None
-    if not isinstance(result, dict):
-        return ""
+def _last_said(state: State) -> str:
+    """Return the findings and feedback since the last step of the run, for a reason."""
+    entries = (entry for entry in reversed(state["history"]) if isinstance(entry, dict))
+    since = takewhile(lambda entry: entry.get("step") is None, entries)
+    results = (result for entry in since if isinstance(result := entry.get("result"), dict))
+    return " ".join(reversed([_words(result) for result in results]))
+
+
+def _words(result: JsonObject) -> str:
     if isinstance(found := result.get("findings"), list):
         return " ".join(str(finding_from_json(one)) for one in found if isinstance(one, dict))
     return str(result.get("feedback") or result.get("reason") or "")

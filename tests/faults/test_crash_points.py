@@ -98,6 +98,14 @@ class House:
         self.keys: list[str] = []
         self.plans = plans
         self.planned = 0
+        self.told: list[str] = []
+        """Every piece of feedback that the planner was given, the last time."""
+        self.refused = ""
+        """An action that policy refuses."""
+        self.looked: list[str] = []
+        """Keys of the effects that `reconcile` was asked about."""
+        self.is_unsure = False
+        """Whether `reconcile` raises."""
         self.limits = Limits()
         self.missing: list[str] = []
         """What the agent says is missing, each time that it is asked."""
@@ -115,13 +123,23 @@ class House:
         class Agent(ScriptedAgent):
             async def create_plan(self, goal: str, history: Any) -> Any:
                 house.planned += 1
+                house.told = [one["result"].get("feedback", "") for one in history if one["step"] is None]
                 return house.plans[min(house.planned, len(house.plans)) - 1]
 
             async def review_progress(self, goal: str, history: Any) -> str | None:
                 return house.missing.pop(0) if house.missing else None
 
         most = 50 if self.limits.max_iterations == Limits().max_iterations else self.limits.max_iterations
-        return AgenticWorkflow(Agent([]), most, actions=self.actions(), database=database, limits=self.limits)
+        rules = self.path.with_suffix(".cedar")
+        rules.write_text(f'forbid (principal, action == Action::"{self.refused}", resource);' * bool(self.refused))
+        return AgenticWorkflow(
+            Agent([]),
+            most,
+            actions=self.actions(),
+            database=database,
+            limits=self.limits,
+            policies=["default", rules] if self.refused else None,
+        )
 
     def actions(self) -> list[Action]:
         return [
@@ -143,6 +161,9 @@ class House:
         return Action(name=name, run=run, reconcile=reconcile, annotations=annotations)
 
     async def _find(self, call: ActionCall) -> Found | None:
+        self.looked.append(call.idempotency_key)
+        if self.is_unsure:
+            raise OSError("no route")
         return Found(result="found") if call.step.name in self.world else None
 
     async def crashed(self, dies: Callable[[str, Any], bool], *, before: bool = False, goal: str = "g") -> None:
@@ -356,6 +377,118 @@ async def test_an_effect_that_is_done_is_recognised_in_a_new_plan(house: Callabl
     await here.open().run("g", thread_id="t")
     done = await here.resume(reject("Otherwise."))
     assert (done["state"], here.world) == ("COMPLETE", ["pay", "pay-x-again"])
+
+
+def replaced(action: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a plan that policy refuses as soon as it refuses `told`, and one that does the same effect otherwise."""
+    x = step("x", "look", outputs=["x"])
+    it = {"action": action, "inputs": {"to": "${x}"}}
+    return plan(x, step("it", **it), step("barred", "told", after=["it"])), plan(x, step("again", **it))
+
+
+@pytest.mark.parametrize(
+    "action, happened, world, told",
+    [
+        ("found", True, ["it"], "found that it happened"),
+        ("found", False, ["again"], "found that it did not happen"),
+        ("put", True, ["it", "again"], "may have happened"),
+        ("put", False, ["again"], "may have happened"),
+    ],
+)
+async def test_what_a_replaced_plan_left_in_doubt_is_found_out_or_done_under_the_same_key_and_nobody_is_asked(
+    house: Callable[..., House],
+    action: str,
+    happened: bool,  # noqa: FBT001
+    world: list[str],
+    told: str,
+) -> None:
+    here = house(*replaced(action))
+    await here.crashed(at_outcome("it") if happened else at_intent("it"), before=happened)
+    key = next((key for name, key in zip(here.world, here.keys, strict=True) if name == "it"), None)
+    here.refused = "told"
+    done = await here.resume()
+    effects = [(name, key) for name, key in zip(here.world, here.keys, strict=True) if key]
+    assert (done["state"], done["reviews"], [name for name, _ in effects]) == ("COMPLETE", [], world)
+    assert (len({key for _, key in effects}), len(here.told)) == (1, 2)
+    assert f"Step it ({action}) of plan 1" in here.told[1]
+    assert told in here.told[1]
+    assert here.looked == ([key or here.looked[0]] if action == "found" else [])
+    assert not (await Database(here.path).journal.past(done["run_id"])).in_doubt
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("action", ["found", "put"])
+async def test_a_kill_while_what_a_replaced_plan_left_in_doubt_is_settled_changes_nothing(
+    house: Callable[..., House],
+    action: str,
+    before: bool,  # noqa: FBT001
+) -> None:
+    here = house(*replaced(action))
+    await here.crashed(at_outcome("it"), before=True)
+    here.refused = "told"
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_outcome("it"), before=before).resume(thread_id="t")
+    here.lose_checkpoints()  # a killed process has left none
+    assert here.planned == 1
+    with pytest.raises(DatabaseError, match="process"):  # and once more, while it is planned again
+        await here.open(lambda kind, _: kind == "plan" and here.planned == 2, before=True).resume(thread_id="t")
+    here.lose_checkpoints()
+    told, here.told = here.told, []
+    done = await here.resume()
+    assert (done["state"], done["reviews"], here.told) == ("COMPLETE", [], told)
+    assert [one for one in here.told if "of plan 1" in one] == here.told[1:]
+    assert len({key for key in here.keys if key}) == 1
+    assert len(here.looked) == (1 + before if action == "found" else 0)
+
+
+async def test_two_equal_effects_of_one_plan_are_two_also_where_an_equal_one_was_left_in_doubt(
+    house: Callable[..., House],
+) -> None:
+    first, second = replaced("put")
+    here = house(first, plan(*second["steps"], step("twice", "put", inputs={"to": "${x}"})))
+    await here.crashed(at_outcome("it"), before=True)
+    here.refused = "told"
+    done = await here.resume()
+    keys = dict(zip(here.world, here.keys, strict=True))
+    assert (done["state"], done["reviews"]) == ("COMPLETE", [])
+    assert (keys["it"] == keys["again"], keys["again"] == keys["twice"]) == (True, False)
+
+
+async def test_each_item_that_a_replaced_plan_left_in_doubt_is_settled_by_itself(house: Callable[..., House]) -> None:
+    each = step("each", "told", foreach="${many}", inputs={"to": "${item}"})
+    here = house(plan(step("many", "list", outputs=["many"]), each), plan(step("done", "look")))
+    await here.crashed(
+        lambda kind, value: kind == "write" and any(one.place.item == 1 for one in value[1]), before=True
+    )
+    here.refused = "told"
+    asked = await here.resume()
+    assert [(one["step"], one["item"], one["args"]) for one in asked["reviews"]] == [("each", 1, {"to": 2})]
+    done = await here.resume(respond("done"))
+    assert (done["state"], here.world.count("each")) == ("COMPLETE", 2)
+
+
+async def test_what_a_person_said_of_a_replaced_effect_counts_although_its_process_was_killed(
+    house: Callable[..., House],
+) -> None:
+    here = house(*replaced("found"))
+    await here.crashed(at_intent("it"))
+    here.refused, here.is_unsure = "told", True
+    asked = await here.resume()
+    assert (asked["state"], [one["replaced"] for one in asked["reviews"]]) == ("REVIEWING", [True])
+    assert "It could not be found out: OSError: no route" in asked["reviews"][0]["reason"]
+    lost = Rewound(here)
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(lambda kind, _: kind == "answer").resume(respond("by hand"), thread_id="t")
+    lost.lose(with_writes=True)
+    here.is_unsure = False
+    done = await here.resume()
+    results = {entry["step"]: entry["result"] for entry in done["history"]}
+    assert (done["state"], done["reviews"], results["again"], here.world.count("again")) == (
+        "COMPLETE",
+        [],
+        "by hand",
+        0,
+    )
 
 
 async def test_a_run_that_is_cancelled_in_the_middle_goes_on_where_it_was(house: Callable[..., House]) -> None:

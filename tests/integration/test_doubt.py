@@ -1,11 +1,24 @@
 """An effect in doubt is settled before anything else is planned, and the planner is told how."""
 
+import asyncio
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentic_workflows import AgenticWorkflow, Limits, ReviewError, ScriptedAgent, approve, reject, respond
+from agentic_workflows import (
+    AgenticWorkflow,
+    Limits,
+    ReviewError,
+    ScriptedAgent,
+    action,
+    approve,
+    reject,
+    respond,
+)
+from agentic_workflows.actions.action import ActionCall, Found
 from agentic_workflows.testing import RecordingAction
 
 
@@ -21,12 +34,32 @@ LOST, BROKEN, ASKED = step("mail", "lost"), step("broken", "broken"), step("aske
 OTHERWISE = plan(step("otherwise", "fine"))
 
 
+class Slow:
+    """An action that is cut, and goes on in a thread; what its `reconcile` says is right only afterwards."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+        @action(destructive=False, open_world=False, reconcile=self._find)
+        def slow(text: str) -> str:
+            """Send, slowly."""
+            time.sleep(0.6)
+            self.sent.append(text)
+            return "sent"
+
+        self.action = replace(slow, resources=lambda inputs: [str(inputs)])
+
+    async def _find(self, call: ActionCall) -> Found | None:
+        return Found(result="found") if call.inputs["text"] in self.sent else None
+
+
 class House:
     """One database, and as many workflows over it as there are processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.agent = ScriptedAgent([])
+        self.slow = Slow()
         self.lost = self.action("lost", error=ConnectionError("gateway"))
         self.fine, self.broken = self.action("fine", result="done"), self.action("broken", error=ValueError("no"))
 
@@ -40,7 +73,7 @@ class House:
         self.agent = ScriptedAgent(plans)
         return AgenticWorkflow(
             self.agent,
-            actions=[self.lost, self.fine, self.broken],
+            actions=[self.lost, self.fine, self.broken, self.slow.action],
             database=self.path,
             policies=policies,
             limits=Limits(**{"max_replans": 1, "max_iterations": 30, **limits}),
@@ -144,3 +177,55 @@ async def test_what_a_replaced_plan_left_in_doubt_is_settled_before_the_next_pla
     done = await house.resume(answer, OTHERWISE)
     assert (done["state"], house.sent) == ("COMPLETE", ["mail", "otherwise"])
     assert word in str(house.told)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_what_a_replaced_plan_left_in_doubt_is_asked_about_while_its_act_goes_on_and_found_out_afterwards(
+    house: House,
+    goes_on: bool,  # noqa: FBT001
+) -> None:
+    asked = await house.open(plan(step("slow", "slow", timeout=0.05), ASKED)).run("g", thread_id="t")
+    assert "goes on all the same" in str(asked["reviews"])
+    await asyncio.sleep(0 if goes_on else 0.8)
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    done = await house.resume({ids["slow"]: approve(), ids["asked"]: reject("Not this.")}, OTHERWISE)
+    assert (done["state"], open_steps(done)) == (("REVIEWING", ["slow"]) if goes_on else ("COMPLETE", []))
+    if goes_on:
+        assert "It was cut, and goes on all the same in this process." in done["reviews"][0]["reason"]
+        done = await house.resume(respond("sent"), OTHERWISE)
+    assert (done["state"], house.sent) == ("COMPLETE", ["otherwise"])
+    assert "happened" in str(house.told)
+    await asyncio.sleep(0.7 if goes_on else 0)
+    assert house.slow.sent == ["slow"]
+
+
+async def test_a_given_plan_that_cannot_be_planned_again_says_what_became_of_what_was_in_doubt(house: House) -> None:
+    given = plan(step("slow", "slow", timeout=0.05), ASKED)
+    asked = await house.open().run("g", plan=given, thread_id="t")
+    await asyncio.sleep(0.8)
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    done = await house.resume({ids["slow"]: approve(), ids["asked"]: reject("Not this.")})
+    assert done["state"] == "FAILED"
+    assert "rejected step asked (fine): Not this." in done["reason"]
+    assert "Step slow (slow) of plan 1: It was in doubt when its plan was replaced. Its" in done["reason"]
+
+
+async def test_a_person_who_is_asked_of_a_replaced_plan_sees_what_was_done(house: House) -> None:
+    name = step("name", "fine", outputs=["name"])
+    asked = await house.open(plan(name, step("mail", "lost", inputs={"text": "Dear ${name}"}), ASKED)).run(
+        "g", thread_id="t"
+    )
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    again = await house.resume({ids["mail"]: approve(), ids["asked"]: reject("Not this.")}, OTHERWISE)
+    assert [(one["step"], one["args"]) for one in again["reviews"]] == [("mail", {"text": "Dear done"})]
+
+
+async def test_of_an_action_that_is_not_there_any_more_a_person_is_asked(house: House) -> None:
+    asked = await house.open(plan(LOST, ASKED)).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    house.lost = house.action("other")
+    again = await house.resume({ids["mail"]: approve(), ids["asked"]: reject("Not this.")}, OTHERWISE)
+    assert (again["state"], open_steps(again)) == ("REVIEWING", ["mail"])
+    assert "These actions of its plan are not registered here: lost." in again["reviews"][0]["reason"]
+    done = await house.resume(reject("Leave it."), OTHERWISE)
+    assert (done["state"], house.sent) == ("COMPLETE", ["otherwise"])

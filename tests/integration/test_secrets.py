@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import StructuredTool
 from pydantic import SecretStr
 
-from agentic_workflows import AgenticWorkflow, ScriptedAgent, action, approve, build_graph, edit
+from agentic_workflows import AgenticWorkflow, ScriptedAgent, action, approve, build_graph, edit, reject
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.actions.langchain_tools import from_tool
 from agentic_workflows.errors import ActionError
@@ -369,3 +369,38 @@ async def test_a_secret_shows_in_no_way_that_an_action_has_of_speaking(says: str
     workflow = AgenticWorkflow(ScriptedAgent([PLAN]), actions=[act], secrets={"TOKEN": TOKEN})
     await workflow.run("g")
     assert TOKEN not in json.dumps(await workflow.resume(approve()))
+
+
+async def test_what_a_replaced_plan_left_in_doubt_is_found_out_with_its_secret_that_shows_nowhere(
+    tmp_path: Path,
+) -> None:
+    looked: list[object] = []
+
+    async def post(_: ActionCall) -> object:
+        raise ConnectionError("lost")
+
+    async def look(call: ActionCall) -> Found:
+        looked.append(call.inputs["token"])
+        if len(looked) == 1:
+            raise OSError("no route")
+        return Found(result=f"posted with {call.inputs['token']}")
+
+    inputs = {"text": "hello", "token": "${secrets.TOKEN}"}
+    steps = [{"name": name, "action": "post", "inputs": inputs} for name in ("lost", "asked")]
+    steps[1] |= {"human_review_required": True, "inputs": {**inputs, "text": "other"}}
+    notes = Annotations(arguments={"text": "content", "token": "secret"}, destructive=False)
+    act = Action(
+        name="post",
+        input_schema=SCHEMA,
+        annotations=notes,
+        run=post,
+        reconcile=look,
+        resources=lambda inputs: [str(inputs["text"])],
+    )
+    agent = ScriptedAgent([{"steps": steps}, {"steps": [{"name": "again", "action": "post", "inputs": inputs}]}])
+    workflow = AgenticWorkflow(agent, actions=[act], database=tmp_path / "runs.db", secrets={"TOKEN": TOKEN})
+    ids = {one["step"]: one["id"] for one in (await workflow.run("g"))["reviews"]}
+    result = await workflow.resume({ids["lost"]: approve(), ids["asked"]: reject("Not this.")})
+    assert (result["state"], result["reviews"], looked) == ("COMPLETE", [], [TOKEN, TOKEN])
+    assert result["history"][-1]["result"] == "posted with [secret TOKEN]"
+    assert TOKEN not in everything(tmp_path / "runs.db")

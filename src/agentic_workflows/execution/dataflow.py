@@ -21,7 +21,7 @@ from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import resolve, resolve_inputs
 from agentic_workflows.graph.schedule import Footprint, Schedule
 from agentic_workflows.graph.values import JsonObject, JsonValue
-from agentic_workflows.journal.entries import Place
+from agentic_workflows.journal.entries import WHOLE, Place
 from agentic_workflows.policies.provenance import Provenance, given_origins, provenance_of
 
 Choose: TypeAlias = Callable[[], WorkflowStep | None]
@@ -137,6 +137,18 @@ class Dataflow:
             if waits and self._plan.dependencies(step) <= self.outcomes.keys() and not self._skipped(step):
                 found += self._foreseen(step)
         return found
+
+    def call_at(self, place: Place) -> ActionCall:
+        """Return the call that stands at a place of the plan, whether or not it is still to be made.
+
+        Raises:
+            UnresolvedReferenceError: a reference gives nothing.
+
+        """
+        step = self._plan.by_name[place.step]
+        if place.item == WHOLE:
+            return self._call(step, self._values, None)
+        return self._items(step).call(place.item)
 
     def tells_untrusted(self, name: str, outcome: Outcome) -> bool:
         """Tell whether what a step came to may hold text from an untrusted source, its reason included."""

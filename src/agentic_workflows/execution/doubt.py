@@ -7,7 +7,7 @@ idempotency key; otherwise a person says whether it happened, may be done again,
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from agentic_workflows.actions.action import Found, Reconcile
+from agentic_workflows.actions.action import Found
 from agentic_workflows.actions.under_way import is_under_way
 from agentic_workflows.errors import said
 from agentic_workflows.execution.case import Case
@@ -23,6 +23,13 @@ class Again:
     """The effect is to be done, under the key of the intent that is there."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unknown:
+    """Whether the effect took place could not be found out."""
+
+    why: str
+
+
 Resolution: TypeAlias = Found | Again | Question
 
 
@@ -36,32 +43,38 @@ async def resolve(case: Case, doubt: Intent) -> Resolution:
         case Approve():
             case.use(asked)
             return Again()
-    if not case.is_begun:
-        return _asked(case, doubt, " It was begun with other inputs.")
-    if case.action.reconcile is not None:
-        return await _reconciled(case, doubt, case.action.reconcile)
-    return Again() if case.action.annotations.idempotent else _asked(case, doubt, "")
+    is_safe = case.is_begun and case.action.reconcile is None and case.action.annotations.idempotent
+    match None if is_safe else await find_out(case, doubt):
+        case Found() as found:
+            return found
+        case None:
+            return Again()
+        case Unknown(why=why):
+            return _asked(case, doubt, why)
 
 
-async def _reconciled(case: Case, doubt: Intent, reconcile: Reconcile) -> Resolution:
-    """Ask the action itself; where it cannot tell, a person must."""
+async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:
+    """Ask the action itself whether the effect took place; None is no."""
+    reconcile = case.action.reconcile
+    if reconcile is None or not case.is_begun:
+        return Unknown(why="" if case.is_begun else "It was begun with other inputs.")
     limit = case.call.step.timeout or case.run.limits.default_timeout
     try:
         call = case.handed(doubt)
         if is_under_way(call.idempotency_key):
-            return _asked(case, doubt, " It was cut, and goes on all the same in this process.")
+            return Unknown(why="It was cut, and goes on all the same in this process.")
         with kept_from_traces(case.secrets):
             found = await contained(reconcile(call), limit.total_seconds())
         if found is None:
-            return Again()
+            return None
         if not isinstance(found, Found):
             kind = type(found).__name__  # not the value, which may hold a secret
-            return _asked(case, doubt, f" Its reconcile gave a {kind}, which is neither Found nor None.")
+            return Unknown(why=f"Its reconcile gave a {kind}, which is neither Found nor None.")
         result = as_json(found.result, where=f"What reconcile of {case.call.action} found")
         return Found(result=hidden(result, case.secrets))
     except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say
         why = hidden(f"{type(error).__name__}: {said(error)}", case.secrets)
-        return _asked(case, doubt, f" It could not be found out: {why}.")
+        return Unknown(why=f"It could not be found out: {why}.")
 
 
 def doubt_id(case: Case, doubt: Intent) -> str:
@@ -69,9 +82,10 @@ def doubt_id(case: Case, doubt: Intent) -> str:
     return digest([case.first_id, "in doubt", *doubt.place, doubt.attempt])[:16]
 
 
-def _asked(case: Case, doubt: Intent, more: str) -> Question:
+def _asked(case: Case, doubt: Intent, why: str) -> Question:
+    known = f"{case.run.log.told(doubt)} {why}".strip()
     reason = (
-        f"It was begun at {doubt.at} and may have happened; {case.run.log.told(doubt)}{more} Respond with its result "
-        f"if it happened, approve to do it again, reject to give it up."
+        f"It was begun at {doubt.at} and may have happened; {known} Respond with its result if it happened, approve to "
+        f"do it again, reject to give it up."
     )
     return case.question(reason, first_id=doubt_id(case, doubt), in_doubt=doubt)

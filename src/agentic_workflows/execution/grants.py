@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agentic_workflows.graph.review import Answer, Approve, Edit, asked_again, from_json
+from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.journal.entries import Answered
+from agentic_workflows.journal.entries import Answered, Past
 
 
 @dataclass(kw_only=True)
@@ -90,3 +91,8 @@ class Grants:
         """Return when an answer expires: what lets something happen does, a refusal and a result do not."""
         lets = isinstance(from_json(row.answer, id=row.review_id), Approve | Edit)
         return datetime.fromisoformat(row.at).astimezone() + self.lasts if lets else None
+
+
+def grants_of(past: Past, limits: Limits, now: Callable[[], datetime]) -> Grants:
+    """Return what people answered before in a run."""
+    return Grants(now=now, lasts=timedelta(seconds=limits.grant_seconds), rows=past.answers)

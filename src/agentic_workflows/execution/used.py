@@ -5,7 +5,7 @@ from typing import cast
 
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.state import State, ended_steps
-from agentic_workflows.journal.entries import WHOLE, Past, Recorded
+from agentic_workflows.journal.entries import WHOLE, Past
 
 
 def caught_up(state: State, past: Past, *, since: int | None = None) -> State:
@@ -24,7 +24,7 @@ def caught_up(state: State, past: Past, *, since: int | None = None) -> State:
     last = state.get("plan_number", 0)
     first = last if since is None else since
     settled = ended_steps(state)
-    news = [one for one in past.outcomes if first <= _number(one) <= last and one.place.step not in settled]
+    news = [one for one in past.outcomes if first <= one.place.plan_number <= last and one.place.step not in settled]
     if not news:
         return state
     begun_again = {one.place for one in past.in_doubt}
@@ -45,9 +45,3 @@ def seconds_under_way(calls: Iterable[Outcome]) -> float:
         total += max(0.0, ended - max(began, until))
         until = max(until, ended)
     return total
-
-
-def _number(one: Recorded) -> int:
-    """Return which planner call of the run gave the plan of a call."""
-    number = one.place.plan.partition(":")[0]
-    return int(number) if number.isdecimal() else 0

@@ -52,8 +52,16 @@ the effect took place, and what it gave cannot be used; or it was given up in do
     test_an_effect_that_gave_what_nobody_can_use_is_not_done_again_by_another_plan
     test_an_effect_that_was_given_up_in_doubt_is_asked_about_before_it_is_done_again
 intent without outcome, and its plan was replaced all the same: policy refuses it now, or another question was rejected
-    asks a person, before anything is planned
+    asks the action before it plans again, nobody of what is idempotent, else a person; and does nothing until then
+    test_what_a_replaced_plan_left_in_doubt_is_found_out_or_done_under_the_same_key_and_nobody_is_asked
     test_what_a_replaced_plan_left_in_doubt_is_settled_before_the_next_plan
+    test_what_a_replaced_plan_left_in_doubt_is_asked_about_while_its_act_goes_on_and_found_out_afterwards
+what a replaced plan left in doubt was found out, and is not written down; or is, and not checkpointed
+    asks the action again, which has no effect; or tells the planner what is written
+    test_a_kill_while_what_a_replaced_plan_left_in_doubt_is_settled_changes_nothing
+what a replaced plan left in doubt was answered, not checkpointed
+    takes the answer, whatever the action says by now
+    test_what_a_person_said_of_a_replaced_effect_counts_although_its_process_was_killed
 an idempotent effect was lost sight of in every attempt, and its plan replaced
     calls it under the same key where the new plan has an equal one
     test_an_idempotent_effect_that_was_lost_sight_of_is_done_by_another_plan_under_the_same_key

@@ -27,6 +27,12 @@ class Place(NamedTuple):
     step: str
     item: int = WHOLE
 
+    @property
+    def plan_number(self) -> int:
+        """Return which planner call of the run gave the plan."""
+        number = self.plan.partition(":")[0]
+        return int(number) if number.isdecimal() else 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:

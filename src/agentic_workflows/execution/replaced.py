@@ -1,0 +1,165 @@
+"""Effects that a replaced plan left in doubt: settled before anything else is planned, and nothing is done for it.
+
+As at the execution point the action's own `reconcile` finds out. An idempotent effect may have happened, and that is
+all there is to know: an equal one of a later plan is done under the same idempotency key. Otherwise a person must say.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from agentic_workflows.actions.action import Action, Found, Registry
+from agentic_workflows.errors import UnresolvedReferenceError
+from agentic_workflows.execution.case import Case, RunPass, make_case
+from agentic_workflows.execution.dataflow import Dataflow
+from agentic_workflows.execution.doubt import Unknown, find_out
+from agentic_workflows.execution.grants import grants_of
+from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.graph.labels import NOTHING
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.plan import Plan, restore
+from agentic_workflows.graph.review import Question
+from agentic_workflows.graph.state import Limits, State, Update, limits_from_json
+from agentic_workflows.graph.values import JsonObject, digest
+from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Recorded
+from agentic_workflows.journal.lease import Held
+from agentic_workflows.journal.run_log import RunLog
+
+_HAPPENED = Outcome(
+    status=OutcomeStatus.SUCCEEDED,
+    reason="It was in doubt when its plan was replaced. Its action found that it happened.",
+    attempts=1,
+)
+_DID_NOT_HAPPEN = Outcome(
+    status=OutcomeStatus.FAILED,
+    reason="It was in doubt when its plan was replaced. Its action found that it did not happen.",
+    attempts=1,
+    quotes_output=False,
+    sources=NOTHING,
+)
+_MAY_HAVE_HAPPENED = replace(
+    _DID_NOT_HAPPEN,
+    reason=(
+        "It was in doubt when its plan was replaced, and may have happened. It is idempotent: an equal step of another "
+        "plan does it under the same key, and so only once."
+    ),
+    took_place=True,
+)
+_REASONS = frozenset(one.reason for one in (_HAPPENED, _DID_NOT_HAPPEN, _MAY_HAVE_HAPPENED))
+"""By these a row is known again whose checkpoint was lost, and so what the planner was to be told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replaced:
+    """Settles what replaced plans left in doubt."""
+
+    point: ExecutionPoint
+    registry: Registry
+    journal: Journal
+
+    async def settle(self, state: State, lease: Held) -> Update:
+        """Write down what became of it; return what the planner is told, and a question about each that is left."""
+        if not state["plan_number"]:
+            return {}
+        began, run_id, last = perf_counter(), state["run_id"], state["plan_number"]
+        past = await self.journal.past(run_id)
+        log = RunLog(self.journal, lease, run_id, past)
+        doubts = [one for one in past.in_doubt if one.place.plan_number <= last]
+        plans = [await self.journal.proposed(run_id, one.place.plan_number) for one in doubts]
+        became = await asyncio.gather(
+            *(
+                self._became(doubt, restore(plan), self._pass(state, doubt.place.plan, log, past))
+                for doubt, plan in zip(doubts, plans, strict=True)
+                if plan
+            )
+        )
+        settled = [one for one in became if isinstance(one, Recorded)]
+        if settled:
+            lease.hear(await self.journal.write(lease.lease, run_id, outcomes=settled))
+        known = (one for one in (*past.outcomes, *settled) if one.place.plan_number <= last)
+        told = [_told(one) for one in known if one.outcome.reason in _REASONS]
+        return {
+            "asks": [one.to_json() for one in became if isinstance(one, Question)],
+            "seconds": state["seconds"] + (perf_counter() - began if doubts else 0.0),
+            "history": [*state["history"], *(entry for entry in told if entry not in state["history"])],
+        }
+
+    def _pass(self, state: State, plan: str, log: RunLog, past: Past) -> RunPass:
+        """Return what the calls of a replaced plan shared, without what it takes to make them."""
+        limits, lineage = limits_from_json(state["limits"], default=Limits()), state.get("lineage") or []
+        return RunPass(
+            run_id=state["run_id"],
+            plan=plan,
+            asked_under=lineage[0] if plan in lineage else plan,
+            policy=self.point.engine.digest,
+            limits=limits,
+            secrets=self.point.secrets,
+            emit=lambda _: None,
+            log=log,
+            grants=grants_of(past, limits, self.journal.now),
+        )
+
+    async def _became(self, doubt: Intent, plan: Plan, run: RunPass) -> Recorded | Question:
+        case, asked = self._case(doubt, plan, run), _question_id(run.run_id, doubt)
+        if asked in run.grants.rows:  # answered, and its process was killed: what a person said counts
+            return _asked(asked, doubt, plan, case)
+        match await _found(case, doubt, self.registry.get(doubt.action)):
+            case Unknown(why=why):
+                return _asked(asked, doubt, plan, case, why)
+            case Outcome() as outcome:
+                return doubt.ended(replace(outcome, started=doubt.at))
+
+    def _case(self, doubt: Intent, plan: Plan, run: RunPass) -> Case | Unknown:
+        """Return the call as it was begun, where that can be told."""
+        if missing := sorted({step.action for step in plan.steps if step.action not in self.registry}):
+            return Unknown(why=f"These actions of its plan are not registered here: {', '.join(missing)}.")
+        flow = Dataflow(plan, point=self.point, registry=self.registry, run=run, is_stopped=lambda: True, starts=0)
+        try:
+            case = make_case(flow.call_at(doubt.place), self.registry[doubt.action], run)
+        except UnresolvedReferenceError as error:
+            return Unknown(why=str(error))
+        case.intent = doubt
+        return case
+
+
+async def _found(case: Case | Unknown, doubt: Intent, action: Action | None) -> Outcome | Unknown:
+    """Return what became of an effect, as far as that is known without asking a person."""
+    if action is not None and action.reconcile is None and action.annotations.idempotent:
+        return _MAY_HAVE_HAPPENED
+    if isinstance(case, Unknown):
+        return case
+    match await find_out(case, doubt):
+        case Found(result=result):
+            return replace(_HAPPENED, result=result)
+        case None:
+            return _DID_NOT_HAPPEN
+        case Unknown() as unknown:
+            return unknown
+
+
+def _question_id(run_id: str, doubt: Intent) -> str:
+    return digest([run_id, "replaced", *doubt.place, doubt.attempt])[:16]
+
+
+def _asked(asked: str, doubt: Intent, plan: Plan, case: Case | Unknown, why: str = "") -> Question:
+    known = f"It was begun at {doubt.at} by a plan that was replaced, and may have happened. {why}".strip()
+    return Question(
+        id=asked,
+        step=doubt.place.step,
+        item=None if doubt.place.item == WHOLE else doubt.place.item,
+        action=doubt.action,
+        inputs=dict(case.call.inputs if isinstance(case, Case) else plan.by_name[doubt.place.step].inputs),
+        reason=(
+            f"{known} Respond with its result if it happened, or reject to give it up; it cannot be approved, for no "
+            f"plan does it again."
+        ),
+        in_doubt=[*doubt.place, doubt.attempt],
+        replaced=True,
+    )
+
+
+def _told(one: Recorded) -> JsonObject:
+    """Return what a planner is told, with nothing of what the action gave."""
+    item = "" if one.place.item == WHOLE else f", item {one.place.item + 1}"
+    where = f"Step {one.place.step}{item} ({one.action}) of plan {one.place.plan_number}"
+    return {"step": None, "result": {"feedback": f"{where}: {one.outcome.reason}"}}
