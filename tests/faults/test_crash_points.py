@@ -97,6 +97,7 @@ class House:
         self.world: list[str] = []
         self.keys: list[str] = []
         self.plans = plans
+        self.kind = AgenticWorkflow
         self.planned = 0
         self.told: list[str] = []
         """Every piece of feedback that the planner was given, the last time."""
@@ -132,7 +133,7 @@ class House:
         most = 50 if self.limits.max_iterations == Limits().max_iterations else self.limits.max_iterations
         rules = self.path.with_suffix(".cedar")
         rules.write_text(f'forbid (principal, action == Action::"{self.refused}", resource);' * bool(self.refused))
-        return AgenticWorkflow(
+        return self.kind(
             Agent([]),
             most,
             actions=self.actions(),
@@ -465,6 +466,33 @@ async def test_each_item_that_a_replaced_plan_left_in_doubt_is_settled_by_itself
     assert [(one["step"], one["item"], one["args"]) for one in asked["reviews"]] == [("each", 1, {"to": 2})]
     done = await here.resume(respond("done"))
     assert (done["state"], here.world.count("each")) == ("COMPLETE", 2)
+
+
+class Enough(AgenticWorkflow):
+    """Chooses no step at all."""
+
+    def get_next_step(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    "action, asks, world", [("told", ["it"], ["it"]), ("found", [], ["it"]), ("put", [], ["it", "it"])]
+)
+async def test_in_doubt_a_step_is_settled_also_where_a_subclass_chooses_no_further_one(
+    house: Callable[..., House], action: str, asks: list[str], world: list[str]
+) -> None:
+    here = house(with_action(action))
+    await here.crashed(at_outcome("it"), before=True)
+    here.kind = Enough
+    result = await here.resume()
+    assert (result["state"], [one["step"] for one in result["reviews"]]) == ("REVIEWING" if asks else "COMPLETE", asks)
+    done = await here.resume(respond("it was so")) if asks else result
+    assert {name: one["status"] for name, one in done["steps"].items()} == {
+        "before": "succeeded",
+        "it": "succeeded",
+        "last": "skipped",
+    }
+    assert (done["state"], [name for name in here.world if name == "it"]) == ("COMPLETE", world)
 
 
 async def test_what_a_person_said_of_a_replaced_effect_counts_although_its_process_was_killed(

@@ -13,12 +13,14 @@ from agentic_workflows import (
     Limits,
     ReviewError,
     ScriptedAgent,
+    WorkflowStep,
     action,
     approve,
     reject,
     respond,
 )
 from agentic_workflows.actions.action import ActionCall, Found
+from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
 
 
@@ -59,6 +61,7 @@ class House:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.agent = ScriptedAgent([])
+        self.kind = AgenticWorkflow
         self.slow = Slow()
         self.lost = self.action("lost", error=ConnectionError("gateway"))
         self.fine, self.broken = self.action("fine", result="done"), self.action("broken", error=ValueError("no"))
@@ -71,7 +74,7 @@ class House:
 
     def open(self, *plans: Any, policies: Any = None, **limits: Any) -> AgenticWorkflow:
         self.agent = ScriptedAgent(plans)
-        return AgenticWorkflow(
+        return self.kind(
             self.agent,
             actions=[self.lost, self.fine, self.broken, self.slow.action],
             database=self.path,
@@ -229,3 +232,37 @@ async def test_of_an_action_that_is_not_there_any_more_a_person_is_asked(house: 
     assert "These actions of its plan are not registered here: lost." in again["reviews"][0]["reason"]
     done = await house.resume(reject("Leave it."), OTHERWISE)
     assert (done["state"], house.sent) == ("COMPLETE", ["otherwise"])
+
+
+class Ending(AgenticWorkflow):
+    """Chooses steps by their order until it has enough."""
+
+    has_enough = False
+
+    def get_next_step(self) -> WorkflowStep | None:
+        return None if self.has_enough else super().get_next_step()
+
+
+class Enough(Ending):
+    """Has enough before it begins."""
+
+    has_enough = True
+
+
+@pytest.mark.parametrize(
+    "answer, sent, history",
+    [
+        (respond("sent"), ["mail"], [("mail", "succeeded"), ("rest", "skipped")]),
+        (approve(), ["mail", "mail"], [("mail", "succeeded"), ("rest", "skipped")]),
+    ],
+)
+async def test_what_is_in_doubt_is_asked_about_also_where_a_subclass_chooses_no_further_step(
+    house: House, answer: Any, sent: list[str], history: list[tuple[str, str]]
+) -> None:
+    house.kind = Ending
+    await house.open(plan(LOST, step("rest", "fine"))).run("g", thread_id="t")
+    before, house.kind, house.lost = house.sent, Enough, house.action("lost", result="sent")
+    done = await house.resume(answer)
+    assert (done["state"], [*before, *house.sent]) == ("COMPLETE", sent)
+    assert [(one["step"], one["status"]) for one in done["history"]] == history
+    assert not (await Database(house.path).journal.past(done["run_id"])).in_doubt

@@ -181,14 +181,15 @@ class Dataflow:
         return None
 
     def _chosen(self) -> str | None:
-        """Return the step that a subclass picks; when it picks none, what is left is skipped."""
+        """Return the step that a subclass picks; when it picks none, what is left is skipped unless it is in doubt."""
         while self._choose:
             step = self._choice()
             if step is None:
                 if self.fault:
                     return None
-                self._skip_rest()
-                return None
+                if (begun := self._begun()) is None:
+                    self._skip_rest()
+                return begun
             known = self._plan.by_name.get(step.name)
             is_over = step.name in self.outcomes or step.name in self._asked
             if known is None or is_over or not self._plan.dependencies(known) <= self._settled:
@@ -209,6 +210,11 @@ class Dataflow:
             self.fault = f"get_next_step gave {step!r}, which is no step."
             return None
         return step
+
+    def _begun(self) -> str | None:
+        """Return a step that is in doubt: it may have happened, so nobody can choose to do without it."""
+        left = (name for name in self._plan.order if name not in self.outcomes and name not in self._asked)
+        return next((name for name in left if self._run.log.is_in_doubt(self.name, name)), None)
 
     def _skip_rest(self) -> None:
         for name in [step.name for step in self._plan.steps if step.name not in self.outcomes]:

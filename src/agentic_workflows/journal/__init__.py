@@ -65,6 +65,10 @@ what a replaced plan left in doubt was answered, not checkpointed
 an idempotent effect was lost sight of in every attempt, and its plan replaced
     calls it under the same key where the new plan has an equal one
     test_an_idempotent_effect_that_was_lost_sight_of_is_done_by_another_plan_under_the_same_key
+intent without outcome, and a subclass chooses no further step
+    settles it as if it was chosen: only what was not begun is skipped
+    test_in_doubt_a_step_is_settled_also_where_a_subclass_chooses_no_further_one
+    test_what_is_in_doubt_is_asked_about_also_where_a_subclass_chooses_no_further_step
 intent without outcome, and another step of the plan failed, or another question was rejected
     settles what is in doubt first, and plans again only then
     test_a_failure_beside_an_effect_in_doubt_waits_until_that_is_settled

@@ -77,6 +77,10 @@ class RunLog:
         equal = (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key)
         return next((one for one in equal if (place.plan, key, one.occurrence) not in self._claimed), None)
 
+    def is_in_doubt(self, plan: str, step: str) -> bool:
+        """Tell whether a step, or an item of it, was begun and may have happened."""
+        return any((place.plan, place.step) == (plan, step) for place in self._in_doubt)
+
     def told(self, doubt: Intent) -> str:
         """Return what is known of an effect in doubt."""
         why = self._refused.get(doubt)
