@@ -6,9 +6,11 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from email.message import Message
 from functools import partial
 from http.client import IncompleteRead
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -175,6 +177,7 @@ LOST = [
     ReadTimeout("slow"), ConnectionResetError("gone"), TimeoutError("mine"), IncompleteRead(b"half"), EOFError(),
     OSError(errno.ENETRESET, "gone"), ssl.SSLError("gone"), asyncio.CancelledError(), SystemExit(1),
     ExceptionGroup("many", [ValueError("no"), ConnectionResetError("gone")]),
+    HTTPError("http://127.0.0.1/", 504, "Gateway Timeout", Message(), None),
 ]  # fmt: skip
 
 

@@ -1,8 +1,5 @@
 """One attempt at a call, and what its result must satisfy."""
 
-import asyncio
-import errno
-import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TypeAlias
 
@@ -11,6 +8,7 @@ from agentic_workflows.actions.under_way import under_way
 from agentic_workflows.errors import ActionError, ResultError, said
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.contained import ContainedError, contained
+from agentic_workflows.execution.lost import is_lost
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.events import AttemptFailed
 from agentic_workflows.graph.findings import Finding
@@ -21,11 +19,6 @@ from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonValue, as_json, canonical
 
 Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
-
-
-_LOST = re.compile("Timeout|Connect|Disconnect|Network|Protocol|Transport|Incomplete|EOF|SSL")
-_KINDS = (ConnectionError, TimeoutError, asyncio.CancelledError)
-_NUMBERS = {errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 
 
 class LostError(ActionError):
@@ -63,7 +56,7 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
     except ContainedError as error:  # it was cut by something else than its own end
         raise LostError(f"{call.action} raised {error}") from error
     except Exception as error:
-        kind = LostError if _is_lost(error) else ActionError
+        kind = LostError if is_lost(error) else ActionError
         raise kind(f"{call.action} raised {type(error).__name__}: {_without_values(error)}") from error
     try:
         return as_json(result, where=f"The result of {call.action}")
@@ -83,20 +76,6 @@ def _without_values(error: Exception) -> str:
     from agentic_workflows.actions.declare import told  # noqa: PLC0415
 
     return told(error) if isinstance(error, ValidationError) else said(error)
-
-
-def _is_lost(error: BaseException) -> bool:
-    """Tell whether an error leaves open what the other side did; libraries have names of their own for it."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        error = waiting.pop()
-        names = [kind.__name__ for kind in type(error).__mro__]
-        if isinstance(error, _KINDS) or getattr(error, "errno", None) in _NUMBERS or any(map(_LOST.search, names)):
-            return True
-        seen.add(id(error))
-        causes = (error.__cause__ or error.__context__, *getattr(error, "exceptions", ()))
-        waiting += [one for one in causes if isinstance(one, BaseException) and id(one) not in seen]
-    return False
 
 
 async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunPass) -> JsonValue:
