@@ -59,7 +59,11 @@ class PlanningError(WorkflowError):
 
 
 class ActionError(WorkflowError):
-    """An action failed, or is declared wrongly; the message is shown to planner and reviewer."""
+    """An action failed, or is declared wrongly; the message is shown to planner and reviewer.
+
+    Raised while a lost connection or a timeout is handled, it leaves open whether the effect took place; raised from
+    None it says that nothing happened.
+    """
 
     quotes_output = True
     """Whether the message may hold text from what the action read, and so be untrusted as that is."""

@@ -15,9 +15,11 @@ import psycopg
 import pytest
 import requests
 import urllib3
+from langchain_core.tools import ToolException, tool
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.errors import ActionError
+from agentic_workflows.actions.langchain_tools import from_tool
+from agentic_workflows.errors import ActionError, ResultError
 from agentic_workflows.execution.attempt import LostError, attempt_once
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.state import Limits
@@ -196,3 +198,36 @@ async def test_what_a_library_calls_a_lost_connection_is_one(error: Exception) -
 )
 async def test_what_a_database_answered_is_a_failure(error: Exception) -> None:
     assert not await is_in_doubt(error)
+
+
+def wrapped(by: Exception, cause: Exception | None, *, how: str) -> Exception:
+    """Return an error of an action's own as it is when it was raised because of another one."""
+    by.__context__ = cause
+    if how == "from it":
+        by.__cause__ = cause
+    by.__suppress_context__ = how != "in its except"
+    return by
+
+
+@pytest.mark.parametrize("by", [ActionError, ToolException])
+@pytest.mark.parametrize("how", ["in its except", "from it"])
+@pytest.mark.parametrize("cause, lost", [(httpx.ReadTimeout("no"), True), (of_httpx(404), False), (None, False)])
+async def test_an_error_of_an_actions_own_counts_as_what_it_was_raised_from(
+    by: type[Exception], how: str, cause: Exception | None, *, lost: bool
+) -> None:
+    @tool("send")
+    async def send() -> str:
+        """Send."""
+        raise wrapped(by("not sent"), cause, how=how)
+
+    with pytest.raises(ActionError, match="not sent") as raised:
+        await attempt_once(CALL, from_tool(send), Limits(), {})
+    assert isinstance(raised.value, LostError) == lost
+
+
+async def test_an_action_may_say_that_nothing_happened_whatever_was_lost() -> None:
+    assert not await is_in_doubt(wrapped(ActionError("not sent"), ConnectionError("refused"), how="from None"))
+
+
+async def test_what_an_action_gave_is_not_in_doubt_because_it_cannot_be_used() -> None:
+    assert not await is_in_doubt(wrapped(ResultError("no JSON"), TimeoutError(), how="from it"))

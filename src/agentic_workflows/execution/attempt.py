@@ -51,7 +51,11 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
         result = await contained(_run(call, action), seconds)
     except TimeoutError as error:
         raise LostError(f"{call.action} did not finish within {seconds:g} s.") from error
-    except ActionError:
+    except ResultError:
+        raise
+    except ActionError as error:
+        if is_lost(error):
+            raise LostError(said(error)) from error
         raise
     except ContainedError as error:  # it was cut by something else than its own end
         raise LostError(f"{call.action} raised {error}") from error

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from agentic_workflows.errors import ActionError
+
 _KINDS = (ConnectionError, TimeoutError, asyncio.CancelledError)
 _NUMBERS = {
     errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH,
@@ -30,7 +32,10 @@ _MCP_CLOSED: Final = -32000
 
 
 def is_lost(error: BaseException) -> bool:
-    """Tell whether an error leaves open what the other side did, or was raised from one that does."""
+    """Tell whether an error leaves open what the other side did, or was raised from one that does.
+
+    An action that raises an `ActionError` from None says that nothing happened; from others that says nothing.
+    """
     waiting, seen = [error], set[int]()
     while waiting:
         error = waiting.pop()
@@ -38,7 +43,9 @@ def is_lost(error: BaseException) -> bool:
             return True
         seen.add(id(error))
         group = _read(error, "exceptions")
-        causes = (error.__cause__ or error.__context__, *(group if isinstance(group, tuple) else ()))
+        is_certain = isinstance(error, ActionError) and error.__suppress_context__
+        cause = error.__cause__ or (None if is_certain else error.__context__)
+        causes = (cause, *(group if isinstance(group, tuple) else ()))
         waiting += [one for one in causes if isinstance(one, BaseException) and id(one) not in seen]
     return False
 
