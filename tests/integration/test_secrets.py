@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,9 @@ async def test_a_secret_is_hidden_as_a_whole_whatever_others_the_call_gets(names
     assert result["history"][0]["result"] == f"[secret {names[0]}], [secret {names[1]}]"
 
 
+HOWS = ["json", "text", "repr", "key", *(" in ".join(how) for how in product(["json", "text", "repr"], repeat=3))]
+
+
 @pytest.mark.parametrize(
     "secret", ["back\\slash-4711", "-----BEGIN-----\n4711\n", 'it\'s "4711"', '"4711"', "it's 4711", "ü-4711"]
 )
@@ -157,15 +162,19 @@ async def test_a_secret_is_hidden_however_python_or_json_writes_it(secret: str) 
         if how == "key":
             raise KeyError(token)
         other = {"other": "'", "token": token}
-        return str({"json": json.dumps(other), "text": json.dumps(other, ensure_ascii=False), "repr": repr(other)}[how])
+        write = {"json": json.dumps, "text": partial(json.dumps, ensure_ascii=False), "repr": repr}
+        said: Any = other
+        for one in how.split(" in "):
+            said = {"said": write[one](said)}
+        return str(said["said"])
 
     steps = [
-        {"name": how, "action": "tell", "inputs": {"token": "${secrets.TOKEN}", "how": how}}
-        for how in ("json", "text", "repr", "key")
+        {"name": f"s{at}", "action": "tell", "inputs": {"token": "${secrets.TOKEN}", "how": how}}
+        for at, how in enumerate(HOWS)
     ]
-    result = await AgenticWorkflow(
-        ScriptedAgent([{"steps": steps}]), actions=[tell], secrets={"TOKEN": secret}.get
-    ).run("g")
+    agent = ScriptedAgent([{"steps": steps}])
+    result = await AgenticWorkflow(agent, 100, actions=[tell], secrets={"TOKEN": secret}.get).run("g")
+    assert len(result["history"]) == len(HOWS)
     assert ("4711" in str(result), "[secret TOKEN]" in str(result)) == (False, True)
 
 

@@ -2,8 +2,8 @@
 
 `${secrets.NAME}` is the whole of an argument that its action declares as `secret`. Plans, policies, journal, traces,
 events and people see it as it is written; the execution point puts the value in its place right before an attempt, and
-takes it out of whatever the attempt gives back, also as Python and JSON escape it. A value that an action encodes in
-another way, or cuts in pieces, is not recognised.
+takes it out of whatever the attempt gives back, also as Python and JSON escape it, inside one another as well. A value
+that an action encodes in another way, or cuts in pieces, is not recognised.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from agentic_workflows.actions.action import ActionCall
 from agentic_workflows.graph.references import secret_name
@@ -21,6 +21,8 @@ Secrets: TypeAlias = Callable[[str], str | None] | Mapping[str, str]
 """Gives the value of a secret by its name; a function returns None where it is not set."""
 
 VARIABLE = "AGENTIC_SECRET_"
+DEPTH: Final = 3
+"""How often text that holds a secret is recognised when it is escaped again: JSON in JSON in the text of an error."""
 
 
 def secret_of_environment(name: str) -> str | None:
@@ -67,10 +69,17 @@ def hidden(value: JsonValue, known: Mapping[str, str]) -> JsonValue:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return a secret as it is, and as Python and JSON write it inside other text."""
-    written = [repr(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False)]
+    """Return a secret as it is, and as Python and JSON write it inside other text, and that inside other text again."""
+    forms = {secret}
+    for _ in range(DEPTH):
+        forms |= {written for form in forms for written in _written(form)}
+    return forms
+
+
+def _written(text: str) -> Iterator[str]:
+    yield from (shown[1:-1] for shown in (repr(text), json.dumps(text), json.dumps(text, ensure_ascii=False)))
     # Python writes single quotes in two ways, as the rest of the text has them.
-    return {secret, repr('"' + secret)[2:-1], *(text[1:-1] for text in written)}
+    yield repr('"' + text)[2:-1]
 
 
 def _replaced(value: JsonValue, anywhere: re.Pattern[str], names: Mapping[str, str]) -> JsonValue:
