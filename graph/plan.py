@@ -59,6 +59,10 @@ class WorkflowStep:
                 finding = Finding(step=self.name, field=name, problem="is no list of names.", remedy="Write a list.")
                 raise PlanError([finding], source="A step")
             object.__setattr__(self, name, tuple(value))
+        if self.timeout is not None and not isinstance(self.timeout, timedelta):
+            remedy = "Give a timedelta of up to a day."
+            finding = Finding(step=self.name, field="timeout", problem=f"is {self.timeout!r}.", remedy=remedy)
+            raise PlanError([finding], source="A step")
 
     def references(self) -> Iterator[tuple[str, Reference]]:
         """Yield each reference with the field that it stands in."""

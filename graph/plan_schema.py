@@ -46,9 +46,9 @@ STEP_SCHEMA: JsonObject = {
         "when": {"type": ["string", "boolean", "null"], "description": "A reference to true or false."},
         "timeout": {
             "type": ["number", "null"],
-            "exclusiveMinimum": 0,
+            "minimum": 0.000_001,  # of which a timedelta can hold a multiple
             "maximum": 86_400,
-            "description": "Seconds for one attempt.",
+            "description": "Seconds for one attempt, up to a day.",
         },
         "retries": {"type": "integer", "minimum": 0, "maximum": 10, "default": 0},
         "after": {"type": "array", "items": _NAME, "default": [], "description": "Steps to wait for."},

@@ -128,6 +128,10 @@ def test_dependencies_come_from_references_and_after() -> None:
         ({"steps": [step(validation="x")]}, ("a", "validation")),
         ({"steps": [step(timeout=0)]}, ("a", "timeout")),
         ({"steps": [step(timeout="5s")]}, ("a", "timeout")),
+        ({"steps": [step(timeout=86_401)]}, ("a", "timeout")),
+        ({"steps": [step(timeout=1e308)]}, ("a", "timeout")),
+        ({"steps": [step(timeout=1e-9)]}, ("a", "timeout")),
+        ({"steps": [step(timeout=float("inf"))]}, (None, None)),
         ({"steps": [step(retries=-1)]}, ("a", "retries")),
         ({"steps": [step(retries=11)]}, ("a", "retries")),
         ({"steps": [step(when=1)]}, ("a", "when")),
@@ -188,10 +192,19 @@ def test_a_plan_object_is_checked_like_any_other(plan: Plan) -> None:
     assert findings_of(plan)
 
 
-@pytest.mark.parametrize("fields", [{"name": ""}, {"name": 5}, {"action": None}, {"outputs": "x"}, {"after": [1]}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": ""}, {"name": 5}, {"action": None}, {"outputs": "x"}, {"after": [1]},
+        {"timeout": 5}, {"timeout": 1e18}, {"timeout": float("nan")}, {"timeout": "5s"},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_an_illegal_step_fails_at_construction(fields: dict[str, Any]) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(PlanError) as caught:
         WorkflowStep(**{"name": "a", "action": "act", **fields})
+    assert [one.field for one in caught.value.findings] == list(fields)
+    assert all(one.remedy for one in caught.value.findings)
 
 
 def test_a_finding_says_place_problem_and_remedy_and_survives_json() -> None:
