@@ -54,10 +54,6 @@ class Footprint:
         """
         return _claims(self.resources, has_effect=self.has_effect)
 
-    def conflicts_with(self, other: "Footprint") -> bool:
-        """Tell whether somebody could observe the two calls in the other order; for tests of what an action touches."""
-        return any(claim in other.claims for against in self.claims.values() for claim in against)
-
 
 @lru_cache(maxsize=256)
 def _claims(resources: frozenset[str] | None, *, has_effect: bool) -> Mapping[Claim, Sequence[Claim]]:
