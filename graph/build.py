@@ -156,8 +156,8 @@ def assemble(
     secrets: Secrets = secret_of_environment,
 ) -> Graph:
     """Return the compiled graph of collaborators that exist already."""
-    point = ExecutionPoint(engine, check_result=overrides.check_result, secrets=secrets)
-    replaced = Replaced(point=point, registry=registry, journal=leases.journal)
+    point = ExecutionPoint(engine, check_result=overrides.check_result)
+    replaced = Replaced(point=point, registry=registry, journal=leases.journal, secrets=secrets)
 
     def check(plan: Plan, state: State) -> Report:
         most = int(str(state["limits"]["max_iterations"]))
@@ -171,7 +171,7 @@ def assemble(
     nodes: dict[str, Node] = {
         "plan": make_plan(agent, leases, limits, replaced.settle, schemas.check_input),
         "validate": make_validate(check, getattr(agent, "review_progress", None), leases.journal),
-        "execute": make_execute(point, registry, leases, overrides.choose),
+        "execute": make_execute(point, registry, leases, secrets, overrides.choose),
         "review": make_review(leases, registry),
         "pause": make_pause(leases),
     }

@@ -14,6 +14,7 @@ from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
@@ -33,7 +34,9 @@ MOST_SHOWN = 2_000
 """Characters of a result that the state's history shows; the journal has it whole."""
 
 
-def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choose: Choose | None = None) -> Node:
+def make_execute(
+    point: ExecutionPoint, registry: Registry, leases: Leases, secrets: Secrets, choose: Choose | None = None
+) -> Node:
     """Return the execute node; `choose` picks each next step where a subclass says so."""
 
     async def execute(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
@@ -51,7 +54,7 @@ def make_execute(point: ExecutionPoint, registry: Registry, leases: Leases, choo
                 asked_under=lineage[0],
                 policy=point.engine.digest,
                 limits=limits,
-                secrets=point.secrets,
+                secrets=secrets,
                 emit=lambda event: runtime.stream_writer(event.to_json()),
                 log=RunLog(leases.journal, lease, state["run_id"], past),
                 counts=past.counts,

@@ -16,7 +16,6 @@ from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, R
 from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
 from agentic_workflows.execution.case import Case, RunPass, make_case
 from agentic_workflows.execution.doubt import Again, resolve
-from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.checks import input_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
@@ -36,18 +35,11 @@ class ExecutionPoint:
     Args:
         engine: decides every call.
         check_result: what else a step's result must satisfy.
-        secrets: gives the values of the secrets that plans name.
 
     """
 
-    def __init__(
-        self,
-        engine: PolicyEngine,
-        *,
-        check_result: ResultCheck | None = None,
-        secrets: Secrets = secret_of_environment,
-    ) -> None:
-        self.engine, self.secrets = engine, secrets
+    def __init__(self, engine: PolicyEngine, *, check_result: ResultCheck | None = None) -> None:
+        self.engine = engine
         self._check_result = check_result
 
     def question(self, call: ActionCall, action: Action, run: RunPass) -> Question | None:

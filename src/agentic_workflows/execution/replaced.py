@@ -15,6 +15,7 @@ from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.doubt import Unknown, find_out
 from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.graph.labels import NOTHING
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, restore
@@ -56,6 +57,7 @@ class Replaced:
     point: ExecutionPoint
     registry: Registry
     journal: Journal
+    secrets: Secrets
 
     async def settle(self, state: State, lease: Held) -> Update:
         """Write down what became of it; return what the planner is told, and a question about each that is left."""
@@ -93,7 +95,7 @@ class Replaced:
             asked_under=lineage[0] if plan in lineage else plan,
             policy=self.point.engine.digest,
             limits=limits,
-            secrets=self.point.secrets,
+            secrets=self.secrets,
             emit=lambda _: None,
             log=log,
             grants=grants_of(past, limits, self.journal.now),
