@@ -178,11 +178,24 @@ async def test_a_secret_is_hidden_however_python_or_json_writes_it(secret: str) 
     assert ("4711" in str(result), "[secret TOKEN]" in str(result)) == (False, True)
 
 
-async def test_a_secret_that_is_not_set_is_named_and_nothing_is_done(house: Any) -> None:
+GIVEN = "A secret NAME is what `secrets=` gives for NAME."
+
+
+@pytest.mark.parametrize(
+    "secrets, hint",
+    [
+        ({}, "A secret NAME is read from AGENTIC_SECRET_NAME."),
+        ({"secrets": {"OTHER": TOKEN}}, GIVEN),
+        ({"secrets": {"TOKEN": ""}}, GIVEN),
+        ({"secrets": lambda _: None}, GIVEN),
+    ],
+    ids=["environment", "mapping", "empty", "function"],
+)
+async def test_a_secret_that_is_not_set_is_named_and_nothing_is_done(secrets: Any, hint: str) -> None:
     poster = Poster()
-    result = await house(poster).run("g")
+    result = await AgenticWorkflow(ScriptedAgent([PLAN]), actions=[poster.action], **secrets).run("g")
     assert (result["state"], poster.tokens) == ("FAILED", [])
-    assert "These secrets are not set: TOKEN. A secret NAME is read from AGENTIC_SECRET_NAME." in result["reason"]
+    assert f"These secrets are not set: TOKEN. {hint}" in result["reason"]
 
 
 def unreachable(name: str) -> str:

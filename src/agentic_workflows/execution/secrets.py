@@ -54,7 +54,9 @@ def fetch(names: Iterable[str], secrets: Secrets) -> tuple[dict[str, str], str]:
         else:
             return {}, f"The secret {name} is given as {type(secret).__name__}; give it as str."
     if missing:
-        return {}, f"These secrets are not set: {', '.join(missing)}. A secret NAME is read from {VARIABLE}NAME."
+        is_given = secrets is not secret_of_environment
+        hint = "is what `secrets=` gives for NAME" if is_given else f"is read from {VARIABLE}NAME"
+        return {}, f"These secrets are not set: {', '.join(missing)}. A secret NAME {hint}."
     return found, ""
 
 
