@@ -20,6 +20,7 @@ from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.actions.langchain_tools import from_tool
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.testing import RecordingAction
 
 TOKEN = "tok-4711-very-secret"  # noqa: S105 - what must not be found
 PLAN = {
@@ -196,6 +197,22 @@ async def test_a_secret_that_is_not_set_is_named_and_nothing_is_done(secrets: An
     result = await AgenticWorkflow(ScriptedAgent([PLAN]), actions=[poster.action], **secrets).run("g")
     assert (result["state"], poster.tokens) == ("FAILED", [])
     assert f"These secrets are not set: TOKEN. {hint}" in result["reason"]
+
+
+@pytest.mark.parametrize("secrets", [{}, {"TOKEN": "too short"}], ids=["not set", "does not fit"])
+async def test_nobody_is_asked_about_a_call_that_cannot_be_made_for_its_secret(secrets: Any) -> None:
+    use, calls = picky({"minLength": 18})
+    first = RecordingAction("first", read_only=False)
+    steps = [
+        {"name": "first", "action": "first", "human_review_required": True},
+        {"name": "use", "action": "use", "inputs": {"token": "${secrets.TOKEN}"}, "human_review_required": True},
+    ]
+    workflow = AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=[first, use], secrets=secrets)
+    result = await workflow.run("g")
+    assert [review["step"] for review in result["reviews"]] == ["first"]
+    result = await workflow.resume(approve())
+    assert (result["state"], first.calls, calls) == ("FAILED", [{}], [])
+    assert "TOKEN" in result["reason"] or "use.inputs.token" in result["reason"]
 
 
 def unreachable(name: str) -> str:

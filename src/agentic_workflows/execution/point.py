@@ -45,7 +45,7 @@ class ExecutionPoint:
     def question(self, call: ActionCall, action: Action, run: RunPass) -> Question | None:
         """Return what a person would be asked before this call; None where nothing is asked or it is answered."""
         case = make_case(call, action, run)
-        if case.answer or _input_findings(case):
+        if case.answer or _fault(case):
             return None
         decision = self.engine.decide(_request(case))
         return case.question(decision.reason, decision.rules) if isinstance(decision, Ask) else None
