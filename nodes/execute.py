@@ -43,7 +43,7 @@ def make_execute(
         """Start whatever may start until nothing can, and return what became of it."""
         limits = limits_from_json(state["limits"], default=Limits())
         plan = restore(state["plan"] or {})
-        _refuse_missing(plan, registry)
+        refuse_missing(plan, registry)
         async with held(leases, state, config) as lease:
             lineage, past = await _lineage(state, plan, leases.journal), await leases.journal.past(state["run_id"])
             state = caught_up(state, past)
@@ -115,7 +115,7 @@ async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
 
 
-def _refuse_missing(plan: Plan, registry: Registry) -> None:
+def refuse_missing(plan: Plan, registry: Registry) -> None:
     """Refuse a plan whose actions are not all here, such as one of a program that has others.
 
     Raises:

@@ -6,6 +6,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
+from agentic_workflows.actions.action import Registry
 from agentic_workflows.errors import said
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
@@ -18,6 +19,7 @@ from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, 
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.nodes.collaborators import Node, ask
+from agentic_workflows.nodes.execute import plan_name, refuse_missing
 from agentic_workflows.policies.report import Report
 
 Examine = Callable[[Plan, State], Report]
@@ -25,13 +27,15 @@ Examine = Callable[[Plan, State], Report]
 ReviewProgress = Callable[[str, Sequence[JsonObject]], Awaitable[object]]
 
 
-def make_validate(examine: Examine, review_progress: ReviewProgress | None, journal: Journal) -> Node:
+def make_validate(
+    examine: Examine, review_progress: ReviewProgress | None, journal: Journal, registry: Registry
+) -> Node:
     """Return the validate node; `review_progress` says what is missing when all steps are done."""
 
     async def validate(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
         """Judge a new plan, or what an execution came to; any other state passes."""
         if state["status"] == WorkflowState.PLANNING:
-            return _gate_in(state, examine, runtime)
+            return await _gate_in(state, examine, runtime, journal, registry)
         if state["status"] == WorkflowState.EXECUTING:
             return await _gate_out(state, review_progress, journal)
         return {}
@@ -39,11 +43,15 @@ def make_validate(examine: Examine, review_progress: ReviewProgress | None, jour
     return validate
 
 
-def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
+async def _gate_in(
+    state: State, examine: Examine, runtime: Runtime[Any], journal: Journal, registry: Registry
+) -> Update:
     if state.get("plan") is None:
         return _refuse(state, [finding_from_json(cast("JsonObject", one)) for one in state["findings"]], runtime)
     plan = restore(state["plan"] or {})
     report = examine(plan, state)
+    if report.findings and await _has_begun(state, plan, journal):
+        refuse_missing(plan, registry)
     if report.findings and state.get("run_plan"):
         return _refuse_given(report, runtime)
     if report.findings:
@@ -54,6 +62,13 @@ def _gate_in(state: State, examine: Examine, runtime: Runtime[Any]) -> Update:
     shown = {key: told[key] for key in ("order", "decisions", "provenance")}
     given = state.get("run_plan") and plan.digest  # it stands in `plan` whole; this says that nobody plans again
     return {"status": WorkflowState.EXECUTING.value, "run_plan": given, "report": shown, "findings": []}
+
+
+async def _has_begun(state: State, plan: Plan, journal: Journal) -> bool:
+    """Tell whether calls of a plan are written down: it was accepted, before a process was killed."""
+    past, name = await journal.past(state["run_id"]), plan_name(state["plan_number"], plan)
+    places = [*(one.place for one in past.outcomes), *(one.place for one in past.in_doubt)]
+    return any(place.plan == name for place in places)
 
 
 def _refuse_given(report: Report, runtime: Runtime[Any]) -> Update:

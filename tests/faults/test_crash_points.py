@@ -519,6 +519,30 @@ async def test_what_a_person_said_of_a_replaced_effect_counts_although_its_proce
     )
 
 
+@pytest.mark.parametrize("is_given", [True, False])
+@pytest.mark.parametrize("point", [at_intent, at_outcome])
+async def test_a_run_that_is_begun_again_with_the_wrong_actions_changes_nothing(
+    house: Callable[..., House], point: Callable[[str], Any], *, is_given: bool
+) -> None:
+    first = plan(step("a", "put"), step("b", "look", after=["a"]))
+    here = house(first, plan(step("other", "put")))
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(point("a")).run("g", plan=first if is_given else None, thread_id="t")
+    fewer = [one for one in here.actions() if one.name != "look"]
+    with pytest.raises(RunError, match=r"not registered here: look\. Resume the run with the actions"):
+        await AgenticWorkflow(here.open().agent, actions=fewer, database=here.path).resume(thread_id="t")
+    done = await here.resume()
+    assert (done["state"], here.world[-1], here.planned) == ("COMPLETE", "b", 0 if is_given else 1)
+
+
+async def test_a_plan_with_unknown_actions_that_never_began_is_planned_again_also_after_a_kill(
+    house: Callable[..., House],
+) -> None:
+    here = house(plan(step("a", "unknown")), plan(step("b", "put")))
+    await here.crashed(lambda kind, value: kind == "plan" and "unknown" not in str(value))
+    assert ((await here.resume())["state"], here.world) == ("COMPLETE", ["b"])
+
+
 async def test_a_run_that_is_cancelled_in_the_middle_goes_on_where_it_was(house: Callable[..., House]) -> None:
     here = house(plan(step("quick", "told"), step("slow", "look"), step("last", "told", after=["slow", "quick"])))
     ready = asyncio.Event()

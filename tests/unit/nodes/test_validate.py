@@ -32,7 +32,7 @@ async def judged(before: dict[str, Any], findings: Sequence[Finding] = (), revie
     def examine(plan: Plan, _: State) -> Report:
         return Report(plan=plan, findings=tuple(findings))
 
-    node = make_validate(examine, review, MemoryJournal())
+    node = make_validate(examine, review, MemoryJournal(), {})
     runtime = cast("Any", SimpleNamespace(stream_writer=lambda _: None))
     return {**before, **await node(cast("State", before), {}, runtime)}
 
