@@ -1,13 +1,14 @@
 """What a plan may call: names, schemas and annotations of actions, and none of their code."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from functools import cached_property, lru_cache
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 ArgumentClass: TypeAlias = Literal["target", "value", "secret", "param", "content"]
+Known = TypeVar("Known")
 Resources: TypeAlias = Callable[[Mapping[str, JsonValue]], Collection[str]]
 """From resolved inputs, the names of all that the call reads or changes; `files/notes` takes in `files/notes/a`."""
 
@@ -15,6 +16,8 @@ DANGEROUS = ("delete_all", "admin_action", "financial_transaction")
 """The three actions that no run ever executes; always part of the policy schema."""
 TRUST = "trust"
 """The Cedar action of rules that vouch for data; no action may take this name."""
+KEPT = 1_024
+"""What is known of one action at once."""
 GROUPS = ("read_only", "effect", "destructive", "open_world", "undeclared")
 """Cedar groups an action can be in; no action may take one of these names."""
 
@@ -110,6 +113,15 @@ class ActionSpec:
             "undeclared": self.undeclared,
         }
         return tuple(group for group in GROUPS if member[group])
+
+    def recall(self, find: Callable[..., Known], *more: Hashable) -> Known:
+        """Return what a function finds out of the action and of more, kept while there is the action, and no longer."""
+        found: Known = self._recalled(find, *more)
+        return found
+
+    @cached_property
+    def _recalled(self) -> Callable[..., Any]:
+        return lru_cache(maxsize=KEPT)(lambda find, *more: find(self, *more))
 
 
 def _compiled(schema: JsonObject) -> Any:

@@ -151,9 +151,12 @@ class Origin:
         return joined([own, behind(choosing), inherited, content])
 
 
-@lru_cache(maxsize=1024)
 def result_label(action: ActionSpec, call: Label) -> Label:
     """Return the label of all that an action gives, by the label of the call."""
+    return action.recall(_result_label, call)
+
+
+def _result_label(action: ActionSpec, call: Label) -> Label:
     return Origin(action, call).label
 
 
@@ -183,9 +186,12 @@ def _reworked(source: Source) -> Source:
     return source if stays else replace(source, traits=source.traits | {"reworked"})
 
 
-@lru_cache(maxsize=4_096)
 def output_label(action: ActionSpec, fields: frozenset[str], under: str) -> Label:
     """Return the sources that fields of an action's output are if they stand under a name in it."""
+    return action.recall(_output_label, fields, under)
+
+
+def _output_label(action: ActionSpec, fields: frozenset[str], under: str) -> Label:
     return frozenset(output_source(action, field, under) for field in fields)
 
 

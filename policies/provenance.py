@@ -170,7 +170,6 @@ def _origins(
     return {name: replace(whole, under=frozenset(name if by_name else "" for by_name in is_by_name))}
 
 
-@lru_cache(maxsize=1024)
 def _origin_of(action: ActionSpec | None, call: Provenance) -> Origin:
     if action is None:
         return Origin(None, call.label)

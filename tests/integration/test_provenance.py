@@ -1,10 +1,14 @@
 """Where data comes from decides what is asked, in whole runs under the default policy."""
 
+import gc
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, approve
+import pytest
+
+from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, WorkflowStep, approve
 from agentic_workflows.testing import RecordingAction
 
 MAIL = {"type": "object", "properties": {"to": {"type": "string"}, "text": {"type": "string"}}, "required": ["to"]}
@@ -89,3 +93,21 @@ async def test_what_is_planned_after_untrusted_output_asks_unless_none_was_shown
     agent = Looking(sees_outputs=False)
     done = await House(agent, limits=Limits(max_replans=1)).workflow.run("Answer the mail")
     assert ("Evil." in agent.seen[1], done["state"]) == (False, "COMPLETE")
+
+
+@pytest.mark.parametrize("has_actions", [True, False])
+async def test_an_action_that_nobody_uses_any_more_is_forgotten(*, has_actions: bool) -> None:
+    class Agent(ScriptedAgent):
+        async def execute_step(self, step: WorkflowStep) -> str:  # noqa: ARG002 - its shape
+            return "mail"
+
+    async def ran() -> list[weakref.ref[Any]]:
+        steps = [READ, {"name": "again", "action": "inbox", "inputs": {"of": "${mail}"}}]
+        agent, inbox = Agent([{"goal": "g", "steps": steps}]), RecordingAction("inbox", result="mail")
+        result = await AgenticWorkflow(agent, actions=[inbox] if has_actions else None).run("g")
+        assert result["state"] == "COMPLETE"
+        return [weakref.ref(agent), weakref.ref(inbox)]
+
+    used = await ran()
+    gc.collect()
+    assert [one() for one in used] == [None, None]
