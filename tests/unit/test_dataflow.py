@@ -79,6 +79,7 @@ async def run(
     seconds: float = 20,
 ) -> Ran:
     events: list[Event] = []
+    log = memory_log(*recorded(before or {}), answers=answers)
     flow = Dataflow(
         Plan("g", steps),
         point=ExecutionPoint(engine or Engine()),
@@ -90,12 +91,14 @@ async def run(
             limits=limits or Limits(),
             emit=events.append,
             grants=Grants(rows=answer_rows(answers)),
-            log=memory_log(*recorded(before or {}), answers=answers),
+            log=log,
         ),
         is_stopped=is_stopped,
         starts=starts,
     )
-    return Ran(flow, events, await flow.run_all(seconds))
+    in_time = await flow.run_all(seconds)
+    await log.flush()
+    return Ran(flow, events, in_time)
 
 
 def recorded(before: Mapping[str, Outcome]) -> Iterator[Recorded]:

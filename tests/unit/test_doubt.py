@@ -92,7 +92,9 @@ def begun(mail: Mail, inputs: Mapping[str, Any]) -> Intent:
 
 async def recovered(mail: Mail, past: Past) -> Outcome:
     point, run = a_pass(mail, past)
-    return await point.execute(CALL, mail.action, run)
+    outcome = await point.execute(CALL, mail.action, run)
+    await run.log.flush()
+    return outcome
 
 
 @pytest.mark.parametrize("found", [False, {}, {"result": 1}, "yes", object()])

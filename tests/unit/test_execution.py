@@ -21,7 +21,7 @@ from agentic_workflows.graph.events import AttemptFailed, Event, StepStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.review import approve, edit, respond
+from agentic_workflows.graph.review import Answer, approve, edit, respond
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, Rule, StaticDecision
 from agentic_workflows.policies.provenance import Provenance
@@ -65,8 +65,13 @@ class Bench:
             log=memory_log(),
         )
 
+    def grant(self, answer: Answer) -> None:
+        self.run.grants, self.run.log = Grants(rows=answer_rows([answer])), memory_log(answers=[answer])
+
     async def execute(self, action: Action, inputs: Mapping[str, Any] | None = None, **step: Any) -> Outcome:
-        return await self.point.execute(call(action, inputs, **step), action, self.run)
+        outcome = await self.point.execute(call(action, inputs, **step), action, self.run)
+        await self.run.log.flush()
+        return outcome
 
 
 def call(action: Action, inputs: Mapping[str, Any] | None = None, **step: Any) -> ActionCall:
@@ -115,7 +120,7 @@ async def asked(bench: Bench, action: Action, inputs: Mapping[str, Any] | None =
 async def test_an_approval_is_for_exactly_these_inputs_and_used_once() -> None:
     bench, action = Bench(Engine(lambda _: Ask(reason="Why?"))), RecordingAction("act")
     one = await asked(bench, action, {"n": 1})
-    bench.run.grants = Grants(rows=answer_rows([approve(one)]))
+    bench.grant(approve(one))
     assert (await bench.execute(action, {"n": 2})).status == OutcomeStatus.ASKED
     assert (await bench.execute(action, {"n": 1})).status == OutcomeStatus.SUCCEEDED
     assert (await bench.execute(action, {"n": 1})).status == OutcomeStatus.ASKED
@@ -125,7 +130,7 @@ async def test_an_approval_is_for_exactly_these_inputs_and_used_once() -> None:
 async def test_an_approval_overrules_no_denial() -> None:
     bench, action = Bench(Engine(lambda _: Deny(reason="Never."))), RecordingAction("act")
     key = make_case(call(action), action, bench.run).review_id
-    bench.run.grants = Grants(rows=answer_rows([approve(key)]))
+    bench.grant(approve(key))
     assert (await bench.execute(action)).status == OutcomeStatus.DENIED
     assert action.calls == []
 
@@ -137,7 +142,7 @@ async def test_an_edit_runs_with_its_inputs_after_they_are_decided_on() -> None:
     for given, status, calls in [(2, "succeeded", [{"n": 2}]), (13, "denied", []), ("x", "failed", [])]:
         bench, action = Bench(Engine(by_inputs)), RecordingAction("act", input_schema=NUMBER)
         one = await asked(bench, action, {"n": 1})
-        bench.run.grants = Grants(rows=answer_rows([edit({"n": given}, one)]))
+        bench.grant(edit({"n": given}, one))
         assert (await bench.execute(action, {"n": 1})).status == status
         assert action.calls == calls
 
@@ -146,7 +151,7 @@ async def test_a_response_is_the_result_and_is_checked_like_one() -> None:
     for message, status in [("fine", "succeeded"), (5, "failed")]:
         bench, action = Bench(Engine(lambda _: Ask(reason="Why?"))), RecordingAction("act")
         one = await asked(bench, action)
-        bench.run.grants = Grants(rows=answer_rows([respond(message, one)]))
+        bench.grant(respond(message, one))
         outcome = await bench.execute(action, validation={"type": "string"})
         assert (outcome.status, outcome.result, action.calls) == (status, message, [])
 
@@ -399,7 +404,7 @@ async def test_a_question_is_asked_once_and_only_where_policy_asks() -> None:
     assert asking.point.question(call(action, {"n": "x"}), action, asking.run) is None
     question = asking.point.question(call(action, {"n": 1}), action, asking.run)
     assert question is not None
-    asking.run.grants = Grants(rows=answer_rows([approve(question.id)]))
+    asking.grant(approve(question.id))
     assert asking.point.question(call(action, {"n": 1}), action, asking.run) is None
     other = replace(asking.run, run_id="another")
     assert asking.point.question(call(action, {"n": 1}), action, other) != question

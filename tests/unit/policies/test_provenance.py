@@ -284,6 +284,7 @@ async def run(plan: Plan, before: Sequence[Recorded] = ()) -> tuple[list[ActionC
         starts=100,
     )
     await flow.run_all(20)
+    await log.flush()
     return seen, flow
 
 
