@@ -30,7 +30,7 @@ class SqliteBackend:
         there = f"{self._path.absolute().as_uri()}?mode=rw"  # one that was taken away is not begun anew
         self._connection = sqlite3.connect(there, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
         self._files = {str(self._path): _identity(str(self._path))}
-        _use_wal(self._connection)
+        use_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
         _prepare(self, "sqlite", self._path)
@@ -175,8 +175,8 @@ def _identity(name: str) -> tuple[int, int]:
     return (found.st_dev, found.st_ino)
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL; SQLite itself does not wait for another process that opens or closes the file at the moment."""
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL, in a thread that may wait: SQLite does not, for others that open or close the file just now."""
     until = monotonic() + BUSY_SECONDS
     while True:
         try:

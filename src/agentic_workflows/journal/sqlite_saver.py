@@ -4,14 +4,14 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from time import monotonic
 
 import aiosqlite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from agentic_workflows.journal.backends import BUSY_SECONDS
+from agentic_workflows.journal.backends import BUSY_SECONDS, use_wal
 
 
 @asynccontextmanager
@@ -26,25 +26,22 @@ async def sqlite_saver(path: Path, serde: SerializerProtocol) -> AsyncIterator[A
         raise
     try:
         saver = AsyncSqliteSaver(connection, serde=serde)
-        await _set_up(saver)
+        await saver.setup()
         yield saver
     finally:
         await connection.close()
 
 
 async def _connected(path: Path) -> aiosqlite.Connection:
-    return await aiosqlite.connect(path, timeout=BUSY_SECONDS)
+    return await aiosqlite.Connection(partial(_in_wal, path), iter_chunk_size=64)
 
 
-async def _set_up(saver: AsyncSqliteSaver) -> None:
-    """Create the saver's tables; SQLite itself does not wait for another process that switches the file to WAL."""
-    until = monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            await saver.setup()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or monotonic() > until:
-                raise
-            await asyncio.sleep(0.01)
-        else:
-            return
+def _in_wal(path: Path) -> sqlite3.Connection:
+    """Open the file, in the thread of the connection; the saver has nothing left to switch then."""
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    try:
+        use_wal(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

@@ -1,14 +1,19 @@
 """LangGraph's saver of a file, opened by many at once, and cut while it opens."""
 
 import asyncio
+import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.savers import _shared
+from agentic_workflows.journal.sqlite_saver import sqlite_saver
 
 
 async def opened(path: Path) -> list[str]:
@@ -27,6 +32,25 @@ def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         for at in range(40):
             assert list(threads.map(one, [tmp_path / f"{at}.db"] * 8)) == [[]] * 8
+
+
+async def test_while_somebody_locks_the_file_the_event_loop_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        opening, turns = asyncio.ensure_future(opened_saver(path)), 0
+        began = time.monotonic()
+        while time.monotonic() < began + 0.3:
+            await asyncio.sleep(0.01)
+            turns += 1
+        assert (opening.done(), turns > 5) == (False, True)
+        other.execute("COMMIT")
+    assert await opening == "wal"
+
+
+async def opened_saver(path: Path) -> str:
+    async with sqlite_saver(path, JsonPlusSerializer()) as saver, saver.conn.execute("PRAGMA journal_mode") as mode:
+        return str((await mode.fetchone() or [""])[0])
 
 
 @pytest.mark.parametrize("turns", range(0, 12, 2))
