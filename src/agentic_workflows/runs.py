@@ -82,6 +82,7 @@ class Runs(ABC):
                         gone.append(thread_id)
                 except CorruptError as error:
                     kept.append(error)
+        await self.database.journal.sweep()
         if gone:
             await self.database.shrink()
         if kept:
@@ -100,7 +101,7 @@ class Runs(ABC):
             async with self.database.leases.hold(thread_id):
                 if await self._is_due(run, last):
                     # In this order: whoever finds one half of it finds that it may go, and its name to the last.
-                    await journal.forget(thread_id, but_its_name=True)
+                    await journal.forget(thread_id, but_their_names=True)
                     await saver.adelete_thread(thread_id)
                     await journal.forget(thread_id)
                     return True

@@ -266,11 +266,11 @@ def cut(house: House, *, at: int) -> AgenticWorkflow:
         def __getattr__(self, name: str) -> Any:
             return getattr(journal.whole, name)
 
-        async def forget(self, thread_id: str, **options: bool) -> None:
+        async def forget(self, *threads: str, **options: bool) -> None:
             journal.calls += 1
             if (journal.calls, at) in [(1, 1), (2, 3)]:
                 raise CutError
-            await journal.whole.forget(thread_id, **options)
+            await journal.whole.forget(*threads, **options)
             if (journal.calls, at) == (1, 2):
                 raise CutError
 

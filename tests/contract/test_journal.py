@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from agentic_workflows.errors import DatabaseError, ExpiredError, LeaseLostError, ReviewError, RunBusyError
+from agentic_workflows.graph.labels import PLAN, Label
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Lease, Past, Place, Recorded
@@ -107,8 +108,10 @@ def intent(step: str = "s", attempt: int = 0, *, item: int = -1, key: str = "k",
     return Intent(place=place, attempt=attempt, action="act", key=key, occurrence=occurrence, at="2026-01-01T00:00:00Z")
 
 
-def outcome_of(one: Intent, result: Any = "done", status: OutcomeStatus = OutcomeStatus.SUCCEEDED) -> Recorded:
-    outcome = Outcome(status=status, result=result, attempts=1, started=one.at)
+def outcome_of(
+    one: Intent, result: Any = "done", status: OutcomeStatus = OutcomeStatus.SUCCEEDED, *, label: Label | None = None
+) -> Recorded:
+    outcome = Outcome(status=status, result=result, attempts=1, started=one.at, sources=label)
     same = {name: getattr(one, name) for name in ("place", "attempt", "action", "key", "occurrence")}
     return Recorded(outcome=outcome, **same)
 
@@ -508,26 +511,70 @@ async def test_threads_are_listed_the_last_touched_first(house: House, journal: 
     assert await journal.threads() == ["a", "c", "b"]
 
 
-async def test_a_thread_is_known_from_when_it_is_held_until_it_is_forgotten(journal: Journal) -> None:
+async def test_a_thread_is_known_once_a_run_was_begun_on_it_and_until_it_is_forgotten(journal: Journal) -> None:
+    lease = await journal.acquire("t", new_owner(), 30)
     known = [await journal.knows("t")]
-    await journal.release(await journal.acquire("t", new_owner(), 30))
+    await journal.begin(lease, RUN, "g")
     known.append(await journal.knows("t"))
     await journal.forget("t")
     assert [*known, await journal.knows("t")] == [False, True, False]
 
 
-async def test_a_large_result_of_two_runs_stays_while_one_has_it(journal: Journal) -> None:
+async def test_threads_are_forgotten_together_and_their_names_to_the_last(journal: Journal) -> None:
+    for thread in ("a", "b", "c"):
+        await journal.begin(await journal.acquire(thread, new_owner(), 30), f"run of {thread}", "g")
+    await journal.forget("a", "b", but_their_names=True)
+    assert [await journal.thread_of(f"run of {thread}") for thread in "abc"] == [None, None, "c"]
+    assert sorted(await journal.threads()) == ["a", "b", "c"]
+    await journal.forget("a", "b")
+    assert await journal.threads() == ["c"]
+
+
+async def test_what_was_asked_of_a_thread_is_forgotten_with_it(journal: Journal, lease: Lease) -> None:
+    await journal.request("t", "cancel")
+    await journal.release(lease)
+    await journal.forget("t")
+    assert await journal.renew(await journal.acquire("t", new_owner(), 30), 30) is None
+
+
+async def test_what_two_runs_share_stays_while_one_has_it(journal: Journal) -> None:
     both, mine = "a" * 2 * LARGE, "b" * 2 * LARGE
     for thread in ("t", "other"):
         lease = await journal.acquire(thread, new_owner(), 30)
         await journal.begin(lease, f"run of {thread}", "g")
-        done = [outcome_of(intent(str(at)), result) for at, result in enumerate([both, mine + thread])]
+        done = [outcome_of(intent(str(at)), result, label=PLAN) for at, result in enumerate([both, mine + thread])]
         await journal.write(lease, f"run of {thread}", intents=[intent("0"), intent("1")])
         await journal.write(lease, f"run of {thread}", outcomes=done)
     await journal.forget("t")
+    await journal.sweep()
     assert (await journal.past("run of t")).outcomes == ()
-    left = {one.place.step: one.outcome.result for one in (await journal.past("run of other")).outcomes}
-    assert left == {"0": both, "1": f"{mine}other"}
+    left = {one.place.step: one.outcome for one in (await journal.past("run of other")).outcomes}
+    assert {step: (one.result, one.sources) for step, one in left.items()} == {
+        "0": (both, PLAN), "1": (f"{mine}other", PLAN),
+    }  # fmt: skip
+
+
+async def test_what_is_swept_in_one_process_is_written_again_by_another_that_knew_it(shared: House) -> None:
+    mine, other = shared.open(), shared.open()
+    done = outcome_of(intent(), "a" * 2 * LARGE, label=PLAN)
+    for run_id in ("first", "second"):
+        lease = await mine.acquire("t", new_owner(), 30)
+        await mine.begin(lease, run_id, "g")
+        await mine.write(lease, run_id, outcomes=[done])
+        assert (await other.past(run_id)).outcomes == (done,)
+        await other.forget("t")
+        await other.sweep()
+
+
+async def test_what_is_written_beside_a_sweep_is_kept(shared: House) -> None:
+    mine, other = shared.open(), shared.open()
+    done = outcome_of(intent(), "a" * 2 * LARGE, label=PLAN)
+    for at in range(40):
+        lease = await mine.acquire(f"t{at}", new_owner(), 30)
+        await mine.begin(lease, f"r{at}", "g")
+        await asyncio.gather(mine.write(lease, f"r{at}", outcomes=[done]), other.sweep())
+        assert (await mine.past(f"r{at}")).outcomes == (done,), f"race {at}"
+        await mine.forget(f"t{at}")
 
 
 async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> None:

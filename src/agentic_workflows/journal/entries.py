@@ -251,12 +251,16 @@ class Journal(Protocol):
         """Return everything that is written down about a thread, oldest first, each entry with `at` and `what`."""
         ...
 
-    async def forget(self, thread_id: str, *, but_its_name: bool = False) -> None:
-        """Remove everything that is written down about a thread; with its name, `threads` still has it."""
+    async def forget(self, *thread_ids: str, but_their_names: bool = False) -> None:
+        """Remove everything that is written down about threads, at once; by its name, `threads` still has one."""
+        ...
+
+    async def sweep(self) -> None:
+        """Remove what runs share with each other and none has any more, such as the large results of forgotten ones."""
         ...
 
     async def knows(self, thread_id: str) -> bool:
-        """Tell whether a thread was ever held."""
+        """Tell whether a run was begun on a thread."""
         ...
 
     async def threads(self) -> list[str]:

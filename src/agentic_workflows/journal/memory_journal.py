@@ -177,20 +177,24 @@ class MemoryJournal:
                 found += (told_answer(one) for one in self._answers.values() if one.run_id == run_id)
         return in_order(found)
 
-    async def forget(self, thread_id: str, *, but_its_name: bool = False) -> None:
-        """Remove everything that is written down about a thread."""
-        gone = {run_id for run_id, run in self._runs.items() if run[0] == thread_id}
+    async def forget(self, *thread_ids: str, but_their_names: bool = False) -> None:
+        """Remove everything that is written down about threads."""
+        gone = {run_id for run_id, run in self._runs.items() if run[0] in thread_ids}
         for kept in (self._runs, self._entries, self._intents, self._outcomes):
             for run_id in gone & kept.keys():
                 del kept[run_id]
         self._plans = {key: plan for key, plan in self._plans.items() if key[0] not in gone}
         self._answers = {one: row for one, row in self._answers.items() if row.run_id not in gone}
-        if not but_its_name:
+        for thread_id in () if but_their_names else thread_ids:
             self._leases.pop(thread_id, None)
+            self._requests.pop(thread_id, None)
+
+    async def sweep(self) -> None:
+        """Remove nothing: here no run shares anything with another one."""
 
     async def knows(self, thread_id: str) -> bool:
-        """Tell whether a thread was ever held."""
-        return thread_id in self._leases
+        """Tell whether a run was begun on a thread."""
+        return any(run[0] == thread_id for run in self._runs.values())
 
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""

@@ -20,6 +20,7 @@ from agentic_workflows.journal.faults import CORRUPT, corrupt
 Read = TypeVar("Read")
 Row: TypeAlias = tuple[Any, ...]
 RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
+BODIES, LABELS = "agentic_bodies", "agentic_labels"
 KEY, OUTCOME = 6, 9
 """Places of columns in a row of the calls."""
 LARGE: Final = 65_536

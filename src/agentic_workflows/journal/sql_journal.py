@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar, cast
 
 from agentic_workflows.collector import collector_off
@@ -19,8 +20,10 @@ from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Pa
 from agentic_workflows.journal.owner import is_dead
 from agentic_workflows.journal.rows import (
     ANSWERS,
+    BODIES,
     CALLS,
     KEY,
+    LABELS,
     OUTCOME,
     PLANS,
     RUNS,
@@ -47,8 +50,6 @@ class SqlJournal:
     def __init__(self, writer: Writer, *, clock: Callable[[], float] = time.time) -> None:
         self._writer = writer
         self._clock = clock
-        self._labels: set[str] = set()
-        """Labels that are known to be in the database."""
 
     def now(self) -> datetime:
         """Return the time by which answers are given and expire."""
@@ -138,7 +139,7 @@ class SqlJournal:
                 raise RefusedError(ExpiredError(until))
             row = to.send("lease", by_thread_id=lease.thread_id)
             _refuse_used(to, run_id, used)
-            for text in labels - self._labels:
+            for text in labels:
                 to.send("label", text=text)
             for review_id in used:
                 to.send("use", by_review_id=review_id)
@@ -154,7 +155,6 @@ class SqlJournal:
             return Later(asked)
 
         request: Request | None = await self._writer.do(work)
-        self._labels |= labels
         return request
 
     async def answer(self, answered: Answered) -> bool:
@@ -237,21 +237,27 @@ class SqlJournal:
 
         return await self._writer.do(work)
 
-    async def forget(self, thread_id: str, *, but_its_name: bool = False) -> None:
-        """Remove everything that is written down about a thread."""
+    async def forget(self, *thread_ids: str, but_their_names: bool = False) -> None:
+        """Remove everything that is written down about threads."""
 
         def work(to: Transaction) -> None:
-            for run_id, *_ in to.send("runs", by_thread_id=thread_id).rows:
-                for what in ("bodies", ANSWERS, CALLS, PLANS, RUNS):
-                    to.send(f"forget_{what}", by_run_id=run_id)
-            if not but_its_name:
-                to.send("forget_lease", by_thread_id=thread_id)
+            for thread_id in thread_ids:
+                for run_id, *_ in to.send("runs", by_thread_id=thread_id).rows:
+                    for what in (ANSWERS, CALLS, PLANS, RUNS):
+                        to.send(f"forget_{what}", by_run_id=run_id)
+                if not but_their_names:
+                    to.send("forget_lease", by_thread_id=thread_id)
 
         await self._writer.do(work)
 
+    async def sweep(self) -> None:
+        """Remove large results and labels that no run has any more."""
+        for table in (BODIES, LABELS):  # one lock at a time: others take them in any order
+            await self._writer.do(partial(_sweep, table))
+
     async def knows(self, thread_id: str) -> bool:
-        """Tell whether a thread was ever held."""
-        return bool(await self._writer.do(lambda to: to.send("lease", by_thread_id=thread_id).rows))
+        """Tell whether a run was begun on a thread."""
+        return bool(await self._writer.do(lambda to: to.send("runs", by_thread_id=thread_id).rows))
 
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""
@@ -270,6 +276,11 @@ class SqlJournal:
             return Later(checked)
 
         return await self._writer.do(fenced)
+
+
+def _sweep(table: str, to: Transaction) -> None:
+    to.send(f"lock_{table}")
+    to.send(f"sweep_{table}")
 
 
 def _lease_row(found: Sent, lease: Lease) -> Row:

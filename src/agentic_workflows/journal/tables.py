@@ -20,14 +20,17 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    TextClause,
     Update,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal_column,
     null,
     select,
+    text,
     update,
 )
 from sqlalchemy.engine import Dialect
@@ -117,7 +120,7 @@ INDEXES = (
 _PLACE = ("run_id", "plan", "step", "item", "attempt")
 _CALL = (*_PLACE, "action", "key", "occurrence", "at")
 
-Statement = Insert | Update | Delete | Select[Any]
+Statement = Insert | Update | Delete | Select[Any] | TextClause
 
 
 def definitions(dialect: Dialect) -> dict[str, str]:
@@ -156,11 +159,24 @@ def _record(dialect: Dialect) -> Any:
     return made.on_conflict_do_update(index_elements=_PLACE, set_=ended, where=CALLS.c.outcome.is_(None))
 
 
-def _forget_bodies() -> Delete:
-    """Return what removes the large results of a run that no other run has, too."""
-    mine = select(CALLS.c.body).where(*_by(CALLS, "run_id"))
-    elsewhere = select(CALLS.c.body).where(CALLS.c.body == BODIES.c.digest, CALLS.c.run_id != bindparam("by_run_id"))
-    return delete(BODIES).where(BODIES.c.digest.in_(mine), ~elsewhere.exists())
+def _label(dialect: Dialect) -> Any:
+    """Return an insert of a label that is not there; what comes to nothing uses up no number of Postgres."""
+    given = bindparam("text", type_=Text)
+    new = select(given).where(~exists().where(LABELS.c.text == given))
+    return _insert_into(LABELS, dialect).from_select(["text"], new).on_conflict_do_nothing()
+
+
+def _sweep(name: "Column[Any]", used: "Column[Any]") -> Delete:
+    """Return what removes the rows that no call names any more."""
+    return delete(name.table).where(name.not_in(select(used).where(used.is_not(None)).distinct()))
+
+
+def _lock(table: Table, dialect: Dialect) -> TextClause:
+    """Return what keeps others from naming rows of a table while those that nobody names are removed.
+
+    Postgres would remove what a transaction beside this one has found there and is about to name; SQLite has none.
+    """
+    return text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE" if dialect.name == "postgresql" else "SELECT 1")
 
 
 def statements(dialect: Dialect) -> dict[str, str]:
@@ -200,8 +216,10 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "holders": select(LEASES.c.owner).where(LEASES.c.expires > bindparam("now")),  # what is given back expired at 0
         "set_request": update(LEASES).where(*_by(LEASES, "thread_id")).values(request=bindparam("request")),
         "store": _insert(BODIES, dialect),
-        "label": _insert(LABELS, dialect).values(text=bindparam("text")),
-        "forget_bodies": _forget_bodies(),
+        "label": _label(dialect),
+        **{f"lock_{table.name}": _lock(table, dialect) for table in (BODIES, LABELS)},
+        f"sweep_{BODIES.name}": _sweep(BODIES.c.digest, CALLS.c.body),
+        f"sweep_{LABELS.name}": _sweep(LABELS.c.id, CALLS.c.label),
         "forget_lease": delete(LEASES).where(*_by(LEASES, "thread_id")),
         **{f"forget_{table.name}": delete(table).where(*_by(table, "run_id")) for table in OF_A_RUN},
     }
