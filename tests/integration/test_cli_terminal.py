@@ -46,7 +46,19 @@ async def wait() -> str:
         await asyncio.sleep(0.02)
     return "waited"
 
-ACTIONS = [wait]
+@action(destructive=False, open_world=False)
+async def pay() -> str:
+    '''Pay, and lose the connection.'''
+    with Path("paid").open("a") as file:
+        file.write("x")
+    raise ConnectionError("gone")
+
+ACTIONS = [wait, pay]
+"""
+PAY = """
+goal: Pay
+steps:
+  - {name: pay, action: pay, outputs: [receipt]}
 """
 
 
@@ -105,7 +117,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.md").write_text("from a")
     (tmp_path / "b.md").write_text("from b")
-    for name, text in {"replace": REPLACE, "both": BOTH, "slow": SLOW}.items():
+    for name, text in {"replace": REPLACE, "both": BOTH, "slow": SLOW, "pay": PAY}.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "own.py").write_text(OWN_ACTIONS)
     return tmp_path
@@ -184,6 +196,30 @@ def test_questions_are_asked_one_by_one(folder: Path) -> None:
     assert terminal.end() == WAITING
     terminal.close()
     assert (folder / "a.md").exists()
+
+
+@pytest.mark.parametrize(
+    "typed, code, paid",
+    [(["\n"], WAITING, 1), (["x\n"], WAITING, 1), (["s\n", "r-1\n"], COMPLETE, 1), (["a\n"], WAITING, 2)],
+)
+def test_what_is_in_doubt_is_asked_of_as_such_and_silence_decides_nothing(
+    folder: Path, typed: list[str], code: int, paid: int
+) -> None:
+    terminal = Terminal("run", "--plan", "pay.yaml", "--actions", "own:ACTIONS", "--thread", "t")
+    terminal.expect("did step pay call pay?")
+    terminal.expect("(Enter: later) > ")
+    terminal.type(typed[0])
+    for more in typed[1:]:
+        terminal.expect("The result to take")
+        terminal.type(more)
+    if paid == 2:
+        terminal.expect("did step pay call pay?")
+        terminal.expect("(Enter: later) > ")
+        terminal.type("l\n")
+    assert terminal.end() == code
+    terminal.close()
+    assert (folder / "paid").read_text() == "x" * paid
+    assert ("--respond" in terminal.screen) == (code == WAITING)
 
 
 def test_what_was_typed_before_the_question_is_no_answer(folder: Path) -> None:

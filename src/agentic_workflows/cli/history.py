@@ -49,7 +49,7 @@ def prune(
     gone = asyncio.run(build_reader(database_of(database)).prune(limit))
     ctx.obj.document({"removed": gone})
     if not ctx.obj.is_json:
-        ctx.obj.say(f"{len(gone)} finished runs removed.")
+        ctx.obj.say(f"{len(gone)} finished run{'' if len(gone) == 1 else 's'} removed.")
     return COMPLETE
 
 

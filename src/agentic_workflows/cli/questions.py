@@ -1,4 +1,7 @@
-"""Questions to the person at the terminal; the answer that costs no thought is reject."""
+"""Questions to the person at the terminal; the answer that costs no thought is reject.
+
+To what is in doubt it is later: whether something happened, silence does not say.
+"""
 
 import json
 import sys
@@ -13,6 +16,8 @@ from agentic_workflows.cli.tables import came_from
 from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond
 
 _PROMPT: Final = "[a]pprove  [e]dit  [r]eject  re[s]pond  [l]ater  (Enter: reject) > "
+_DOUBT_PROMPT: Final = "It happened: re[s]pond  {again}Give it up: [r]eject  [l]ater  (Enter: later) > "
+_AGAIN: Final = "Do it again: [a]pprove  "
 _LETTERS: Final = {"approve": "a", "edit": "e", "reject": "r", "respond": "s", "later": "l"}
 _MOST: Final = 4_000
 """Characters of one input that are shown; it says so where there are more."""
@@ -45,9 +50,11 @@ def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answ
 
 def show_question(question: Mapping[str, Any], output: Output, *, number: int = 1, total: int = 1) -> None:
     """Show what would be done, with exactly which inputs, and why a person is asked."""
-    output.say(f"\nQuestion {number} of {total}: may {_call(question)}?")
+    may = "did" if question.get("in_doubt") else "may"
+    rules = f" [{', '.join(question['rules'])}]" if question["rules"] else ""
+    output.say(f"\nQuestion {number} of {total}: {may} {_call(question)}?")
     output.say(f"  Review: {question['id']}")
-    output.say(f"  Why:    {question['reason']} [{', '.join(question['rules'])}]")
+    output.say(f"  Why:    {question['reason']}{rules}")
     if by := answer_by(question):
         output.say(f"  Until:  {by}; then it counts as rejected")
     for name, value in question["args"].items():
@@ -68,9 +75,14 @@ def open_ids(questions: Sequence[Mapping[str, Any]], *, but: Collection[str]) ->
 
 
 def _ask(question: Mapping[str, Any], output: Output) -> Answer | None:
-    chosen = _read(_PROMPT).strip().lower()
+    is_in_doubt, is_over = bool(question.get("in_doubt")), bool(question.get("replaced"))
+    prompt = _DOUBT_PROMPT.format(again="" if is_over else _AGAIN) if is_in_doubt else _PROMPT
+    chosen = _read(prompt).strip().lower()
     one = str(question["id"])
-    match _LETTERS.get(chosen, chosen):
+    letter = _LETTERS.get(chosen, chosen)
+    if is_in_doubt and letter not in ({"r", "s"} if is_over else {"a", "r", "s"}):
+        return None
+    match letter:
         case "a":
             return approve(one)
         case "l":

@@ -59,12 +59,18 @@ def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[st
         return
     is_default = Path(database) == DEFAULT_DATABASE.absolute()
     where = "" if is_default else f" --database {quote(without_password(database))}"
-    thread = quote(thread)
+
+    def command(verb: str, options: str = "") -> str:
+        named, last = ("", f" -- {quote(thread)}") if thread.startswith("-") else (f" {quote(thread)}", "")
+        return f"{own_name()} {verb}{named}{where}{options}{last}"
+
     if state == "REVIEWING":
-        yield f"\nIt waits for a person. Answer at a terminal: {own_name()} review {thread}{where}"
-        yield f"or with options, such as: {own_name()} review {thread}{where} --approve all"
+        doubt = next((one["id"] for one in result["reviews"] if one.get("in_doubt")), None)
+        answer = " --approve all" if doubt is None else f" --respond {doubt} --message RESULT"
+        yield f"\nIt waits for a person. Answer at a terminal: {command('review')}"
+        yield f"or with options, such as: {command('review', answer)}"
     elif state == "PAUSED":
-        yield f"Go on with: {own_name()} resume {thread}{where}"
+        yield f"Go on with: {command('resume')}"
     elif str(result["reason"]).startswith("max_iterations"):
         more = int(result["iterations"]) + _MORE_ITERATIONS
-        yield f"Give it more with: {own_name()} resume {thread}{where} --max-iterations {more}"
+        yield f"Give it more with: {command('resume', f' --max-iterations {more}')}"
