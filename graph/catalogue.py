@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
@@ -116,12 +116,17 @@ class ActionSpec:
 
     def recall(self, find: Callable[..., Known], *more: Hashable) -> Known:
         """Return what a function finds out of the action and of more, kept while there is the action, and no longer."""
-        found: Known = self._recalled(find, *more)
+        known, key = self._known, (find, *more)
+        if key not in known:
+            if len(known) >= KEPT:
+                known.clear()
+            known[key] = find(self, *more)
+        found: Known = known[key]
         return found
 
     @cached_property
-    def _recalled(self) -> Callable[..., Any]:
-        return lru_cache(maxsize=KEPT)(lambda find, *more: find(self, *more))
+    def _known(self) -> dict[tuple[Hashable, ...], Any]:
+        return {}
 
 
 def _compiled(schema: JsonObject) -> Any:

@@ -161,7 +161,7 @@ def _origins(
     step: WorkflowStep, action: ActionSpec | None, call: Provenance, is_by_name: Iterable[bool]
 ) -> dict[str, Origin]:
     """Return the origins of outputs: several are fields of the result by name, one may be all of it."""
-    whole = _origin_of(action, call)
+    whole = Origin(None, call.label) if action is None else action.recall(_origin_of, call)
     if len(step.outputs) != 1:
         return {name: replace(whole, parts=frozenset({name})) for name in step.outputs}
     (name,) = step.outputs
@@ -170,9 +170,7 @@ def _origins(
     return {name: replace(whole, under=frozenset(name if by_name else "" for by_name in is_by_name))}
 
 
-def _origin_of(action: ActionSpec | None, call: Provenance) -> Origin:
-    if action is None:
-        return Origin(None, call.label)
+def _origin_of(action: ActionSpec, call: Provenance) -> Origin:
     return Origin(action, call.steering(action), content=call.content(action), is_call_certain=call.is_certain)
 
 
