@@ -1,8 +1,9 @@
 """What the nodes are given."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from shlex import quote
 from typing import Any, Final, Protocol
 
 from langchain_core.runnables import RunnableConfig
@@ -73,6 +74,13 @@ def thread_of(state: State, config: RunnableConfig) -> str:
     return "|".join(filter(None, (str(thread), _outside(config))))
 
 
+def places_of(thread: str) -> Iterator[tuple[str, str]]:
+    """Yield where a run of this name would stand inside another graph: the thread of that one, and where in there."""
+    parts = thread.split("|")
+    for at in range(1, len(parts)):
+        yield "|".join(parts[:at]), "|".join(parts[at:])
+
+
 def run_of(config: RunnableConfig) -> str | None:
     """Return the id of the run that whoever calls the graph has chosen.
 
@@ -125,5 +133,5 @@ async def refuse_forgotten(journal: Journal, state: State, thread: str) -> None:
         raise RunError(
             f"The journal knows what an earlier run of the thread {thread} has done, and its checkpoints are not "
             f"there: it cannot go on, and to begin again could do effects twice. Give the database that has both, or "
-            f"another thread; `agentic export {thread}` tells what was done."
+            f"another thread; `agentic export {quote(thread)}` tells what was done."
         )

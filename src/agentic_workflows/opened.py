@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Durability, StateSnapshot
 
+from agentic_workflows.begun import as_begun, as_input, last_of
 from agentic_workflows.errors import ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
@@ -33,12 +34,16 @@ from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
+from agentic_workflows.nodes.collaborators import OWNER, places_of, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import as_result, open_questions
 
 Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
+_UNKNOWN: Final = {
+    "state": "UNKNOWN",
+    "reason": "This database has no checkpoint of it: a graph around it keeps them elsewhere, or they were deleted.",
+}
 
 
 @dataclass(kw_only=True)
@@ -64,6 +69,12 @@ class OpenRun:
     """Hears what happens while the run is taken from node to node."""
     begun: Begun | None = None
     """The run, where no checkpoint of it is kept yet: it is begun again, and what the journal has of it counts."""
+    outer: str = ""
+    """The thread of the graph that it is a part of, which goes on with it; empty where it has its own."""
+    is_elsewhere: bool = False
+    """Whether the journal is all that tells of it: its checkpoints are in no place that is known here, or gone."""
+    is_foreign: bool = False
+    """Whether the thread is one of another graph."""
 
     @property
     def state(self) -> WorkflowState:
@@ -72,8 +83,8 @@ class OpenRun:
 
     @property
     def exists(self) -> bool:
-        """Tell whether the thread has a run."""
-        return bool(self.values)
+        """Tell whether the thread has a run that can be gone on with."""
+        return bool(self.values) and not self.is_elsewhere
 
     def is_over_since(self, at: str) -> bool:
         """Tell whether the run is finished, and nobody has touched it since this time."""
@@ -87,12 +98,15 @@ class OpenRun:
             self.values, self.touched = as_begun(self.begun), self.begun.at
             self.kept = cast("JsonObject", self.begun.entry.get("metadata") or {})
             return
-        self.values = cast("State", snapshot.values)
+        self.values = cast("State", {} if self.is_foreign else snapshot.values)
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
         self.touched = snapshot.created_at or ""
+        if self.is_elsewhere:
+            last = last_of(await self.journal.timeline(self.thread_id))
+            self.values, self.touched = as_begun(last), last.at
 
     async def _snapshot(self) -> StateSnapshot:
-        """Return the last checkpoint of the thread.
+        """Return the last checkpoint of the run, on its own thread or within that of a graph around it.
 
         Raises:
             DatabaseError: somebody else has changed it, and no run can go on from it.
@@ -100,12 +114,36 @@ class OpenRun:
         """
         try:
             snapshot = await self.graph.aget_state(self._config())
-            _check(snapshot)
+            is_ours = await self._is_ours(snapshot.values)
+            self.outer, self.is_foreign = "", bool(_id_of(snapshot)) and not is_ours
+            if is_ours and not snapshot.values and self.begun is None:
+                snapshot = await self._within() or snapshot
+            self.is_elsewhere = is_ours and not snapshot.values and self.begun is None
+            if is_ours:
+                _check(snapshot)
         except CORRUPT as error:
             part = f"the checkpoint of the thread {self.thread_id}"
             raise corrupt(f"database {self.database}", part, error) from error
-        self.checkpoint = str(snapshot.config.get("configurable", {}).get("checkpoint_id", ""))
+        self.checkpoint = _id_of(snapshot)
         return snapshot
+
+    async def _is_ours(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether there is a run on the thread; a graph around a run may have the same names in its state."""
+        if not (run_id := values.get("run_id")):
+            return await self.journal.knows(self.thread_id)
+        return not str(await self.journal.thread_of(str(run_id))).startswith(f"{self.thread_id}|")
+
+    async def _within(self) -> StateSnapshot | None:
+        """Return the last checkpoint of a run that is a part of another graph, where that keeps its own here, too."""
+        saver = cast("BaseCheckpointSaver[Any]", self.graph.checkpointer)
+        for outer, within in places_of(self.thread_id):
+            saved = await saver.aget_tuple({"configurable": {"thread_id": outer, "checkpoint_ns": within}})
+            if saved is not None:
+                self.outer = outer
+                kept = saved.checkpoint["channel_values"]
+                values = {name: value for name, value in kept.items() if name in State.__annotations__}
+                return StateSnapshot(values, (), saved.config, saved.metadata, saved.checkpoint["ts"], None, (), ())
+        return None
 
     async def begin(self, goal: str, entry: JsonObject) -> Input:
         """Write down that a run begins on the thread, and return what the graph is invoked with."""
@@ -117,7 +155,9 @@ class OpenRun:
 
     async def result(self) -> dict[str, Any]:
         """Return the run as a dict; keys as in `AgenticWorkflow.run`."""
-        return as_result(self.thread_id, self.values, await self.past(), is_kept=self.begun is None)
+        is_kept = self.begun is None and not self.is_elsewhere
+        result = as_result(self.thread_id, self.values, await self.past(), is_kept=is_kept, outer=self.outer)
+        return result | (_UNKNOWN if self.is_elsewhere else {})
 
     async def past(self) -> Past:
         """Return what the journal knows of the run's calls."""
@@ -286,31 +326,16 @@ class OpenRun:
         return {"configurable": configurable, "metadata": dict(self.metadata)}
 
 
+def _id_of(snapshot: StateSnapshot) -> str:
+    """Return the id of a checkpoint, which is empty where the thread has none."""
+    return str(snapshot.config.get("configurable", {}).get("checkpoint_id", ""))
+
+
 def _check(snapshot: StateSnapshot) -> None:
     """Raise whatever tells that a checkpoint is not as it was written; a run that has only begun may lack the most."""
     if snapshot.metadata is not None and not isinstance(snapshot.metadata.get("step"), int):
         raise ValueError("its metadata names no step")
     refuse_misshapen(snapshot.values)
-
-
-def as_input(begun: Begun) -> Input:
-    """Return what the graph is invoked with to begin a run, also once more."""
-    given = begun.entry
-    return Input(
-        goal=begun.goal,
-        given_plan=given.get("given_plan"),
-        given_limits=cast("JsonObject | None", given.get("given_limits")),
-        given_run_id=begun.run_id,
-    )
-
-
-def as_begun(begun: Begun) -> State:
-    """Return the state of a run of which no checkpoint is kept, as far as the journal tells it."""
-    status = WorkflowState.PLANNING if begun.plan is None else WorkflowState.EXECUTING
-    known: dict[str, Any] = {"goal": begun.goal, "run_id": begun.run_id, "status": status.value, "plan": begun.plan}
-    known |= {"limits": begun.entry.get("given_limits") or {}, "plan_number": begun.number, "iteration": begun.number}
-    known |= {"replans": 0, "tokens": 0, "seconds": 0.0, "report": None, "reason": None}
-    return cast("State", known | {"steps": {}, "asks": [], "findings": [], "refused": [], "lineage": [], "history": []})
 
 
 def _listed(answers: object) -> list[Answer]:

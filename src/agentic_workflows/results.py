@@ -16,7 +16,7 @@ from agentic_workflows.nodes.execute import plan_name
 
 
 @collector_off()
-def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True) -> dict[str, Any]:
+def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True, outer: str = "") -> dict[str, Any]:
     """Return a run as a dict, keys as in `AgenticWorkflow.run`; of one with no checkpoint the journal alone tells."""
     values = caught_up(values, past, since=None if is_kept else 1)
     known = {place: one.outcome for place, one in past.ended.items()}
@@ -38,6 +38,7 @@ def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True
         "replans": values.get("replans", 0),
         "tokens": values.get("tokens", 0),
         "seconds": values.get("seconds", 0.0),
+        "outer": outer,
     }
 
 

@@ -4,15 +4,13 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar, get_args
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-
 from agentic_workflows.actions.action import Registry
-from agentic_workflows.errors import CorruptError, RunBusyError, RunError
+from agentic_workflows.errors import CorruptError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.state import MAX_SECONDS, NO_STATE, Request
 from agentic_workflows.graph.values import JsonObject, JsonValue
@@ -21,6 +19,7 @@ from agentic_workflows.journal.entries import Past
 from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.opened import OpenRun, fenced
+from agentic_workflows.prune import Pruning, Savers, inside
 from agentic_workflows.results import as_result
 
 Result = TypeVar("Result")
@@ -41,7 +40,7 @@ class Runs(ABC):
                 run = self._run(thread_id, graph)
                 try:
                     await run.load()
-                    if run.exists:
+                    if run.values:
                         found.append(await run.result())
                 except CorruptError as error:
                     unknown = as_result(thread_id, NO_STATE, Past())
@@ -61,25 +60,41 @@ class Runs(ABC):
         async with self._looked_at(thread_id):
             return []
 
-    async def prune(self, older_than: timedelta) -> list[str]:
+    async def prune(self, older_than: timedelta, *, savers: Savers | None = None) -> list[str]:
         """Remove finished runs that nobody has touched for this long, with their checkpoints; returns their threads.
+
+        A run inside another one goes with that. One inside another graph stays as long as that graph's thread, which
+        nobody knows to be gone where only the journal tells of the run.
+
+        Args:
+            older_than: how long nobody has touched them.
+            savers: all that such graphs are compiled with, beside the one of this database; then runs also go whose
+                thread is in none of them. Empty where they keep everything in this database.
 
         Raises:
             CorruptError: a run cannot be read and stays; raised when all others were looked at.
-            RunError: nothing can be that old.
+            RunError: nothing can be that old, or a saver is not asynchronous.
 
         """
         if abs(older_than.total_seconds()) > MAX_SECONDS:
             raise RunError(f"older_than is {older_than}; give at most a hundred years.")
-        last = (datetime.now(UTC) - older_than).isoformat()
-        gone, kept = list[str](), list[CorruptError]()
+        since = (datetime.now(UTC) - older_than).isoformat()
+        gone, kept = dict[str, None](), list[CorruptError]()
         async with self.database.checkpointer() as saver:
             graph = self._assemble(saver)
-            for thread_id in await self.database.journal.threads():
-                run = self._run(thread_id, graph)
+            pruning = Pruning(
+                database=self.database,
+                saver=saver,
+                open=lambda thread_id: self._run(thread_id, graph),
+                since=since,
+                others=savers,
+            )
+            threads = await self.database.journal.threads()
+            inner = inside(threads)
+            for thread_id in threads:
                 try:
-                    if await self._is_due(run, last) and await self._forgotten(run, saver, last) and run.exists:
-                        gone.append(thread_id)
+                    if thread_id not in gone:
+                        gone |= dict.fromkeys(await pruning.remove(thread_id, inner.get(thread_id, ())))
                 except CorruptError as error:
                     kept.append(error)
         await self.database.journal.sweep()
@@ -87,25 +102,7 @@ class Runs(ABC):
             await self.database.shrink()
         if kept:
             raise CorruptError(f"Finished runs that were removed: {', '.join(gone) or 'none'}. One stays: {kept[0]}")
-        return gone
-
-    async def _is_due(self, run: OpenRun, last: str) -> bool:
-        """Tell whether a thread may go: its run is over, or a `prune` that was cut has left no more than its name."""
-        await run.load()
-        return run.is_over_since(last) if run.exists else not await self.database.journal.timeline(run.thread_id)
-
-    async def _forgotten(self, run: OpenRun, saver: BaseCheckpointSaver[Any], last: str) -> bool:
-        """Remove what is kept of a thread, unless somebody has it or gave it another goal just now."""
-        journal, thread_id = self.database.journal, run.thread_id
-        with suppress(RunBusyError):
-            async with self.database.leases.hold(thread_id):
-                if await self._is_due(run, last):
-                    # In this order: whoever finds one half of it finds that it may go, and its name to the last.
-                    await journal.forget(thread_id, but_their_names=True)
-                    await saver.adelete_thread(thread_id)
-                    await journal.forget(thread_id)
-                    return True
-        return False
+        return list(gone)
 
     async def metadata_of(self, thread_id: str) -> JsonObject:
         """Return what was kept with a run when it began.
@@ -145,9 +142,17 @@ class Runs(ABC):
         async with self.database.checkpointer() as saver:
             run = self._run(thread_id, self._assemble(saver))
             await run.load()
-            if not run.exists:
+            if not run.values:
                 raise self._unknown(thread_id)
             yield run
+
+    def _missing(self, run: OpenRun) -> RunError:
+        """Return why a run cannot be gone on with."""
+        if not run.is_elsewhere:
+            return self._unknown(run.thread_id)
+        return RunError(
+            f"No checkpoint of the run {run.thread_id} is in the database {run.database}. Go on with it where they are."
+        )
 
     def _unknown(self, thread_id: str) -> RunError:
         return RunError(f"There is no run {thread_id!r} in the database {without_password(self.database.url)}.")
@@ -164,8 +169,12 @@ class Runs(ABC):
         ):
             run = self._run(thread_id, self._assemble(writer), lease)
             if not is_new:
-                await lease.clear()
                 await run.load()
+                if run.outer:
+                    raise RunError(f"The run {thread_id} is a part of the thread {run.outer}; go on with that one.")
+                if run.is_foreign:
+                    raise RunError(f"The thread {thread_id} belongs to another graph. Give another one.")
+                await lease.clear()
             yield run
 
     def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:

@@ -21,7 +21,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
-from agentic_workflows.graph.state import FINISHED, Input, Limits, State, WorkflowState, ended_steps
+from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
@@ -269,7 +269,7 @@ class AgenticWorkflow(ShowsRuns):
                 pass
         async with self._held(thread_id) as run:
             if not run.exists:
-                raise self._unknown(thread_id)
+                raise self._missing(run)
             yield run
 
     @asynccontextmanager
@@ -284,7 +284,7 @@ class AgenticWorkflow(ShowsRuns):
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
             if thread_id is not None:
-                await refuse_forgotten(self.database.journal, run.values, thread_id)
+                await refuse_forgotten(self.database.journal, run.values if run.exists else NO_STATE, thread_id)
             yield run, await run.begin(writable(goal), {"given_plan": given, "given_limits": self.limits.to_json()})
 
     def _compiled(self) -> Graph:

@@ -213,7 +213,7 @@ async def test_a_journal_without_its_checkpoint_is_refused_and_repeats_no_effect
     for table in ("checkpoints", "writes"):
         execute(path, f"DELETE FROM {table}")
     before = await house.open().timeline("t")
-    with pytest.raises(RunError, match="There is no run 't'"):
+    with pytest.raises(RunError, match="No checkpoint of the run t is in the database"):
         await house.open().resume(thread_id="t")
     with pytest.raises(RunError, match="run of the thread t has done, and its checkpoints are not there"):
         await house.open().run("g", thread_id="t")

@@ -1,0 +1,100 @@
+"""Removing runs with all that is kept of them, and nothing that somebody could still go on with.
+
+A run inside another graph lives as long as the thread of that one: each checkpoint there may be resumed, an earlier one
+as well, and leads into the same run, whose effects would happen again if the journal had forgotten them. Whether such a
+thread is at its end, only its own graph can tell. So the run goes when the thread goes: with the run of ours that it is
+a part of, or once the thread is kept nowhere any more.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from agentic_workflows.errors import RunBusyError, RunError
+from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.faults import CORRUPT
+from agentic_workflows.nodes.collaborators import places_of
+from agentic_workflows.opened import OpenRun
+
+Savers: TypeAlias = Sequence[BaseCheckpointSaver[Any]]
+_CALLING: Final = {"plan", "validate", "execute"}
+"""Our nodes that call code of others, an agent's or an action's, in which there may be another graph of ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """Removes what nobody has touched since a time."""
+
+    database: Database
+    saver: BaseCheckpointSaver[Any]
+    open: Callable[[str], OpenRun]
+    since: str
+    others: Savers | None
+    """Where graphs around ours keep their threads beside this database; None where nobody says that these are all."""
+
+    async def remove(self, thread_id: str, inner: Iterable[str]) -> list[str]:
+        """Remove a thread that is due, with the runs inside of it, and return the runs that are gone.
+
+        It stays where somebody has it, or gave it another goal just now.
+        """
+        run, journal = self.open(thread_id), self.database.journal
+        if not await self._is_due(run):
+            return []
+        with suppress(RunBusyError):
+            async with self.database.leases.hold(thread_id):
+                if await self._is_due(run):
+                    within = [one for one in inner if run.exists and not await self._has_its_own(one)]
+                    # In this order: whoever finds one half of it finds that it may go, and its name to the last.
+                    await journal.forget(thread_id, *within, but_their_names=True)
+                    if not run.is_foreign:
+                        await self.saver.adelete_thread(thread_id)
+                    await journal.forget(thread_id, *within)
+                    return [thread_id, *within] if run.values else []
+        return []
+
+    async def _is_due(self, run: OpenRun) -> bool:
+        """Tell whether a thread may go, such as one of which a `prune` that was cut has left no more than its name."""
+        await run.load()
+        if run.outer:
+            return False
+        if run.exists:
+            return run.is_over_since(self.since)
+        if not run.is_elsewhere:
+            return True
+        return self.others is not None and run.touched < self.since and not await self._is_kept(run.thread_id)
+
+    async def _is_kept(self, thread_id: str) -> bool:
+        """Tell whether a thread, or one that it may be a part of, is kept anywhere."""
+        outers, savers = [outer for outer, _ in places_of(thread_id)], [self.saver, *(self.others or ())]
+        if any([await self.database.journal.begun(outer) for outer in outers]):
+            return True  # a run of ours that has left no checkpoint yet
+        return any([await _has(saver, thread) for thread in (thread_id, *outers) for saver in savers])
+
+    async def _has_its_own(self, thread_id: str) -> bool:
+        """Tell whether what is called as a run inside another one is a run on a thread of its own."""
+        return await self.database.journal.begun(thread_id) is not None or await _has(self.saver, thread_id)
+
+
+def inside(threads: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """Return by the name of a thread those that runs inside of a run of ours there would have."""
+    found = defaultdict[str, list[str]](list)
+    for thread in threads:
+        for outer, within in places_of(thread):
+            if within.partition("|")[0].partition(":")[0] in _CALLING:
+                found[outer].append(thread)
+    return found
+
+
+async def _has(saver: BaseCheckpointSaver[Any], thread_id: str) -> bool:
+    try:
+        return bool([one async for one in saver.alist({"configurable": {"thread_id": thread_id}}, limit=1)])
+    except NotImplementedError as error:
+        raise RunError(
+            f"{type(saver).__name__} cannot be asked here. Give the asynchronous saver of its kind."
+        ) from error
+    except CORRUPT:
+        return True  # there is something, of whatever kind

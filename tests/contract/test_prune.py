@@ -1,0 +1,372 @@
+"""What `prune` removes, and what it leaves because somebody could go on with it: the same in every database."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+import psycopg
+import pytest
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command
+
+from agentic_workflows import AgenticWorkflow, RunError, ScriptedAgent, action, approve, build_graph
+from agentic_workflows.graph.state import State
+from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.rows import LARGE
+from agentic_workflows.testing import RecordingAction
+
+if TYPE_CHECKING:
+    from agentic_workflows.journal.entries import Journal
+
+NOW, LONG_AGO = timedelta(0), timedelta(days=1)
+THREAD: Any = {"configurable": {"thread_id": "t"}}
+YES: Any = Command(resume={"decisions": [{"type": "approve"}]})
+ASKS = {
+    "steps": [
+        {"name": "act", "action": "act", "outputs": ["x"]},
+        {"name": "send", "action": "send", "inputs": {"x": "${x}"}, "human_review_required": True},
+    ]
+}
+ACTS = {"steps": [{"name": "act", "action": "act", "outputs": ["x"]}]}
+
+
+class Outer(TypedDict):
+    """Of a graph that is not ours, with two names that our state has, too."""
+
+    goal: str
+    status: str
+
+
+class Other(TypedDict):
+    """Of a graph that is not ours, with no name that our state has."""
+
+    question: str
+    answer: str
+
+
+def answering(inner: Any) -> Any:
+    async def node(state: Other) -> dict[str, Any]:
+        return {"answer": (await inner.ainvoke({"goal": state["question"]}))["status"]}
+
+    return node
+
+
+def inside(inner: Any, saver: Any = None, *, name: str = "agent", state: Any = Outer) -> Any:
+    builder: Any = StateGraph(state)
+    builder.add_node(name, inner)
+    builder.add_edge(START, name)
+    return builder.compile(checkpointer=saver)
+
+
+def called(inner: Any, *, times: int = 1) -> Any:
+    async def node(state: Outer) -> Outer:
+        ended = [await inner.ainvoke({"goal": state["goal"]}) for _ in range(times)]
+        return {"goal": state["goal"], "status": ended[-1]["status"]}
+
+    return node
+
+
+SHAPES: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any], int]] = {
+    "a node": (inside, {}, 1),
+    "two deep": (lambda inner, saver: inside(inside(inner, name="in"), saver), {}, 1),
+    "called by a node": (lambda inner, saver: inside(called(inner), saver), {}, 1),
+    "called by a node, two deep": (lambda inner, saver: inside(inside(called(inner)), saver), {}, 1),
+    "called twice": (lambda inner, saver: inside(called(inner, times=2), saver), {}, 2),
+    "one that keeps its state": (inside, {"checkpointer": True}, 1),
+    "a node with a name of ours": (lambda inner, saver: inside(inner, saver, name="execute"), {}, 1),
+}
+
+
+class House:
+    """A database, and graphs of ours over it, alone or inside others."""
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = url
+        self.database = Database(url)
+        self.act = RecordingAction("act", result="x", read_only=False, destructive=False, trusted=True)
+        self.send = RecordingAction("send", result="sent", read_only=False, destructive=False)
+
+    def graph(self, plan: dict[str, Any] = ACTS, **options: Any) -> Any:
+        agent = ScriptedAgent([plan] * 9)
+        return build_graph(agent, actions=[self.act, self.send], database=self.database, **options)
+
+    def workflow(self, plan: dict[str, Any] = ACTS, *actions: Any) -> AgenticWorkflow:
+        known = [self.act, self.send, *actions]
+        return AgenticWorkflow(ScriptedAgent([plan] * 9), 50, actions=known, database=self.database)
+
+    async def prune(self, savers: Sequence[BaseCheckpointSaver[Any]] | None = None) -> list[str]:
+        return await self.workflow().prune(NOW, savers=savers)
+
+    async def threads(self) -> list[str]:
+        return await self.database.journal.threads()
+
+    async def rows(self) -> dict[str, int]:
+        """Return how many rows each table has, where it has any, but for the versions of the tables."""
+        if isinstance(self.database.journal, MemoryJournal):
+            async with self.database.checkpointer() as saver:
+                saved = {"checkpoints": [one async for one in saver.alist(None)]} | {
+                    name: getattr(saver, name) for name in ("writes", "blobs")
+                }
+            kept = {name: value for name, value in vars(self.database.journal).items() if isinstance(value, dict)}
+            return {name: len(value) for name, value in (saved | kept).items() if value}
+        counted = {table: count(self.url, table) for table in tables_of(self.url)}
+        versions = {"agentic_version", "checkpoint_migrations"}
+        return {table: rows for table, rows in counted.items() if rows and table not in versions}
+
+
+def read(url: str | Path, statement: str) -> list[Any]:
+    opened: Any = sqlite3.connect(url) if isinstance(url, Path) else psycopg.connect(url)
+    with closing(opened) as connection:
+        return [row[0] for row in connection.execute(statement).fetchall()]
+
+
+def tables_of(url: str | Path) -> list[str]:
+    if isinstance(url, Path):
+        return read(url, "SELECT name FROM sqlite_master WHERE type = 'table'")
+    return read(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+
+
+def count(url: str | Path, table: str) -> int:
+    return int(read(url, f"SELECT count(*) FROM {table}")[0])
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def house(request: pytest.FixtureRequest, tmp_path: Path, new_postgres: Callable[[], str]) -> House:
+    urls = {"memory": lambda: "memory", "sqlite": lambda: tmp_path / "runs.db", "postgres": new_postgres}
+    return House(urls[request.param]())
+
+
+# What is gone.
+
+
+async def test_of_a_pruned_run_no_table_keeps_anything(house: House) -> None:
+    house.act = RecordingAction("act", result="x" * 2 * LARGE, read_only=False, destructive=False, trusted=True)
+    await house.workflow(ASKS).run("g", thread_id="t")
+    await house.workflow(ASKS).resume(approve(), thread_id="t")
+    await house.workflow(ASKS).run("again", thread_id="t")
+    done = await house.workflow(ASKS).resume(approve(), thread_id="t")
+    house.workflow().request("t", "cancel")
+    assert (done["state"], len(await house.rows()) > 5) == ("COMPLETE", True)
+    assert await house.workflow().prune(LONG_AGO) == []
+    assert await house.prune() == ["t"]
+    assert await house.rows() == {}
+
+
+async def test_what_a_pruned_run_shared_with_another_one_stays_with_that(house: House) -> None:
+    house.act = RecordingAction("act", result="x" * 2 * LARGE, read_only=False, destructive=False, trusted=True)
+    asked = await house.workflow(ASKS).run("g", thread_id="waits")
+    before = (await house.database.journal.past(asked["run_id"])).outcomes
+    await house.workflow(ACTS).run("g", thread_id="t")
+    assert (await house.prune(), await house.threads()) == (["t"], ["waits"])
+    assert (await house.database.journal.past(asked["run_id"])).outcomes == before
+    assert before[0].outcome.sources is not None
+    assert (await house.workflow(ASKS).resume(approve(), thread_id="waits"))["state"] == "COMPLETE"
+    assert house.send.calls == [{"x": "x" * 2 * LARGE}]
+
+
+# Inside a graph that is not ours.
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_run_inside_another_graph_goes_once_the_thread_of_that_is_gone(house: House, shape: str) -> None:
+    make, options, runs = SHAPES[shape]
+    async with house.database.checkpointer() as saver:
+        ended = await make(house.graph(**options), saver).ainvoke({"goal": "g"}, THREAD)
+        inner = sorted(await house.threads())
+        assert (ended["status"], len(house.act.calls), len(inner)) == ("COMPLETE", runs, runs)
+        for savers in (None, [], [InMemorySaver()]):
+            assert await house.prune(savers) == []
+        await saver.adelete_thread("t")
+    assert await house.prune() == []  # it could be kept elsewhere
+    assert await house.workflow().prune(LONG_AGO, savers=[]) == []
+    assert sorted(await house.prune([])) == inner
+    assert await house.rows() == {}
+
+
+@pytest.mark.parametrize("durability", ["exit", "sync"])
+async def test_an_earlier_checkpoint_of_the_thread_still_leads_into_the_run_inside(
+    house: House, durability: Any
+) -> None:
+    async with house.database.checkpointer() as saver:
+        graph = inside(house.graph(ASKS), saver)
+        await graph.ainvoke({"goal": "g"}, THREAD, durability=durability)
+        waiting = (await graph.aget_state(THREAD)).config
+        assert await house.prune([]) == []
+        assert (await graph.ainvoke(YES, THREAD, durability=durability))["status"] == "COMPLETE"
+        assert await house.prune([]) == []
+        assert (await graph.ainvoke(YES, waiting, durability=durability))["status"] == "COMPLETE"
+    assert (len(house.act.calls), len(house.send.calls)) == (1, 1)
+
+
+async def test_a_run_inside_a_graph_that_is_kept_elsewhere_stays_until_that_is_looked_at(house: House) -> None:
+    elsewhere, other = InMemorySaver(), InMemorySaver()
+    graph = inside(house.graph(ASKS), elsewhere)
+    await graph.ainvoke({"goal": "g"}, THREAD)
+    for savers in (None, [elsewhere], [other, elsewhere]):
+        assert await house.prune(savers) == []
+    assert (await graph.ainvoke(YES, THREAD))["status"] == "COMPLETE"
+    assert (len(house.act.calls), len(house.send.calls)) == (1, 1)
+    assert await house.prune([elsewhere]) == []
+    await elsewhere.adelete_thread("t")
+    inner = await house.threads()
+    assert (await house.prune([other, elsewhere]), await house.rows()) == (inner, {})
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), ValueError("of a type that is not known here")])
+async def test_a_saver_that_cannot_tell_what_it_has_keeps_everything(house: House, error: Exception) -> None:
+    class Silent(InMemorySaver):
+        def alist(self, *_: Any, **__: Any) -> Any:
+            raise error
+
+    await inside(house.graph(), InMemorySaver()).ainvoke({"goal": "g"}, THREAD)
+    before = await house.rows()
+    if isinstance(error, NotImplementedError):
+        with pytest.raises(RunError, match="Silent cannot be asked here"):
+            await house.prune([Silent()])
+    else:
+        assert await house.prune([Silent()]) == []
+    assert await house.rows() == before
+
+
+async def test_a_run_whose_checkpoints_are_elsewhere_stays_as_one_inside_does(house: House) -> None:
+    elsewhere = InMemorySaver()
+    await house.graph(checkpointer=elsewhere).ainvoke({"goal": "g"}, THREAD)
+    assert [await house.prune(savers) for savers in (None, [elsewhere])] == [[], []]
+    await elsewhere.adelete_thread("t")
+    assert (await house.prune([elsewhere]), await house.rows()) == (["t"], {})
+
+
+@pytest.mark.parametrize("state", [Outer, State, Other])
+async def test_no_thread_of_another_graph_is_taken_for_a_run_of_ours(house: House, state: Any) -> None:
+    async with house.database.checkpointer() as saver:
+        inner = house.graph(ASKS)
+        graph = inside(answering(inner) if state is Other else inner, saver, state=state)
+        for given in ({"goal": "g"} if state is not Other else {"question": "g"}, YES):
+            await graph.ainvoke(given, THREAD)
+            before = [(one.config, one.checkpoint) async for one in saver.alist(THREAD)]
+            await nothing_can_be_done_with("t", house.workflow())
+            assert await house.prune([]) == []
+            assert [(one.config, one.checkpoint) async for one in saver.alist(THREAD)] == before
+    assert (len(house.act.calls), len(house.send.calls)) == (1, 1)
+
+
+async def nothing_can_be_done_with(thread: str, workflow: AgenticWorkflow) -> None:
+    ways_in: list[Any] = [
+        lambda: workflow.result(thread),
+        lambda: workflow.resume(thread_id=thread),
+        lambda: workflow.cancel(thread),
+        lambda: workflow.run("g", thread_id=thread),
+    ]
+    for way_in in ways_in:
+        with pytest.raises(RunError, match=rf"There is no run '{thread}'|The thread {thread} belongs to another graph"):
+            await way_in()
+
+
+async def test_a_run_inside_is_looked_at_by_its_name_and_gone_on_with_by_its_graph_alone(house: House) -> None:
+    async with house.database.checkpointer() as saver:
+        graph, workflow = inside(house.graph(ASKS), saver), house.workflow(ASKS)
+        await graph.ainvoke({"goal": "g"}, THREAD)
+        (listed,) = await workflow.runs()
+        name = listed["thread_id"]
+        assert (listed["state"], listed["outer"], listed["goal"], len(listed["reviews"])) == ("REVIEWING", "t", "g", 1)
+        assert await workflow.result(name) == listed
+        ways_in: list[Any] = [
+            lambda: workflow.resume(approve(), thread_id=name),
+            lambda: workflow.cancel(name),
+            lambda: workflow.run("g", thread_id=name),
+        ]
+        for way_in in ways_in:
+            with pytest.raises(RunError, match="is a part of the thread t; go on with that one"):
+                await way_in()
+        assert (await graph.ainvoke(YES, THREAD))["status"] == "COMPLETE"
+        assert ((await workflow.result(name))["state"], len(house.send.calls)) == ("COMPLETE", 1)
+        await saver.adelete_thread("t")
+    left = await workflow.result(name)
+    assert (left["state"], left["outer"], left["goal"], len(left["steps"])) == ("UNKNOWN", "", "g", 2)
+    assert [one["state"] for one in await workflow.runs()] == ["UNKNOWN"]
+
+
+# Inside a run of ours.
+
+
+def nesting(house: House) -> AgenticWorkflow:
+    """Return a workflow whose action runs a graph of ours."""
+
+    @action(destructive=False, trusted=True)
+    async def nested(goal: str) -> str:
+        """Run it."""
+        ended = await house.graph().ainvoke({"goal": goal})
+        return str(ended["status"])
+
+    step = {"name": "nested", "action": "nested", "inputs": {"goal": "inner"}, "outputs": ["x"]}
+    return house.workflow({"steps": [step, ASKS["steps"][1]]}, nested)
+
+
+async def test_a_run_inside_a_run_of_ours_goes_with_it_and_not_before(house: House) -> None:
+    asked = await nesting(house).run("g", thread_id="ours")
+    (name,) = (one for one in await house.threads() if one != "ours")
+    assert (asked["state"], len(house.act.calls)) == ("REVIEWING", 1)
+    assert [await house.prune(savers) for savers in (None, [])] == [[], []]
+    assert (await nesting(house).resume(approve(), thread_id="ours"))["state"] == "COMPLETE"
+    assert await house.workflow().prune(LONG_AGO, savers=[]) == []
+    assert (await house.prune(), await house.rows()) == (["ours", name], {})
+
+
+async def test_a_run_inside_one_of_ours_that_has_left_no_checkpoint_yet_stays(house: House) -> None:
+    journal = house.database.journal
+    for thread, entry in (("ours", {"given_plan": None}), ("ours|execute:1", None)):
+        lease = await journal.acquire(thread, "somebody:1:1:1", 30)
+        await journal.begin(lease, f"run of {thread}", "g", cast("JsonObject | None", entry))
+        await journal.release(lease)
+    assert (await house.prune([]), sorted(await house.threads())) == ([], ["ours", "ours|execute:1"])
+
+
+async def test_a_run_that_is_only_called_as_one_inside_another_stays(house: House) -> None:
+    await house.workflow().run("g", thread_id="ours")
+    await house.workflow(ASKS).run("g", thread_id="ours|execute:1")
+    assert (await house.prune(), await house.threads()) == (["ours"], ["ours|execute:1"])
+    assert (await house.workflow(ASKS).resume(approve(), thread_id="ours|execute:1"))["state"] == "COMPLETE"
+
+
+@pytest.mark.parametrize("cut_at", [1, 2, 3])
+async def test_a_prune_of_runs_inside_each_other_that_is_cut_is_finished_by_the_next_one(
+    house: House, cut_at: int
+) -> None:
+    await nesting(house).run("g", thread_id="ours")
+    await nesting(house).resume(approve(), thread_id="ours")
+    journal = house.database.journal
+    house.database.leases.journal = cast("Journal", Cut(journal, at=cut_at))
+    with pytest.raises(CutError):
+        await house.prune()
+    house.database.leases.journal = journal
+    await house.prune()
+    assert await house.rows() == {}
+
+
+class CutError(Exception):
+    """The process ended."""
+
+
+class Cut:
+    """A journal whose process ends before it forgets something, after that, or before it forgets the names."""
+
+    def __init__(self, whole: "Journal", *, at: int) -> None:
+        self._whole, self._at, self._calls = whole, at, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+    async def forget(self, *threads: str, **options: bool) -> None:
+        self._calls += 1
+        if (self._calls, self._at) in [(1, 1), (2, 3)]:
+            raise CutError
+        await self._whole.forget(*threads, **options)
+        if (self._calls, self._at) == (1, 2):
+            raise CutError
