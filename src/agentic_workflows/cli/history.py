@@ -15,6 +15,10 @@ from agentic_workflows.errors import RunError
 
 _AGE = re.compile(r"(\d{1,9})([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+_ORPHANS = (
+    "Also runs whose checkpoints, and those of the graph around them, are not in this database: where they are in "
+    "another one, nobody could go on with them any more."
+)
 
 
 def export(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
@@ -33,10 +37,13 @@ def prune(
     ctx: typer.Context,
     *,
     older_than: Annotated[str, typer.Option(metavar="AGE", help="Untouched for this long: 30d, 12h, 5m.")],
+    orphans: Annotated[bool, typer.Option("--orphans", help=_ORPHANS)] = False,
     database: Database = None,
     _json: Json = False,
 ) -> int:
     """Remove finished runs with all that is kept of them; a run that waits for somebody stays.
+
+    A run inside another one goes with that; one inside a graph that is not ours stays as long as the thread of that.
 
     A SQLite file gives back what was freed; while another process runs something in it, it keeps its size.
     """
@@ -46,7 +53,7 @@ def prune(
     if age is None:
         raise RunError(f"--older-than {older_than!r} is no age; write it as 30d, 12h or 5m.")
     limit = timedelta(**{_UNITS[age[2]]: int(age[1])})
-    gone = asyncio.run(build_reader(database_of(database)).prune(limit))
+    gone = asyncio.run(build_reader(database_of(database)).prune(limit, savers=() if orphans else None))
     ctx.obj.document({"removed": gone})
     if not ctx.obj.is_json:
         ctx.obj.say(f"{len(gone)} finished run{'' if len(gone) == 1 else 's'} removed.")

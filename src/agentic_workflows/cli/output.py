@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 COMPLETE: Final = 0
 FAILED: Final = 1
@@ -63,6 +64,11 @@ class Output:
     def show(self, renderable: "RenderableType") -> None:
         """Show a table or the like."""
         self.console.print(renderable)
+
+    def show_wide(self, table: "Table", least: int) -> None:
+        """Show a table that needs so many characters, though a line of the terminal may have fewer."""
+        table.width = least if least > self.console.width else None
+        self.console.print(table, crop=False)
 
     def raw(self, text: str) -> None:
         """Write a text of our own exactly as it is."""

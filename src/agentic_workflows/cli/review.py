@@ -65,14 +65,14 @@ def review(
 
 def _list(database: str | None, output: Output) -> int:
     from agentic_workflows.cli.runs import all_runs  # noqa: PLC0415
-    from agentic_workflows.cli.tables import questions_table  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.tables import BESIDE_QUESTION, questions_table, width_with  # noqa: PLC0415 - heavy
 
     waiting = [one for one in all_runs(database) if one["reviews"]]
     output.document(
         [{"thread_id": one["thread_id"], "goal": one["goal"], "reviews": one["reviews"]} for one in waiting]
     )
     if waiting and not output.is_json:
-        output.show(questions_table(waiting))
+        output.show_wide(questions_table(waiting), width_with(waiting, BESIDE_QUESTION))
     elif not output.is_json:
         output.say("No question is open.")
     return COMPLETE

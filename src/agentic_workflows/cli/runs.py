@@ -1,6 +1,7 @@
 """`runs`, `show`, `pause`, `cancel`: looking at runs, and stopping them."""
 
 import asyncio
+from shlex import quote
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from agentic_workflows.cli.output import COMPLETE, EXIT_CODES, Output
 from agentic_workflows.errors import RunBusyError, RunError
 
 if TYPE_CHECKING:
+    from agentic_workflows.graph.state import Request
     from agentic_workflows.workflow import AgenticWorkflow
 
 _UNDER_WAY = ("PLANNING", "EXECUTING")
 _FINISHED = ("COMPLETE", "FAILED")
+_UNKNOWN = "UNKNOWN"
 _WAIT_SECONDS = 5.0
 """How long `pause` and `cancel` wait for the process that runs it."""
 _POLL_SECONDS = 0.2
@@ -33,12 +36,12 @@ def runs(ctx: typer.Context, *, database: Database = None, _json: Json = False) 
     """List every run, the one touched last first; `runs prune` removes old ones."""
     if ctx.invoked_subcommand is not None:
         return COMPLETE
-    from agentic_workflows.cli.tables import runs_table  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.tables import BESIDE_RUN, runs_table, width_with  # noqa: PLC0415 - heavy
 
     found = all_runs(database)
     ctx.obj.document(found)
     if found and not ctx.obj.is_json:
-        ctx.obj.show(runs_table(found))
+        ctx.obj.show_wide(runs_table(found), width_with(found, BESIDE_RUN))
     elif not ctx.obj.is_json:
         ctx.obj.say("There are no runs yet.")
     return COMPLETE
@@ -65,6 +68,8 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
 def pause(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
     """Ask a run that is under way in another process to pause; what it has begun is finished first."""
     reader, result = _read(thread, database)
+    if result["state"] == _UNKNOWN:
+        return _ask_unseen(reader, result, "pause", ctx.obj)
     if result["state"] in _FINISHED:
         raise RunError(f"The run {thread} is {result['state']} already; there is nothing to pause.")
     if result["state"] not in _UNDER_WAY:
@@ -72,9 +77,10 @@ def pause(ctx: typer.Context, *, thread: Thread, database: Database = None, _jso
     reader.request(thread, "pause")
     result = _awaited(reader, thread)
     if result["state"] in _UNDER_WAY:
+        how = f"the thread {result['outer']}" if result["outer"] else f"`agentic resume {quote(thread)}`"
         said = (
             f"The run {thread} was asked to pause; steps that are under way are finished first. "
-            f"If no process runs it any more, `agentic resume {thread}` continues it."
+            f"If no process runs it any more, {how} continues it."
         )
     else:
         said = f"The run {thread} is {result['state']}."
@@ -91,6 +97,8 @@ def cancel(
 ) -> int:
     """End a run: one that waits, or one under way in another process at its next step boundary."""
     reader, result = _read(thread, database)
+    if result["state"] == _UNKNOWN:
+        return _ask_unseen(reader, result, "cancel", ctx.obj)
     was_under_way = result["state"] in _UNDER_WAY
     if was_under_way:
         reader.request(thread, "cancel")
@@ -124,6 +132,14 @@ def _read(thread: str, database: str | None) -> "tuple[AgenticWorkflow, dict[str
 
     reader = build_reader(database_of(database))
     return reader, asyncio.run(reader.result(thread))
+
+
+def _ask_unseen(reader: "AgenticWorkflow", result: dict[str, Any], request: "Request", output: Output) -> int:
+    """Ask a run to stop that only its own graph can see stop."""
+    thread = result["thread_id"]
+    reader.request(thread, request)
+    _tell(result, output, f"The run {thread} was asked to {request}; whether any process has it, is not known here.")
+    return COMPLETE
 
 
 def _awaited(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:

@@ -53,6 +53,9 @@ def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[st
     state, thread = result["state"], result["thread_id"]
     if state not in {"REVIEWING", "PAUSED", "FAILED"}:
         return
+    if result["outer"]:
+        yield f"It is a part of the thread {result['outer']}, and goes on with that one."
+        return
     if database == MEMORY:
         if state != "FAILED":
             yield "This run was kept in memory alone and ends here. Use a --database file to continue runs."

@@ -1,8 +1,10 @@
 """Tables for people: plans with their decisions, runs, actions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from shlex import quote
 from typing import Any, cast
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +15,8 @@ from agentic_workflows.graph.values import JsonObject
 
 _INPUT = 48
 _INPUTS = 160
+BESIDE_RUN, BESIDE_QUESTION = 44, 72
+"""Characters of a line that are left for what stands beside the name of a thread."""
 _COLOURS = {"Allow": "green", "Ask": "yellow", "Deny": "red", "At run time": "cyan"}
 STATE_COLOURS = {"COMPLETE": "green", "FAILED": "red", "CORRUPT": "red", "REVIEWING": "yellow", "PAUSED": "yellow"}
 
@@ -66,14 +70,19 @@ def sources_table(steps: Mapping[str, JsonObject]) -> Table:
     return table
 
 
+def width_with(results: Iterable[Mapping[str, Any]], beside: int) -> int:
+    """Return how wide a table must be that shows names of threads whole, as somebody types them."""
+    return max((cell_len(_typed(one)) for one in results), default=0) + beside
+
+
 def runs_table(results: Iterable[JsonObject]) -> Table:
     """Return runs, one a row."""
-    table = _table("Thread", "State", "Goal", "Steps", "Reason")
+    table = _table("Thread", "State", "Goal", "Steps", "Reason", whole=("Thread", "State", "Steps"))
     for one in results:
         state = str(one["state"])
         shown = Text(state, STATE_COLOURS.get(state, ""))
         goal, reason = shortened(one["goal"] or "", 60), shortened(one["reason"] or "", 80)
-        table.add_row(visible(str(one["thread_id"])), shown, goal, progress_of(one), reason)
+        table.add_row(_typed(one), shown, goal, progress_of(one), reason)
     return table
 
 
@@ -85,12 +94,13 @@ def progress_of(result: Mapping[str, Any]) -> str:
 
 def questions_table(results: Iterable[Mapping[str, Any]]) -> Table:
     """Return the open questions of several runs."""
-    table = _table("Thread", "Review", "Step", "Action", "Inputs", "Why", "Answer by")
+    columns = ("Thread", "Review", "Step", "Action", "Inputs", "Why", "Answer by")
+    table = _table(*columns, whole=("Thread", "Review"))
     for one in results:
         for question in one["reviews"]:
             inputs, why = shortened(question["args"], _INPUTS), f"{question['reason']} [{', '.join(question['rules'])}]"
-            cells = (one["thread_id"], question["id"], question["step"], question["name"])
-            table.add_row(*(visible(str(cell)) for cell in cells), inputs, visible(why), answer_by(question) or "-")
+            cells = (visible(str(question[name])) for name in ("id", "step", "name"))
+            table.add_row(_typed(one), *cells, inputs, visible(why), answer_by(question) or "-")
     return table
 
 
@@ -103,11 +113,16 @@ def actions_table(specs: Sequence[ActionSpec]) -> Table:
     return table
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, whole: Collection[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in whole)
     return table
+
+
+def _typed(result: Mapping[str, Any]) -> str:
+    """Return the name of a run's thread as it is typed in a shell."""
+    return visible(quote(str(result["thread_id"])))
 
 
 def _inputs(step: Mapping[str, Any]) -> str:
