@@ -1,6 +1,6 @@
 """What is said when a run stops: what it did, where the result is, and how to go on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -60,20 +60,25 @@ def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[st
         if state != "FAILED":
             yield "This run was kept in memory alone and ends here. Use a --database file to continue runs."
         return
-    is_default = Path(database) == DEFAULT_DATABASE.absolute()
-    where = "" if is_default else f" --database {quote(without_password(database))}"
-
-    def command(verb: str, options: str = "") -> str:
-        named, last = ("", f" -- {quote(thread)}") if thread.startswith("-") else (f" {quote(thread)}", "")
-        return f"{own_name()} {verb}{named}{where}{options}{last}"
-
     if state == "REVIEWING":
-        doubt = next((one["id"] for one in result["reviews"] if one.get("in_doubt")), None)
-        answer = " --approve all" if doubt is None else f" --respond {doubt} --message RESULT"
-        yield f"\nIt waits for a person. Answer at a terminal: {command('review')}"
-        yield f"or with options, such as: {command('review', answer)}"
+        yield f"\nIt waits for a person. Answer at a terminal: {_command('review', thread, database)}"
+        yield f"or with options, such as: {_command('review', thread, database, _an_answer(result['reviews']))}"
     elif state == "PAUSED":
-        yield f"Go on with: {command('resume')}"
+        yield f"Go on with: {_command('resume', thread, database)}"
     elif str(result["reason"]).startswith("max_iterations"):
         more = int(result["iterations"]) + _MORE_ITERATIONS
-        yield f"Give it more with: {command('resume', f' --max-iterations {more}')}"
+        yield f"Give it more with: {_command('resume', thread, database, f'--max-iterations {more}')}"
+
+
+def _command(verb: str, thread: str, database: str | Path, options: str = "") -> str:
+    """Return what is typed in a shell; a thread that looks like an option stands behind all of them."""
+    is_default = Path(database) == DEFAULT_DATABASE.absolute()
+    where = "" if is_default else f"--database {quote(without_password(database))}"
+    named, last = ("", f"-- {quote(thread)}") if thread.startswith("-") else (quote(thread), "")
+    return " ".join(filter(None, (own_name(), verb, named, where, options, last)))
+
+
+def _an_answer(questions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the options of an answer; of what is in doubt one that does nothing again."""
+    in_doubt = next((one["id"] for one in questions if one.get("in_doubt")), None)
+    return "--approve all" if in_doubt is None else f"--respond {in_doubt} --message RESULT"
