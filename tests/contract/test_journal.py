@@ -183,6 +183,35 @@ async def test_a_run_may_be_begun_with_something_else_until_a_checkpoint_is_kept
     assert await journal.begun("t") is None
 
 
+async def test_the_run_that_is_begun_is_told_also_where_the_clock_was_set_back(
+    journal: Journal, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await journal.begin(lease, "first", "g", {})
+    await journal.keep(lease, "first")
+    for module in ("sql_journal", "memory_journal"):
+        monkeypatch.setattr(f"agentic_workflows.journal.{module}._now", lambda: "2000-01-01T00:00:00+00:00")
+    await journal.begin(lease, "second", "g", {})
+    begun = await journal.begun("t")
+    assert begun is not None
+    assert begun.run_id == "second"
+    await journal.keep(lease, "second")
+    assert await journal.begun("t") is None
+
+
+@pytest.mark.parametrize("entry", [None, {}])
+async def test_of_a_thread_no_run_but_the_last_is_begun_again(
+    journal: Journal, lease: Lease, entry: dict[str, Any] | None
+) -> None:
+    other = await journal.acquire("other", new_owner(), 30)
+    await journal.begin(other, "beside", "g", {})
+    await journal.begin(lease, "first", "g", {})
+    await journal.begin(lease, "second", "g", entry)
+    await journal.keep(lease, "second")
+    beside = await journal.begun("other")
+    assert beside is not None
+    assert (await journal.begun("t"), beside.run_id) == (None, "beside")
+
+
 # Calls.
 
 

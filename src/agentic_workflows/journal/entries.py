@@ -143,7 +143,7 @@ class Journal(Protocol):
         ...
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
-        """Write down that a run began; again is no change.
+        """Write down that a run began; again is no change. No other one of its thread is begun again from now on.
 
         Args:
             lease: of its thread.

@@ -38,7 +38,7 @@ class MemoryJournal:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
-        """Write down that a run began; again is no change."""
+        """Write down that a run began; again is no change. No other one of its thread is begun again from now on."""
         self._check(lease)
         if run_id not in self._runs:
             self._runs[run_id] = (lease.thread_id, goal, _now())

@@ -56,18 +56,22 @@ class SqlJournal:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
-        """Write down that a run began; again is no change."""
+        """Write down that a run began; again is no change. No other one of its thread is begun again from now on."""
         row = {"run_id": run_id, "thread_id": lease.thread_id, "goal": goal, "at": _now()}
         given = None if entry is None else canonical(entry)
-        await self._fenced(lease, lambda to: to.send("begin", **row, entry=given))
+
+        def work(to: Transaction) -> None:
+            to.send("begin", **row, entry=given)
+            to.send("replace", by_thread_id=lease.thread_id, run_id=run_id)
+
+        await self._fenced(lease, work)
 
     async def begun(self, thread_id: str) -> Begun | None:
         """Return the run that a thread began last, where no checkpoint of it is kept."""
 
         def work(to: Transaction) -> Begun | None:
-            last = to.send("runs", by_thread_id=thread_id).rows[-1:]
-            is_kept = not last or last[0][4] is None
-            return None if is_kept else begun_of(last[0], to.send("plans", by_run_id=last[0][0]).rows[-1:])
+            last = to.send("begun", by_thread_id=thread_id).rows[-1:]
+            return begun_of(last[0], to.send("plans", by_run_id=last[0][0]).rows[-1:]) if last else None
 
         return await self._writer.do(work)
 

@@ -187,7 +187,11 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "begin": _insert(RUNS, dialect),
         "run": select(RUNS).where(*_by(RUNS, "run_id")),
         "runs": select(RUNS).where(*_by(RUNS, "thread_id")).order_by(RUNS.c.at),
+        "begun": select(RUNS).where(*_by(RUNS, "thread_id"), RUNS.c.entry.is_not(None)).order_by(RUNS.c.at),
         "amend": update(RUNS).where(*_by(RUNS, "run_id"), RUNS.c.entry.is_not(None)).values(entry=bindparam("entry")),
+        "replace": update(RUNS)  # at most one run of a thread has an entry, and that is the last: no clock tells which
+        .where(*_by(RUNS, "thread_id"), RUNS.c.run_id != bindparam("run_id"), RUNS.c.entry.is_not(None))
+        .values(entry=null()),
         "keep": update(RUNS).where(*_by(RUNS, "run_id")).values(entry=null()),
         "propose": _insert(PLANS, dialect),
         "proposed": select(PLANS).where(*_by(PLANS, "run_id", "number")),
