@@ -18,6 +18,7 @@ from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.point import ExecutionPoint, ResultCheck
 from agentic_workflows.execution.replaced import Replaced
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
+from agentic_workflows.graph.checkpoint_order import come_after, last_kept, under_way
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan
@@ -26,7 +27,7 @@ from agentic_workflows.graph.state import Input, Limits, State, Update, Workflow
 from agentic_workflows.graph.values import writable
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.lease import Leases
-from agentic_workflows.nodes.collaborators import Agent, Node
+from agentic_workflows.nodes.collaborators import OWNER, Agent, Node
 from agentic_workflows.nodes.execute import Choose, make_execute
 from agentic_workflows.nodes.pause import make_pause
 from agentic_workflows.nodes.plan import CheckInput, make_plan
@@ -188,10 +189,16 @@ def assemble(
 
 
 def _announced(node: Node, *, serves: WorkflowState | None) -> Any:
-    """Return the node, telling whenever the run came into another state than the one that the node serves."""
+    """Return the node, telling whenever the run came into another state than the one that the node serves.
+
+    What it comes to is kept after what it has come from, whatever the clock says.
+    """
 
     async def announced(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         refuse_changed(state)
+        come_after(under_way(config).values())
+        if serves == WorkflowState.PLANNING and OWNER not in config.get("configurable", {}):  # its owner has looked
+            come_after(await last_kept(config))
         update = await node(state, config, runtime)
         reason = update.get("reason")
         if reason:

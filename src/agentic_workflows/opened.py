@@ -16,6 +16,7 @@ from agentic_workflows.begun import as_begun, as_input, last_of
 from agentic_workflows.errors import ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
+from agentic_workflows.graph.checkpoint_order import come_after
 from agentic_workflows.graph.events import Event, StateEntered
 from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
@@ -125,6 +126,7 @@ class OpenRun:
             part = f"the checkpoint of the thread {self.thread_id}"
             raise corrupt(f"database {self.database}", part, error) from error
         self.checkpoint = _id_of(snapshot)
+        come_after([self.checkpoint])
         return snapshot
 
     async def _is_ours(self, values: Mapping[str, Any]) -> bool:

@@ -736,6 +736,9 @@ async def test_a_run_whose_time_was_up_when_it_was_killed_begins_nothing(house: 
 
 # Reviewing.
 
+ASKS_TWICE = plan(
+    step("a", "told", human_review_required=True), step("b", "told", after=["a"], human_review_required=True)
+)
 REVIEWED = plan(step("sent", "told", human_review_required=True), step("after", "told"))
 
 
@@ -991,6 +994,74 @@ async def test_a_crash_in_a_second_goal_goes_on_with_the_second(house: Callable[
     asked = await here.resume()
     assert (asked["goal"], asked["state"], here.world.count("it")) == ("second", "REVIEWING", 2)
     assert ((await here.resume(respond("x")))["state"], here.world.count("it")) == ("COMPLETE", 2)
+
+
+# Clocks.
+
+
+async def test_a_crash_in_a_second_goal_goes_on_with_the_second_also_where_the_clock_was_set_back(
+    house: Callable[..., House], set_back: Callable[[], None]
+) -> None:
+    here = house(DOUBTFUL)
+    await here.open().run("first", thread_id="t")
+    set_back()
+    first = Rewound(here)
+    await here.crashed(at_outcome("it"), before=True, goal="second")
+    first.lose(with_writes=True)  # a killed process has left no checkpoint of the second
+    asked = await here.resume()
+    assert (asked["goal"], asked["state"], here.world.count("it")) == ("second", "REVIEWING", 2)
+    assert ((await here.resume(respond("x")))["state"], here.world.count("it")) == ("COMPLETE", 2)
+
+
+async def test_what_goes_on_where_the_clock_was_set_back_is_what_everybody_finds(
+    house: Callable[..., House], set_back: Callable[[], None]
+) -> None:
+    here = house(ASKS_TWICE)
+    for goal in ("first", "second"):
+        await here.open().run(goal, thread_id="t")
+        set_back()
+        asked = await here.resume(approve())
+        seen = await here.open().result("t")
+        assert asked["reviews"] == seen["reviews"]
+        assert (seen["goal"], seen["state"], [one["step"] for one in seen["reviews"]]) == (goal, "REVIEWING", ["b"])
+        set_back()
+        done = await here.resume(approve())
+        assert (done["state"], (await here.open().result("t"))["state"]) == ("COMPLETE", "COMPLETE")
+        set_back()
+    assert here.world == ["a", "b"] * 2
+
+
+async def test_a_run_is_cancelled_where_the_clock_was_set_back(
+    house: Callable[..., House], set_back: Callable[[], None]
+) -> None:
+    here = house(ASKS_TWICE)
+    await here.open().run("g", thread_id="t")
+    set_back()
+    await here.open().cancel("t")
+    assert (await here.open().result("t"))["state"] == "FAILED"
+
+
+async def test_a_graph_alone_goes_on_where_the_clock_was_set_back(
+    house: Callable[..., House], set_back: Callable[[], None]
+) -> None:
+    here, config = house(ASKS_TWICE), RunnableConfig(configurable={"thread_id": "t"})
+
+    async def invoked(given: Any) -> tuple[str, str, list[str]]:
+        workflow = here.open()
+        async with workflow.database.checkpointer() as saver:
+            graph = workflow._assemble(saver)
+            await graph.ainvoke(given, config)
+        set_back()
+        async with workflow.database.checkpointer() as saver:
+            seen = (await workflow._assemble(saver).aget_state(config)).values
+        return seen["goal"], seen["status"], [one["step"] for one in seen["asks"]]
+
+    approved = Command(resume={"decisions": [{"type": "approve"}]})
+    for goal in ("first", "second"):
+        assert await invoked({"goal": goal}) == (goal, "REVIEWING", ["a"])
+        assert await invoked(approved) == (goal, "REVIEWING", ["b"])
+        assert await invoked(approved) == (goal, "COMPLETE", [])
+    assert here.world == ["a", "b"] * 2
 
 
 # Checkpoints that are lost: a server keeps its last seconds in memory only.

@@ -1,6 +1,7 @@
 """The graph as a part of another LangGraph graph."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -88,3 +89,19 @@ async def test_its_questions_interrupt_the_outer_graph() -> None:
     assert (len(asked["__interrupt__"]), len(act.calls)) == (1, 0)
     ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+
+
+@pytest.mark.parametrize("keeps", [None, True])
+async def test_a_graph_inside_another_goes_on_where_the_clock_was_set_back(
+    keeps: bool | None,  # noqa: FBT001
+    set_back: Callable[[], None],
+) -> None:
+    saver, act = InMemorySaver(), RecordingAction("act", result=1)
+    inner = build_graph(ScriptedAgent([plan("act", human_review_required=True)] * 2), actions=[act])
+    graph = outside(inner.copy({"checkpointer": keeps}), saver)
+    for calls in (0, 1):
+        assert (await graph.ainvoke({"goal": f"goal {calls}"}, THREAD))["__interrupt__"]
+        assert (await graph.aget_state(THREAD)).interrupts
+        set_back()
+        ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+        assert (ended["status"], (await graph.aget_state(THREAD)).next, len(act.calls)) == ("COMPLETE", (), calls + 1)

@@ -143,6 +143,16 @@ a clock jumped
     the token decides, not the time: of two owners one writes
     test_a_clock_that_jumps_lets_no_two_owners_write
     test_of_two_processes_whose_clocks_differ_one_writes
+a clock was set back, or another host's is behind, since a run asked
+    goes on from there: checkpoints stand in the order in which they were made
+    test_what_goes_on_where_the_clock_was_set_back_is_what_everybody_finds
+    test_a_run_is_cancelled_where_the_clock_was_set_back
+    test_a_graph_alone_goes_on_where_the_clock_was_set_back
+    test_a_graph_inside_another_goes_on_where_the_clock_was_set_back
+a clock was set back before a second goal on the same thread
+    goes on with the second: no time tells which run of a thread has no checkpoint
+    test_a_crash_in_a_second_goal_goes_on_with_the_second_also_where_the_clock_was_set_back
+    test_the_run_that_is_begun_is_told_also_where_the_clock_was_set_back
 forked from an earlier checkpoint
     takes over what was done
     test_a_fork_takes_over_what_was_done

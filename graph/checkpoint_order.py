@@ -1,0 +1,55 @@
+"""The order of checkpoints: LangGraph takes the one with the greatest id for the last, and makes ids of the time.
+
+Where a clock was set back, or that of another host is ahead, what a run comes to would stand before what it has come
+from: the run would stay where it was for everybody who looks at it, and its next question could never be answered.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final, cast
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+IDS: Final = "langgraph.checkpoint.base.id"
+LAST: Final = "_last_v6_timestamp"
+"""What an id of this process comes after, whatever the time; LangGraph has no other place where that can be said."""
+SAVER: Final = "__pregel_checkpointer"
+"""Key of the configuration of a node: what keeps the checkpoints of its graph."""
+MOST: Final = 1 << 59
+"""In the year 3409, and half of what an id can hold: one that somebody made up must not use up those of all runs."""
+
+
+def come_after(checkpoint_ids: Iterable[str]) -> None:
+    """Have all checkpoints that this process makes from now on come after these."""
+    ids: Any = sys.modules.get(IDS)
+    for one in checkpoint_ids:
+        time = _time_of(one)
+        if hasattr(ids, LAST) and (getattr(ids, LAST) or 0) < time < MOST:
+            setattr(ids, LAST, time)
+
+
+def under_way(config: RunnableConfig) -> Mapping[str, str]:
+    """Return the ids of the checkpoints that a node goes on from, by namespace: its graph's, and of those around it."""
+    return cast("Mapping[str, str]", config.get("configurable", {}).get("checkpoint_map") or {})
+
+
+async def last_kept(config: RunnableConfig) -> list[str]:
+    """Return the ids of the last checkpoints that are kept of these graphs: what a goal made may stand before them."""
+    given = config.get("configurable", {})
+    saver, thread = given.get(SAVER), given.get("thread_id")
+    if not isinstance(saver, BaseCheckpointSaver) or not thread:
+        return []
+    named = [{"thread_id": str(thread), "checkpoint_ns": namespace} for namespace in under_way(config)]
+    found = [await saver.aget_tuple({"configurable": one}) for one in named]
+    return [one.checkpoint["id"] for one in found if one]
+
+
+def _time_of(checkpoint_id: str) -> int:
+    """Return the time in an id, as LangGraph counts it; 0 where it has none."""
+    with suppress(ValueError):
+        read = UUID(checkpoint_id)
+        return (read.int >> 80) << 12 | (read.int >> 64) & 0xFFF if read.version == 6 else 0  # noqa: PLR2004
+    return 0
