@@ -128,6 +128,21 @@ async def test_a_second_goal_on_a_thread_is_a_run_of_its_own(house: House) -> No
     assert (len(house.act.calls), len(house.send.calls)) == (6, 2)
 
 
+async def test_a_thread_goes_on_where_the_clock_was_set_back(house: House, set_back: Callable[[], None]) -> None:
+    await house.open().run("first", thread_id="t")
+    set_back()
+    await house.open().resume(approve(), thread_id="t")
+    seen = [await house.open().result("t")]
+    set_back()
+    await house.open().run("second", thread_id="t")
+    seen.append(await house.open().result("t"))
+    set_back()
+    await house.open().cancel("t")
+    seen.append(await house.open().result("t"))
+    states = [(one["goal"], one["state"], len(one["reviews"])) for one in seen]
+    assert states == [("first", "COMPLETE", 0), ("second", "REVIEWING", 1), ("second", "FAILED", 0)]
+
+
 async def test_a_pause_from_another_object_is_honoured(house: House) -> None:
     steps = [{"name": f"s{at}", "action": "send", "inputs": {"at": at}} for at in range(40)]
     running = asyncio.create_task(house.open().run("g", plan={"goal": "g", "steps": steps}, thread_id="t"))

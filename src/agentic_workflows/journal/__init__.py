@@ -146,6 +146,7 @@ a clock jumped
 a clock was set back, or another host's is behind, since a run asked
     goes on from there: checkpoints stand in the order in which they were made
     test_what_goes_on_where_the_clock_was_set_back_is_what_everybody_finds
+    test_a_thread_goes_on_where_the_clock_was_set_back
     test_a_run_is_cancelled_where_the_clock_was_set_back
     test_a_graph_alone_goes_on_where_the_clock_was_set_back
     test_a_graph_inside_another_goes_on_where_the_clock_was_set_back
