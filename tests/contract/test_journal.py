@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,7 +66,7 @@ class House:
         if self._make_backend is None:
             return self._memory
         self.backends.append(Counting(self._make_backend()))
-        writer = Writer("the database", cast("Backend", self.backends[-1]))
+        writer = Writer("the database", partial(cast, "Backend", self.backends[-1]))
         return SqlJournal(writer, clock=clock or self.clock)
 
 

@@ -618,6 +618,73 @@ def test_a_forked_process_runs_goals(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", FORKED, str(tmp_path / "runs.db")], check=True, timeout=60)
 
 
+POOL = """
+import multiprocessing, sqlite3, sys
+from collections import Counter
+from contextlib import closing
+from agentic_workflows import AgenticWorkflow, ScriptedAgent
+from agentic_workflows.journal import writer
+from agentic_workflows.testing import RecordingAction
+
+writer.IDLE_SECONDS = 0.1  # after which the parent closes the file that its children write into
+act = RecordingAction("act", result=1)
+plan = {"steps": [{"name": name, "action": "act"} for name in "abcd"]}
+workflow = AgenticWorkflow(ScriptedAgent([]), actions=[act], database=sys.argv[1])
+
+def run(at):
+    try:
+        return workflow.run_sync("g", plan=plan, thread_id=str(at))["state"]
+    except Exception as error:
+        return str(error)
+
+run("first")
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    found = Counter(pool.map(run, range(80), chunksize=1))
+assert found == {"COMPLETE": 80}, found
+assert run("last") == "COMPLETE"
+with closing(sqlite3.connect(sys.argv[1])) as file:
+    assert file.execute("SELECT count(*) FROM agentic_calls").fetchone() == (82 * 4,)
+"""
+
+
+def test_a_pool_that_is_forked_right_after_a_run_loses_nothing(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", POOL, str(tmp_path / "runs.db")], check=True, timeout=120)
+
+
+FORKED_MEANWHILE = """
+import asyncio, os, sys
+from agentic_workflows import AgenticWorkflow, DatabaseError, ScriptedAgent, action
+
+found = []
+
+@action(read_only=True, open_world=False, trusted=True)
+def fork() -> int:
+    child = os.fork()  # in a thread of its own, as any synchronous action
+    if child == 0:
+        other = AgenticWorkflow(ScriptedAgent([]), actions=[], database=sys.argv[2])
+        try:
+            other.run_sync("g", plan={"steps": []})
+            asyncio.run(workflow.runs())
+            os._exit(1)
+        except DatabaseError as error:
+            os._exit(0 if sys.argv[1] in str(error) and "was forked" in str(error) else 2)
+        finally:
+            os._exit(3)
+    found.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return 1
+
+plan = {"steps": [{"name": "a", "action": "fork"}, {"name": "b", "action": "fork", "after": ["a"]}]}
+workflow = AgenticWorkflow(ScriptedAgent([]), actions=[fork], database=sys.argv[1])
+assert workflow.run_sync("g", plan=plan)["state"] == "COMPLETE"
+assert found == [0, 0], found
+"""
+
+
+def test_a_process_forked_in_the_middle_of_a_run_is_refused_its_database_and_no_other(tmp_path: Path) -> None:
+    databases = [str(tmp_path / "runs.db"), str(tmp_path / "others.db")]
+    subprocess.run([sys.executable, "-c", FORKED_MEANWHILE, *databases], check=True, timeout=60)
+
+
 async def test_a_stream_that_is_left_ends_its_run_before_its_database(tmp_path: Path) -> None:
     slow = RecordingAction("slow", result=1, delay=0.2)
     steps = [step(f"s{at}", "slow", after=[f"s{at - 1}"] if at else []) for at in range(4)]

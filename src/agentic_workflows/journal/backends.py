@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from agentic_workflows.errors import DatabaseError
+from agentic_workflows.journal.forks import open_in_this_process
 from agentic_workflows.journal.migrations import MIGRATIONS
 
 BUSY_SECONDS = 10
@@ -21,6 +22,7 @@ class SqliteBackend:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._leaving = ExitStack()
         self._files: dict[str, tuple[int, int]] = {}
         """What tells the file and its write-ahead log from others of their names."""
         self._sql: Mapping[str, str] = {}
@@ -28,7 +30,10 @@ class SqliteBackend:
     def connect(self) -> None:
         """Open the file, which must be there, and create or migrate the tables."""
         there = f"{self._path.absolute().as_uri()}?mode=rw"  # one that was taken away is not begun anew
-        self._connection = sqlite3.connect(there, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        self._leaving.enter_context(open_in_this_process(self._path))
+        self._connection = sqlite3.connect(
+            there, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )  # closed by whoever forks
         self._files = {str(self._path): _identity(str(self._path))}
         use_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -56,9 +61,10 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Close the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self._leaving:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def send(self, name: str, /, **values: object) -> "_Done":
         """Run a statement by its name."""

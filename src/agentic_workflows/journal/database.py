@@ -21,6 +21,7 @@ from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.faults import as_database_error
+from agentic_workflows.journal.forks import open_in_this_process
 from agentic_workflows.journal.lease import LEASE_SECONDS, Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.savers import shared
@@ -150,7 +151,7 @@ def _probe(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise PermissionError("no permission to read and write it")
-    with closing(sqlite3.connect(path, timeout=2)) as connection:
+    with open_in_this_process(path), closing(sqlite3.connect(path, timeout=2)) as connection:
         connection.execute("PRAGMA schema_version").fetchone()
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             # Not where runs use it already: the lock may be held by one of this event loop, which waits for us.
@@ -161,7 +162,11 @@ def _probe(path: Path) -> None:
 def _vacuum(path: Path) -> None:
     """Write the file anew without what was freed, if that can be done now."""
     there = f"{path.as_uri()}?mode=rw"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(there, uri=True, timeout=0, isolation_level=None)) as file:
+    with (
+        suppress(sqlite3.Error),
+        open_in_this_process(path),
+        closing(sqlite3.connect(there, uri=True, timeout=0, isolation_level=None)) as file,
+    ):
         file.execute("VACUUM")
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 

@@ -6,6 +6,7 @@ than a hundred to give.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,3 +53,7 @@ async def shared(
 def _retire(key: tuple[asyncio.AbstractEventLoop, str], mine: _Shared) -> None:
     if _shared.get(key) is mine:
         del _shared[key]
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_shared.clear)  # their connections are the parent's

@@ -12,11 +12,21 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from agentic_workflows.journal.backends import BUSY_SECONDS, use_wal
+from agentic_workflows.journal.forks import open_in_this_process
 
 
 @asynccontextmanager
 async def sqlite_saver(path: Path, serde: SerializerProtocol) -> AsyncIterator[AsyncSqliteSaver]:
     """Open a saver, with its tables."""
+    with open_in_this_process(path):
+        async with _opened(path) as connection:
+            saver = AsyncSqliteSaver(connection, serde=serde)
+            await saver.setup()
+            yield saver
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     connecting = asyncio.ensure_future(_connected(path))
     try:
         connection = await asyncio.shield(connecting)
@@ -25,9 +35,7 @@ async def sqlite_saver(path: Path, serde: SerializerProtocol) -> AsyncIterator[A
             await (await connecting).close()
         raise
     try:
-        saver = AsyncSqliteSaver(connection, serde=serde)
-        await saver.setup()
-        yield saver
+        yield connection
     finally:
         await connection.close()
 

@@ -2,22 +2,25 @@
 
 Whatever is handed in while a transaction is being written goes into the next one together, so that concurrent writers
 share a commit. The connection is opened inside the thread and closed when nothing came for a while; it belongs to no
-event loop.
+event loop. It is closed before a fork, too, which waits a while for the transaction under way; parent and child then
+open one each.
 """
 
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 from typing import Any, Generic, Protocol, TypeVar
 
 from agentic_workflows.journal.faults import as_database_error
 
 Result = TypeVar("Result")
 IDLE_SECONDS = 2.0
+PAUSE_SECONDS = 2.0
+"""How long a fork waits for a transaction; one may itself wait for the event loop that the fork holds up."""
 
 
 class Sent(Protocol):
@@ -58,7 +61,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the connection; a transaction is rolled back."""
+        """Close the connection, from whichever thread; a transaction is rolled back."""
         ...
 
 
@@ -96,11 +99,17 @@ class _Order(Generic[Result]):
 class Writer:
     """Runs work in transactions, in the order in which it came."""
 
-    def __init__(self, name: str, backend: Backend) -> None:
-        self._name, self._backend = name, backend
+    def __init__(self, name: str, make_backend: Callable[[], Backend]) -> None:
+        self._name, self._make_backend = name, make_backend
+        self._backend = make_backend()
+        self._inherited: list[Backend] = []
+        """Those of the processes that this one was forked from; kept, for what is dropped is closed."""
         self._orders: SimpleQueue[_Order[Any]] = SimpleQueue()
         self._lock = Lock()
         self._thread: Thread | None = None
+        self._using = RLock()
+        """Held while the connection is used."""
+        self._is_open = False
 
     async def do(self, work: Work[Result]) -> Result:
         """Return what the work returns, once its transaction is durable.
@@ -119,33 +128,41 @@ class Writer:
         result: Result = await order.future
         return result
 
+    def pause(self, until: ExitStack) -> None:
+        """Close the connection between two transactions, if that can be soon, until the stack is closed."""
+        if self._using.acquire(timeout=PAUSE_SECONDS):
+            until.callback(self._using.release)
+            self._close()
+
     def forget(self) -> None:
         """Begin anew in a process that was forked: what waits is its parent's, and so is the thread."""
         self._orders, self._lock, self._thread = SimpleQueue(), Lock(), None
+        self._inherited.append(self._backend)
+        self._using, self._is_open, self._backend = RLock(), False, self._make_backend()
 
     def _serve(self) -> None:
-        is_open = False
         while True:
             try:
                 orders = [self._orders.get(timeout=IDLE_SECONDS)]
             except Empty:
                 with self._lock:
                     if self._orders.empty():
-                        with suppress(Exception):
-                            self._backend.close()
+                        with self._using:
+                            self._close()
                         self._thread = None
                         return
                 continue
             with suppress(Empty):
                 while True:
                     orders.append(self._orders.get_nowait())
-            is_open = self._transact(orders, is_open=is_open)
+            with self._using:
+                self._transact(orders)
             _deliver(orders)
 
-    def _transact(self, orders: list[_Order[Any]], *, is_open: bool) -> bool:
-        """Run the orders in one transaction; whether the connection is still good."""
-        if not is_open and not self._connect(orders):
-            return False
+    def _transact(self, orders: list[_Order[Any]]) -> None:
+        """Run the orders in one transaction."""
+        if not self._is_open and not self._connect(orders):
+            return
         try:
             transaction = self._backend.begin()
             found = [order.begun(transaction) for order in orders]
@@ -153,29 +170,30 @@ class Writer:
                 order.result = one.read() if isinstance(one, Later) else one
             self._backend.commit()
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
-            with suppress(Exception):
-                self._backend.close()
+            self._close()
             if len(orders) > 1:  # one bad order must not fail the others
-                is_open = False
                 for order in orders:
-                    is_open = self._transact([order], is_open=is_open)
-                return is_open
+                    self._transact([order])
+                return
             for order in orders:
                 order.error = error.reason if isinstance(error, RefusedError) else as_database_error(self._name, error)
-            return False
-        return True
 
     def _connect(self, orders: list[_Order[Any]]) -> bool:
         """Open the connection once for all orders; they all hear of it where it fails."""
         try:
             self._backend.connect()
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
-            with suppress(Exception):
-                self._backend.close()
+            self._close()
             for order in orders:
                 order.error = as_database_error(self._name, error)
             return False
+        self._is_open = True
         return True
+
+    def _close(self) -> None:
+        self._is_open = False
+        with suppress(Exception):
+            self._backend.close()
 
 
 class RefusedError(Exception):
@@ -206,23 +224,35 @@ def _resolve(orders: list[_Order[Any]]) -> None:
 
 
 _writers: dict[str, Writer] = {}
-_writers_lock = Lock()
+_writers_lock = RLock()
+_pausing = ExitStack()
+"""What holds every writer up while this process is forked; it belongs to who has the lock."""
 
 
 def writer_for(name: str, make_backend: Callable[[], Backend]) -> Writer:
     """Return this process's one writer for a database."""
     with _writers_lock:
         if name not in _writers:
-            _writers[name] = Writer(name, make_backend())
+            _writers[name] = Writer(name, make_backend)
         return _writers[name]
 
 
+def _pause() -> None:
+    _pausing.enter_context(_writers_lock)
+    for writer in _writers.values():
+        writer.pause(_pausing)
+
+
+def _go_on() -> None:
+    _pausing.pop_all().close()  # taken out before the lock is free for the next one
+
+
 def _forget() -> None:
-    global _writers_lock  # noqa: PLW0603 - another thread may have held it
-    _writers_lock = Lock()
+    global _writers_lock, _pausing  # other threads may wait for the locks
+    _writers_lock, _pausing = RLock(), ExitStack()
     for writer in _writers.values():
         writer.forget()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(before=_pause, after_in_parent=_go_on, after_in_child=_forget)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def backend() -> Backend:
 @pytest.fixture
 def writer(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Writer:
     monkeypatch.setattr("agentic_workflows.journal.writer.IDLE_SECONDS", 0.1)
-    return Writer("postgresql://me:secret@host/db", backend)
+    return Writer("postgresql://me:secret@host/db", lambda: backend)
 
 
 async def test_a_connection_that_fails_is_tried_once_for_all_who_wait(backend: Backend, writer: Writer) -> None:
@@ -189,3 +190,34 @@ async def test_a_caller_that_does_not_wait_any_more_harms_nobody(writer: Writer)
     await asyncio.sleep(0)
     waiting.cancel()
     assert await writer.do(giving(2)) == 2
+
+
+async def test_a_connection_is_closed_before_a_fork_and_opened_again_after_it(backend: Backend, writer: Writer) -> None:
+    assert await writer.do(giving(1)) == 1
+    with ExitStack() as forking:
+        writer.pause(forking)
+        assert not backend.is_open
+        asked = asyncio.ensure_future(writer.do(giving(2)))
+        assert not (await asyncio.wait([asked], timeout=0.05))[0], "it wrote in the middle of a fork"
+        assert not backend.is_open
+    assert await asked == 2
+    assert backend.is_open
+
+
+async def test_a_fork_waits_a_while_for_a_transaction(
+    backend: Backend, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.writer.PAUSE_SECONDS", 0.05)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(_: Transaction) -> bool:
+        begun.set()
+        return goes_on.wait(10)
+
+    asked = asyncio.ensure_future(writer.do(slow))
+    await asyncio.to_thread(begun.wait, 10)
+    with ExitStack() as forking:
+        writer.pause(forking)  # the loop that the transaction may wait for stands still
+        assert backend.is_open
+    goes_on.set()
+    assert await asked
