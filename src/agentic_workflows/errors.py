@@ -22,9 +22,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from agentic_workflows.graph.findings import Finding
 
 
@@ -34,6 +36,12 @@ def said(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - it may raise anything
         return ""
+
+
+def heard(future: "Future[Any]") -> None:
+    """Take note of the error of what nobody may wait for any more, or asyncio reports it."""
+    if not future.cancelled():
+        future.exception()
 
 
 class WorkflowError(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Final, TypeVar
 
-from agentic_workflows.errors import WorkflowError, said
+from agentic_workflows.errors import WorkflowError, heard, said
 
 Result = TypeVar("Result")
 GRACE_SECONDS: Final = 2.0
@@ -29,6 +29,7 @@ async def contained(work: Awaitable[Result], seconds: float) -> Result:
     # Cheaper than `asyncio.wait`, and in the path of every call.
     ended: asyncio.Future[bool] = loop.create_future()
     task = loop.create_task(_tamed(work, ended))
+    task.add_done_callback(heard)  # also where it is cut, and ends later or in the same instant
     timer = loop.call_later(seconds, partial(_set, ended, in_time=False))
     try:
         in_time = await ended

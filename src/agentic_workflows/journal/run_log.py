@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from agentic_workflows.errors import heard
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
@@ -157,6 +158,7 @@ class RunLog:
     def _flush_soon(self) -> None:
         """Write what waits, after what is on its way; whoever writes an intent waits for it."""
         self._flushing = asyncio.ensure_future(self._write_after(self._flushing))
+        self._flushing.add_done_callback(heard)  # a run that was cut flushes no more
 
     async def _write_after(self, earlier: "asyncio.Task[None] | None") -> None:
         """Write what waits after what is on its way, so that a failure of that is heard of."""

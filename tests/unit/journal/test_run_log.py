@@ -1,6 +1,7 @@
 """The log of a run: what was done before counts, and what is written down is on disk in order."""
 
 import asyncio
+import gc
 from datetime import datetime
 from typing import Any
 
@@ -156,6 +157,19 @@ async def test_a_write_that_fails_is_heard_of_although_a_later_one_went_well() -
     await asyncio.sleep(0.01)  # and the second one's moment has come
     with pytest.raises(DatabaseError):
         await log.flush()
+
+
+async def test_a_write_that_fails_after_its_run_was_cut_is_reported_by_nobody() -> None:
+    trouble: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
+    log, journal = log_after()
+    journal.fails = [True]
+    log.record(HERE, DONE)
+    await asyncio.sleep(0.03)
+    assert journal.fails == []
+    del log
+    gc.collect()
+    assert trouble == []
 
 
 async def test_equal_effects_of_a_run_are_told_apart_by_their_occurrence() -> None:
