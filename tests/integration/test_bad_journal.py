@@ -14,6 +14,7 @@ import pytest
 
 from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, ScriptedAgent, WorkflowError, approve
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.errors import CorruptError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.journal.database import Database, _stored
 from agentic_workflows.testing import RecordingAction
@@ -111,6 +112,20 @@ async def test_a_corrupt_number_is_one_clear_error_and_nothing_runs(house: House
     table, name = column.split(".")
     execute(house.path, f"UPDATE agentic_{table} SET {name} = x'ff00'")
     with pytest.raises(DatabaseError, match=rf"the row of .* in agentic_{table} is corrupt"):
+        await house.open().resume(thread_id="t")
+    assert len(house.act.calls) == 1
+
+
+async def test_a_corrupt_number_of_a_plan_is_one_clear_error_and_nothing_runs(house: House) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    execute(house.path, "UPDATE agentic_plans SET number = 'x'")
+    corrupt = r"the row of plan x of the run .+ in agentic_plans is corrupt"
+    with pytest.raises(CorruptError, match=corrupt):
+        await house.open().database.journal.next_plan(asked["run_id"], 1)
+    with pytest.raises(CorruptError, match=corrupt):
+        await house.open().timeline("t")
+    execute(house.path, "UPDATE agentic_runs SET entry = '{}'")  # its process died before it left a checkpoint
+    with pytest.raises(CorruptError, match=corrupt):
         await house.open().resume(thread_id="t")
     assert len(house.act.calls) == 1
 

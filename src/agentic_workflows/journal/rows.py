@@ -122,7 +122,7 @@ def entry_of(run: Row) -> JsonObject:
 def begun_of(run: Row, plans: Sequence[Row]) -> Begun:
     """Return a run of which no checkpoint is kept, with its last plan."""
     run_id, _, goal, at, _ = run
-    plan, number = (plan_of(plans[0]), int(plans[0][1])) if plans else (None, 0)
+    plan, number = (plan_of(plans[0]), number_of(plans[0])) if plans else (None, 0)
     return Begun(run_id=run_id, goal=goal, entry=entry_of(run), at=at, plan=plan, number=number)
 
 
@@ -142,3 +142,9 @@ def plan_of(row: Row) -> JsonObject:
     """Return a plan."""
     _, _, text, _ = row
     return dict(json.loads(text if text.startswith("{") else zlib.decompress(b64decode(text))))
+
+
+@_reads(PLANS, "plan {0[1]} of the run {0[0]}")
+def number_of(row: Row) -> int:
+    """Return which planner call gave a plan."""
+    return int(row[1])

@@ -32,6 +32,7 @@ from agentic_workflows.journal.rows import (
     begun_of,
     call_columns,
     intent_of,
+    number_of,
     outcome_columns,
     plan_of,
     plan_text,
@@ -106,7 +107,7 @@ class SqlJournal:
     async def next_plan(self, run_id: str, number: int) -> tuple[int, JsonObject] | None:
         """Return the first plan that is written down of this planner call or a later one, and which call gave it."""
         rows = await self._writer.do(lambda to: to.send("plans", by_run_id=run_id).rows)
-        return next(((row[1], plan_of(row)) for row in rows if row[1] >= number), None)
+        return next(((number_of(row), plan_of(row)) for row in rows if number_of(row) >= number), None)
 
     async def past(self, run_id: str) -> Past:
         """Return what is known of a run's calls."""
@@ -233,7 +234,7 @@ class SqlJournal:
             for run_id, _, goal, at, _ in to.send("runs", by_thread_id=thread_id).rows:
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans, calls, answers = (to.send(name, by_run_id=run_id).rows for name in ("plans", "calls", "answers"))
-                found += [told_plan(row[1], plan_of(row), row[3]) for row in plans]
+                found += [told_plan(number_of(row), plan_of(row), row[3]) for row in plans]
                 found += [told_intent(intent_of(row)) for row in calls if row[KEY]]
                 found += [told_outcome(recorded_of(row)) for row in calls if row[OUTCOME] is not None]
                 found += [told_answer(answered_of(row)) for row in answers]
