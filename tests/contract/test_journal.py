@@ -52,12 +52,31 @@ class Counting:
         return getattr(self._backend, name)
 
 
+class Pruned(Counting):
+    """A backend beside which somebody removes a lease just before it is looked at."""
+
+    def __init__(self, backend: Any) -> None:
+        super().__init__(backend)
+        self.prunes = 1
+
+    def begin(self) -> "Pruned":
+        self._backend.begin()
+        return self
+
+    def send(self, name: str, /, **values: Any) -> Any:
+        if name == "lease" and self.prunes:
+            self.prunes -= 1
+            self._backend.send("forget_lease", **values)
+        return self._backend.send(name, **values)
+
+
 class House:
     """One database, and as many journals over it as there are processes."""
 
     def __init__(self, make_backend: Callable[[], Backend] | None) -> None:
         self.clock = Clock()
         self.backends: list[Counting] = []
+        self.kind = Counting
         self._make_backend = make_backend
         self._memory = MemoryJournal(clock=self.clock)
 
@@ -65,7 +84,7 @@ class House:
         """Open the journal as another process would: on a writer of its own."""
         if self._make_backend is None:
             return self._memory
-        self.backends.append(Counting(self._make_backend()))
+        self.backends.append(self.kind(self._make_backend()))
         writer = Writer("the database", partial(cast, "Backend", self.backends[-1]))
         return SqlJournal(writer, clock=clock or self.clock)
 
@@ -427,6 +446,17 @@ async def test_a_held_thread_is_busy_until_it_is_released(house: House) -> None:
     await mine.write(lease, RUN)
     await mine.release(lease)
     assert (await other.acquire("t", new_owner(), 30)).token == lease.token + 1
+
+
+async def test_a_lease_that_is_removed_as_it_is_taken_is_taken_anew(shared: House) -> None:
+    earlier = shared.open()
+    await earlier.release(await earlier.acquire("t", new_owner(), 30))
+    shared.kind = Pruned
+    mine = shared.open()
+    lease = await mine.acquire("t", new_owner(), 30)
+    await mine.write(lease, RUN)
+    with pytest.raises(RunBusyError):
+        await earlier.acquire("t", new_owner(), 30)
 
 
 async def test_another_thread_is_not_busy(journal: Journal, lease: Lease) -> None:

@@ -180,9 +180,12 @@ class SqlJournal:
             expires = now + seconds
             held = {"owner": owner, "expires": expires, "touched": now}
             first = {"thread_id": thread_id, "token": 1, "request": None, **held}
-            if to.send("first_lease", **first).changed == 1:
-                return Lease(thread_id=thread_id, owner=owner, token=1, expires=expires)
-            _, holder, token, until, _, _ = to.send("lease", by_thread_id=thread_id).rows[0]
+            found: list[Row] = []
+            while not found:  # the row that kept ours out may be removed before it is looked at
+                if to.send("first_lease", **first).changed == 1:
+                    return Lease(thread_id=thread_id, owner=owner, token=1, expires=expires)
+                found = to.send("lease", by_thread_id=thread_id).rows
+            _, holder, token, until, _, _ = found[0]
             if holder and until > now and not is_dead(holder):
                 raise RefusedError(RunBusyError(thread_id, holder, until))
             to.send("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held)
