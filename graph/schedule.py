@@ -69,8 +69,10 @@ def _claims(resources: frozenset[str] | None, *, has_effect: bool) -> Mapping[Cl
 class Schedule(Generic[Key]):
     """Hands out keys in an order that nobody can tell from `order`.
 
+    It forgets a key that is settled: one that is fed takes memory for the keys that are not.
+
     Args:
-        order: every key, topologically sorted.
+        order: every key, topologically sorted; more may be added later.
         dependencies: for each key, the keys whose values it uses.
         footprint: what a key touches; asked once, when its dependencies are settled.
         worst: what a key may touch at most; asked before.
@@ -85,40 +87,54 @@ class Schedule(Generic[Key]):
         footprint: Callable[[Key], Footprint],
         worst: Callable[[Key], Footprint],
     ) -> None:
-        self._order, self._footprint_of = order, footprint
-        self._position = {key: at for at, key in enumerate(order)}
-        self._missing = {key: set(dependencies.get(key, ())) for key in order}
-        self._dependents: dict[Key, list[Key]] = {key: [] for key in order}
+        self._order, self._footprint_of = dict(enumerate(order)), footprint
+        self._position = {key: at for at, key in self._order.items()}
+        self._size = len(self._order)
+        self._missing = {key: set(needed) for key in order if (needed := dependencies.get(key))}
+        self._dependents: dict[Key, list[Key]] = {}
         for key, needed in self._missing.items():
             for producer in needed:
-                self._dependents[producer].append(key)
+                self._dependents.setdefault(producer, []).append(key)
         self._footprints: dict[Key, Footprint] = {}
         """Of each key that is not settled."""
         self._ahead: dict[int, Iterator[Claim]] = {}
         """For each key that waits in a lane, which it has not looked at yet."""
         self._lanes: dict[Claim, _Lane] = {}
         self._ready: list[int] = []
-        free = [key for key in order if not self._missing[key]]
         for key in order:
-            self._enter(key, worst(key) if self._missing[key] else footprint(key))
-        for key in free:
-            self._seek(self._position[key])
+            self._enter(key, worst(key) if key in self._missing else footprint(key))
+        for at, key in self._order.items():
+            if key not in self._missing:
+                self._seek(at)
+
+    def add(self, key: Key) -> None:
+        """Add a key after all there are; it uses no values, and may start before another one is added."""
+        at = self._position[key] = self._size
+        self._order[at] = key
+        self._size += 1
+        self._enter(key, self._footprint_of(key))
+        self._seek(at)
 
     def take(self) -> Key | None:
         """Return the earliest key that may start now, each key once and none that is settled; None where none may."""
         while self._ready:
-            key = self._order[heapq.heappop(self._ready)]
-            if key in self._footprints:
-                return key
+            at = heapq.heappop(self._ready)
+            if at in self._order:
+                return self._order[at]
         return None
 
     def settle(self, key: Key) -> None:
         """Note that a key is done, started or not, and release what waited for it alone."""
         looking = self._leave(key)
-        del self._footprints[key]
-        for dependent in self._dependents[key]:
-            self._missing[dependent].discard(key)
-            if not self._missing[dependent] and dependent in self._footprints:
+        del self._footprints[key], self._order[self._position.pop(key)]
+        self._missing.pop(key, None)
+        for dependent in self._dependents.pop(key, ()):
+            missing = self._missing.get(dependent)
+            if missing is None:  # settled without its values
+                continue
+            missing.discard(key)
+            if not missing:
+                del self._missing[dependent]
                 looking += [*self._leave(dependent), self._position[dependent]]
                 self._enter(dependent, self._footprint_of(dependent))
         for at in looking:
@@ -146,10 +162,10 @@ class Schedule(Generic[Key]):
 
         It goes on where it waited: whoever comes into a lane late was before in the same or in one that takes it in.
         """
-        footprint = self._footprints.get(self._order[at])
-        if footprint is None:
+        ahead = self._ahead.pop(at, None)
+        if at not in self._order:
             return
-        ahead = self._ahead.pop(at, None) or chain.from_iterable(footprint.claims.values())
+        ahead = ahead or chain.from_iterable(self._footprints[self._order[at]].claims.values())
         for claim in ahead:
             lane = self._lanes.get(claim)
             if lane is not None and lane.inside[0] < at:

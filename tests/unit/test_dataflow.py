@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.execution import foreach
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import Grants
@@ -205,9 +206,12 @@ def test_nobody_can_tell_the_run_from_one_that_goes_top_to_bottom(
 @given(
     items=st.lists(st.tuples(st.sampled_from(CELLS), st.integers(0, 3)), max_size=6),
     declared=st.booleans(),
+    look_ahead=st.integers(1, 7),
 )
 @settings(max_examples=50)
-def test_the_items_of_a_foreach_run_as_if_one_after_another(items: list[tuple[str, int]], *, declared: bool) -> None:
+def test_the_items_of_a_foreach_run_as_if_one_after_another(
+    items: list[tuple[str, int]], *, declared: bool, look_ahead: int
+) -> None:
     order: list[tuple[object, int | None]] = []
 
     async def work(call: ActionCall) -> object:
@@ -221,7 +225,9 @@ def test_the_items_of_a_foreach_run_as_if_one_after_another(items: list[tuple[st
         step("l", "list", outputs=["l"]),
         step("each", "act", {"cell": "${item.cell}", "delay": "${item.delay}"}, foreach="${l}", outputs=["o"]),
     ]
-    ran = asyncio.run(run(steps, [source, Action(name="act", run=work, resources=touches)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(foreach, "LOOK_AHEAD", look_ahead)
+        ran = asyncio.run(run(steps, [source, Action(name="act", run=work, resources=touches)]))
     assert ran.results["each"] == list(range(len(items)))
     for cell in CELLS:
         done = [at or 0 for one, at in order if one == cell]
@@ -416,6 +422,113 @@ async def test_the_validation_of_a_foreach_is_for_each_item() -> None:
     ]
     ran = await run(steps, [giving("list", [1, 2, 3]), giving("act", lambda inputs: inputs["n"])])
     assert [str(one.status) for one in ran.flow.outcomes["each"].items] == ["succeeded", "succeeded", "failed"]
+
+
+# Very many items.
+
+VERY_MANY = 20_000
+
+
+async def test_a_foreach_over_very_many_lets_others_have_their_turn() -> None:
+    """Counted, not timed: what is looked at between two turns of somebody else."""
+    looked, most = 0, 0
+
+    def touched(inputs: Mapping[str, Any]) -> list[str]:
+        nonlocal looked
+        looked += 1
+        return [str(inputs["n"])]
+
+    async def work(call: ActionCall) -> object:
+        return call.item
+
+    async def beat() -> None:
+        nonlocal most
+        while True:
+            before = looked
+            await asyncio.sleep(0)
+            most = max(most, looked - before)
+
+    steps = [step("l", "list", outputs=["l"]), step("each", inputs={"n": "${item}"}, foreach="${l}", outputs=["o"])]
+    act = Action(name="act", run=work, annotations=Annotations(read_only=True), resources=touched)
+    beating = asyncio.create_task(beat())
+    ran = await run(steps, [giving("list", list(range(VERY_MANY))), act], seconds=120)
+    beating.cancel()
+    assert ran.results["each"] == list(range(VERY_MANY))
+    assert looked == VERY_MANY, "each is looked at once"
+    assert most < 1_000
+
+
+@pytest.mark.parametrize("first", ["fails", "asks"])
+async def test_items_go_on_where_more_wait_for_one_than_are_looked_at(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first item ends badly, ten wait for it, and the three after those do not."""
+    monkeypatch.setattr(foreach, "LOOK_AHEAD", 2)
+
+    class AskFirst(Engine):
+        def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
+            return Ask(reason="Why?") if first == "asks" and request.inputs.get("n") == 0 and not approved else Allow()
+
+    def do(inputs: Mapping[str, Any]) -> object:
+        return 1 / (inputs["n"] or first == "asks")
+
+    def touched(inputs: Mapping[str, Any]) -> list[str]:
+        return ["a" if inputs["n"] < 11 else f"b{inputs['n']}"]
+
+    act = RecordingAction("act", result=do, read_only=False, resources=touched)
+    steps = [step("l", "list", outputs=["l"]), step("each", inputs={"n": "${item}"}, foreach="${l}")]
+    actions = [giving("list", list(range(14))), act]
+    ran = await run(steps, actions, engine=AskFirst())
+    assert [call["n"] for call in act.calls if call["n"]] == [11, 12, 13]
+    if first == "fails":
+        each = ran.flow.outcomes["each"]
+        assert [str(one.status) for one in each.items] == ["failed", *["skipped"] * 10, *["succeeded"] * 3]
+        return
+    answers = [approve(str(question["id"])) for question in ran.flow.questions()]
+    before = {**ran.flow.outcomes, **ran.flow.asked}
+    ran = await run(steps, actions, engine=AskFirst(), before=before, answers=answers)
+    assert [call["n"] for call in act.calls] == [11, 12, 13, *range(11)]
+    assert set(ran.ended.values()) == {"succeeded"}
+
+
+async def test_items_that_failed_before_hold_up_those_that_must_not_overtake_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(foreach, "LOOK_AHEAD", 2)
+    act = giving(
+        "act", 1, read_only=False, resources=lambda inputs: ["odd" if inputs["n"] in (1, 3, 5, 7, 9) else "even"]
+    )
+    ended = [Outcome(status=OutcomeStatus.SUCCEEDED, result=at) for at in range(4)]
+    ended.append(Outcome(status=OutcomeStatus.FAILED, reason="No."))
+    before = {"each": Outcome(status=OutcomeStatus.ASKED, items=tuple(ended))}
+    steps = [step("l", "list", outputs=["l"]), step("each", inputs={"n": "${item}"}, foreach="${l}")]
+    ran = await run(steps, [giving("list", list(range(10))), act], before=before)
+    assert [call["n"] for call in act.calls] == [5, 7, 9]
+    told = [str(one.status) for one in ran.flow.outcomes["each"].items]
+    assert told == [*["succeeded"] * 4, "failed", *["succeeded", "skipped"] * 2, "succeeded"]
+
+
+async def test_an_item_that_cannot_be_resolved_keeps_all_from_running_however_late_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(foreach, "LOOK_AHEAD", 2)
+    act = giving("act", 1)
+    steps = [step("l", "list", outputs=["l"]), step("each", inputs={"n": "${item.n}"}, foreach="${l}")]
+    ran = await run(steps, [giving("list", [*[{"n": 1}] * 5, {}]), act])
+    assert (ran.ended["each"], act.calls) == ("failed", [])
+
+
+async def test_a_foreach_over_very_many_holds_up_effects_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks what each of them touches, so an effect beside them may not overtake them."""
+    monkeypatch.setattr("agentic_workflows.execution.dataflow.LOOK_AHEAD", 2)
+    act = giving("act", 1, delay=0.002, read_only=False, resources=lambda inputs: [str(inputs["n"])])
+    steps = [
+        step("l", "list", outputs=["l"]),
+        step("each", inputs={"n": "${item}"}, foreach="${l}"),
+        step("z", inputs={"n": "other"}),
+    ]
+    ran = await run(steps, [giving("list", [1, 2, 3]), act])
+    assert [name for name, _ in ran.flow.news] == ["l", "each", "z"]
 
 
 # Review, requests, budgets.

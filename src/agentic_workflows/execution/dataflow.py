@@ -12,7 +12,7 @@ from agentic_workflows.actions.action import Action, ActionCall, Registry
 from agentic_workflows.errors import UnresolvedReferenceError, said
 from agentic_workflows.execution.case import RunPass, footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
-from agentic_workflows.execution.foreach import Items, items_by_step, run_items
+from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, items_by_step, run_items
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
 from agentic_workflows.graph.labels import UNKNOWN, Origin, joined, result_label
@@ -332,19 +332,25 @@ class Dataflow:
         )
 
     def _footprint(self, name: str) -> Footprint:
-        """Return what a step touches, now that its inputs exist."""
+        """Return what a step touches, now that its inputs exist.
+
+        Of a `foreach` over very many nobody asks what each touches, for that would hold up every run in the process:
+        it counts as touching everything. Its items fill all that may run at once, so little is lost by it.
+        """
         step, action = self._plan.by_name[name], self._action(name)
         if self._is_settled(name) or self._skipped(step):
             return _NOTHING
         if action.resources is None:
             return _EVERYTHING[action.has_effect]
         try:
-            touched = [footprint_of(call, action, self._run) for call in self._calls(step)]
+            calls = self._calls(step)
+            are_very_many = isinstance(calls, Items) and calls.size > LOOK_AHEAD
+            touched = [] if are_very_many else [footprint_of(call, action, self._run) for call in calls]
         except UnresolvedReferenceError:
             return _EVERYTHING[action.has_effect]
         if len(touched) == 1:
             return touched[0]
-        if any(one.resources is None for one in touched):
+        if are_very_many or any(one.resources is None for one in touched):
             return _EVERYTHING[action.has_effect]
         names = frozenset[str]().union(*(one.resources or () for one in touched))
         return Footprint(has_effect=action.has_effect, resources=names)

@@ -1,7 +1,13 @@
-"""A `foreach` step: one call an element, under the same order as steps."""
+"""A `foreach` step: one call an element, under the same order as steps.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+There may be very many elements, and other runs in the process: items are looked at a few at a time, and only so many
+ahead of those that run.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution.case import RunPass, footprint_of
@@ -9,10 +15,14 @@ from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.schedule import Schedule
+from agentic_workflows.graph.schedule import Footprint, Schedule
 from agentic_workflows.graph.values import JsonValue
 from agentic_workflows.journal.entries import WHOLE, Place
 
+LOOK_AHEAD = 1_000
+"""Items that wait for their turn in the schedule; the next one is looked at when one of them is taken."""
+_AT_ONCE = 200
+"""Items that are looked at before others in the process get their turn."""
 _NOT_RUN = Outcome(status=OutcomeStatus.SKIPPED, reason="It did not run, because an earlier item failed.")
 
 
@@ -46,30 +56,105 @@ async def run_items(
 
     """
     ended = run.log.items_of(run.plan, step.name)
-    touched = [footprint_of(call, action, run) for call in calls]
-    schedule = Schedule(range(calls.size), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
-    handed_out = set(ended)
+    ahead = _Ahead(calls.size, ended, lambda at: footprint_of(calls.call(at), action, run))
 
     def take() -> int | None:
-        untaken = iter(schedule.take, None) if not is_stopped() else ()
-        return next((at for at in untaken if at not in handed_out), None)
+        return None if is_stopped() else ahead.take()
 
     def settle(at: int, outcome: Outcome) -> None:
         ended[at] = outcome
         if outcome.status.is_settled:
-            schedule.settle(at)
+            ahead.settle(at)
 
     async def perform(at: int) -> Outcome:
         return await point.execute(calls.call(at), action, run)
 
-    for at, outcome in list(ended.items()):
-        settle(at, outcome)
-    await run_ready(take, perform, settle, limit=run.limits.max_parallel)
+    await _refuse_unresolved(calls, ended, is_stopped)
+    while not (is_stopped() or ahead.is_through):
+        await ahead.fill()
+        await run_ready(take, perform, settle, limit=run.limits.max_parallel)
     if is_stopped() and len(ended) < calls.size:
         return CUT
     has_failed = any(one.status.is_failure for one in ended.values())
     rest = _NOT_RUN if has_failed else None
-    return together([ended.get(at) or rest or _waiting(call, action, point, run) for at, call in enumerate(calls)])
+    each = _in_turns(range(calls.size))
+    return together([ended.get(at) or rest or _waiting(calls.call(at), action, point, run) async for at in each])
+
+
+async def _refuse_unresolved(calls: Items, ended: Collection[int], is_stopped: Callable[[], bool]) -> None:
+    """Refuse a call that cannot be made; the first ones are looked at anyway before one of them is run.
+
+    Raises:
+        UnresolvedReferenceError: a reference gives nothing.
+
+    """
+    async for at in _in_turns(range(LOOK_AHEAD, calls.size)):
+        if is_stopped():
+            return
+        if at not in ended:
+            calls.call(at)
+
+
+class _Ahead:
+    """The items in their order, of which so many are in the schedule ahead of their turn.
+
+    Where all of those wait for one that is in nobody's hands, as for an answer, `fill` looks further.
+
+    Args:
+        size: how many there are.
+        ended: what became of those that ended; they are not handed out, and hold others up where they failed.
+        footprint: what an item touches.
+
+    """
+
+    def __init__(self, size: int, ended: Mapping[int, Outcome], footprint: Callable[[int], Footprint]) -> None:
+        self._size, self._ended, self._next = size, ended, 0
+        self._waiting = self._most = 0
+        """Items in the schedule that are still to be taken."""
+        self._schedule = Schedule[int]((), {}, footprint=footprint, worst=footprint)
+
+    @property
+    def is_through(self) -> bool:
+        """Tell whether every item was looked at."""
+        return self._next == self._size
+
+    async def fill(self) -> None:
+        """Look at further items, whatever those wait for that were looked at before."""
+        self._most = self._waiting + LOOK_AHEAD
+        async for _ in _in_turns(count()):
+            if not self._look(1):
+                return
+
+    def take(self) -> int | None:
+        """Return the next item that may start, and look at those after the last one that was looked at."""
+        self._look(2)
+        at = next((at for at in iter(self._schedule.take, None) if at not in self._ended), None)
+        self._waiting -= at is not None
+        return at
+
+    def settle(self, at: int) -> None:
+        """Note that an item is done, so that what waited for it may start."""
+        self._schedule.settle(at)
+
+    def _look(self, most: int) -> bool:
+        """Enter the next items into the schedule, at most so many; False where no more are to be entered now."""
+        for _ in range(most):
+            if self.is_through or self._waiting >= self._most:
+                return False
+            at, self._next = self._next, self._next + 1
+            known = self._ended.get(at)
+            if known is None or not known.status.is_settled:
+                self._schedule.add(at)
+            self._waiting += known is None
+        return True
+
+
+async def _in_turns(places: Iterable[int]) -> AsyncIterator[int]:
+    """Yield what is given, and let others in the process have their turn every so often."""
+    for seen, at in enumerate(places, 1):
+        yield at
+        if seen % _AT_ONCE == 0:
+            await asyncio.sleep(0)
 
 
 def items_by_step(known: Mapping[Place, Outcome]) -> dict[tuple[str, str], list[Outcome]]:

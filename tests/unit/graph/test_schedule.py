@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -160,6 +161,70 @@ def test_what_is_settled_without_being_started_is_never_handed_out(program: tupl
         run.start()
 
 
+@dataclass
+class Fed(Simulation):
+    """A simulation whose schedule gets the next keys only as those before are taken."""
+
+    touched: Mapping[int, Footprint] = field(default_factory=dict)
+    look_ahead: int = 1
+    added: int = 0
+
+    def start(self) -> None:
+        while True:
+            while self.added < len(self.touched) and self.added - len(self.before) < self.look_ahead:
+                self.schedule.add(self.added)
+                self.added += 1
+            taken = len(self.before)
+            super().start()
+            if len(self.before) == taken:
+                return
+
+
+def fed(touched: Mapping[int, Footprint], look_ahead: int) -> Fed:
+    schedule = Schedule[int]((), {}, footprint=touched.__getitem__, worst=touched.__getitem__)
+    return Fed(schedule, touched=touched, look_ahead=look_ahead)
+
+
+@given(st.lists(footprints, min_size=1, max_size=9), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_nobody_can_tell_a_schedule_that_is_fed_from_the_order_of_its_keys(
+    listed: list[Footprint], look_ahead: int, chance: object
+) -> None:
+    touched = dict(enumerate(listed))
+    run = fed(touched, look_ahead)
+    run.start()
+    while run.running:
+        for key in set(range(run.added)) - run.before.keys():
+            earlier = [at for at in range(key) if at not in run.settled and conflict(touched[at], touched[key])]
+            assert earlier, "what was added starts the moment that it may"
+        run.settle(chance.choice(run.running))  # type: ignore[attr-defined]  # a Random
+        run.start()
+    assert run.settled == set(touched), "all of them run in the end"
+    for key, done in run.before.items():
+        for other, one in touched.items():
+            if other != key and conflict(one, touched[key]):
+                assert (other in done) == (other < key)
+
+
+@given(programs(), st.lists(footprints, max_size=5), st.randoms(use_true_random=False))
+def test_what_is_added_keeps_its_place_after_what_was_there(
+    program: tuple[dict, dict], added: list[Footprint], chance: object
+) -> None:
+    touched, needed = program
+    size = len(touched)
+    run = simulation(touched, needed)
+    while len(run.settled) < size + len(added):
+        is_added_now = not run.running or chance.choice([True, False])  # type: ignore[attr-defined]  # a Random
+        if is_added_now and len(touched) < size + len(added):
+            touched[len(touched)] = added[len(touched) - size]
+            run.schedule.add(len(touched) - 1)
+        run.start()
+        if run.running:
+            run.settle(chance.choice(run.running))  # type: ignore[attr-defined]  # a Random
+    for key, done in run.before.items():
+        for other in range(key):
+            assert other in done or not conflict(touched[other], touched[key])
+
+
 def test_a_path_that_is_deeper_than_any_is_claimed_with_what_it_is_in() -> None:
     deep = "a/" * 100_000
     assert waits(write(f"{deep}b"), write(f"{deep}c"))
@@ -199,3 +264,17 @@ def test_very_many_take_no_time(footprint: Callable[[int], Footprint]) -> None:
         running += iter(schedule.take, None)
     assert sorted(order) == list(range(MANY))
     assert time.perf_counter() - began < 10  # where each looks at all before it, it is a minute
+
+
+def test_a_schedule_that_is_fed_takes_the_memory_of_what_is_not_settled() -> None:
+    schedule = Schedule[int]((), {}, footprint=lambda at: write(f"x/{at}"), worst=lambda _: WRITE)
+    tracemalloc.start()
+    try:
+        for at in range(5_000):
+            schedule.add(at)
+            if at >= 10:
+                schedule.settle(schedule.take() or 0)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 500_000  # some megabytes where it is all kept
