@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache, wraps
+from sys import intern
 from typing import Any, Final, TypeAlias, TypeVar
 
 from agentic_workflows.graph.labels import Label, label_from_json
@@ -99,10 +100,10 @@ def recorded_of(row: Row) -> Recorded:
     if name is not None:
         told["result"] = json.loads(body)  # None where somebody removed it
     return Recorded(
-        place=Place(plan, step, int(item)),
+        place=Place(intern(plan), intern(step), int(item)),  # a `foreach` has very many of them
         attempt=int(attempt),
         outcome=outcome_from_json(told),
-        action=action,
+        action=intern(action),
         key=key,
         occurrence=int(occurrence),
     )

@@ -1,5 +1,6 @@
 """The journal in a SQL database."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -43,6 +44,8 @@ from agentic_workflows.journal.timeline import in_order, told_answer, told_inten
 from agentic_workflows.journal.writer import Later, RefusedError, Sent, Transaction, Writer
 
 Result = TypeVar("Result")
+_AT_ONCE = 1_000
+"""Rows that are read before others in the process get their turn."""
 
 
 class SqlJournal:
@@ -114,12 +117,20 @@ class SqlJournal:
         calls, answers = await self._writer.do(
             lambda to: [to.send(name, by_run_id=run_id).rows for name in ("calls", "answers")]
         )
-        with collector_off():
-            return Past(
-                outcomes=tuple(recorded_of(row) for row in calls if row[OUTCOME] is not None),
-                in_doubt=tuple(intent_of(row) for row in calls if row[OUTCOME] is None),
-                answers={one.review_id: one for one in map(answered_of, answers)},
-            )
+        outcomes: list[Recorded] = []
+        in_doubt: list[Intent] = []
+        calls.reverse()
+        while calls:  # each row goes when it is read: there may be very many, and other runs in the process
+            with collector_off():
+                for row in [calls.pop() for _ in range(min(_AT_ONCE, len(calls)))]:
+                    if row[OUTCOME] is None:
+                        in_doubt.append(intent_of(row))
+                    else:
+                        outcomes.append(recorded_of(row))
+            if calls:
+                await asyncio.sleep(0)
+        told = {one.review_id: one for one in map(answered_of, answers)}
+        return Past(outcomes=tuple(outcomes), in_doubt=tuple(in_doubt), answers=told)
 
     async def answers(self, run_id: str) -> dict[str, Answered]:
         """Return what people answered, used or not, by review id."""
