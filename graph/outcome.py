@@ -33,7 +33,7 @@ class OutcomeStatus(StrEnum):
         return self is OutcomeStatus.FAILED or self is OutcomeStatus.DENIED
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What became of one step or of one item of it."""
 
@@ -80,7 +80,8 @@ class Outcome:
 
     def to_json(self) -> JsonObject:
         """Return the outcome as plain JSON; its sources are kept beside it."""
-        told = {**self.__dict__, "status": str(self.status), "items": [item.to_json() for item in self.items]}
+        told = {name: getattr(self, name) for name in self.__slots__}
+        told |= {"status": str(self.status), "items": [item.to_json() for item in self.items]}
         del told["sources"]
         return told
 

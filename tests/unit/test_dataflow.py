@@ -1,11 +1,13 @@
 # ruff: noqa: ARG002 - fakes have the parameters of what they stand for
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings
@@ -516,6 +518,20 @@ async def test_an_item_that_cannot_be_resolved_keeps_all_from_running_however_la
     steps = [step("l", "list", outputs=["l"]), step("each", inputs={"n": "${item.n}"}, foreach="${l}")]
     ran = await run(steps, [giving("list", [*[{"n": 1}] * 5, {}]), act])
     assert (ran.ended["each"], act.calls) == ("failed", [])
+
+
+async def test_a_pass_goes_when_it_is_over_with_all_that_it_knows() -> None:
+    """Not when the collector comes to it: of very many items that is most of the memory of a process."""
+    gc.disable()
+    try:
+        ran = await run(
+            [step("l", "list", outputs=["l"]), step("each", foreach="${l}")], [giving("list", [1]), giving("act")]
+        )
+        flow = ref(ran.flow)
+        del ran
+        assert flow() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_foreach_over_very_many_holds_up_effects_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:

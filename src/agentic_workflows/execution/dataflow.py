@@ -5,8 +5,10 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import perf_counter
 from typing import TypeAlias
+from weakref import proxy
 
 from agentic_workflows.actions.action import Action, ActionCall, Registry
 from agentic_workflows.errors import UnresolvedReferenceError, said
@@ -83,8 +85,9 @@ class Dataflow:
         self._schedule = Schedule(
             ahead,
             {name: plan.dependencies(plan.by_name[name]) - self._settled for name in ahead},
-            footprint=self._footprint,
-            worst=lambda name: _EVERYTHING[self._action(name).has_effect],
+            # Weakly, so that a pass and all it knows go when it is over, not when the collector comes to them.
+            footprint=partial(Dataflow._footprint, proxy(self)),
+            worst=lambda name: _EVERYTHING[registry[plan.by_name[name].action].has_effect],
         )
 
     @property

@@ -34,7 +34,7 @@ class Place(NamedTuple):
         return int(number) if number.isdecimal() else 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Intent:
     """An effect is about to happen."""
 
@@ -58,7 +58,7 @@ class Intent:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
     """What became of a call."""
 
