@@ -17,7 +17,7 @@ from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Lease, Past, Place, Recorded
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
-from agentic_workflows.journal.rows import LARGE, LONG
+from agentic_workflows.journal.rows import LARGE, LONG, Row, recorded_of
 from agentic_workflows.journal.sql_journal import SqlJournal
 from agentic_workflows.journal.tables import VERSION
 from agentic_workflows.journal.writer import Backend, Writer
@@ -254,6 +254,33 @@ async def test_any_value_comes_back_as_it_was(journal: Journal, lease: Lease, va
     one = outcome_of(intent(ODD_NAME, key=ODD_NAME), value)
     await journal.write(lease, RUN, outcomes=[one])
     assert (await journal.past(RUN)).outcomes == (one,)
+
+
+async def test_the_past_of_very_many_calls_lets_others_have_their_turn(
+    shared: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: the rows that are read between two turns of somebody else."""
+    read = most = 0
+
+    def counted(row: Row) -> Recorded:
+        nonlocal read
+        read += 1
+        return recorded_of(row)
+
+    monkeypatch.setattr("agentic_workflows.journal.sql_journal.recorded_of", counted)
+    journal = shared.open()
+    lease = await journal.acquire("t", new_owner(), 30)
+    calls = [intent(item=at, key=str(at)) for at in range(3_000)]
+    await journal.write(lease, RUN, intents=calls[-1:], outcomes=[outcome_of(one) for one in calls[:-1]])
+    reading = asyncio.create_task(journal.past(RUN))
+    while not reading.done():
+        before = read
+        await asyncio.sleep(0)
+        most = max(most, read - before)
+    past = await reading
+    assert sorted(past.outcomes, key=lambda one: one.place) == [outcome_of(one) for one in calls[:-1]]
+    assert past.in_doubt == (calls[-1],)
+    assert (read, most <= 1_000) == (2_999, True)
 
 
 async def test_an_outcome_of_ten_megabytes_is_kept(journal: Journal, lease: Lease) -> None:
