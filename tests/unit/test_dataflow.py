@@ -607,7 +607,11 @@ async def test_a_request_to_stop_starts_nothing_new_and_lets_what_runs_end() -> 
     assert ran.ended == {"s0": "succeeded", "s1": "succeeded"}
 
 
-async def test_a_request_to_stop_is_heard_between_the_items_of_a_foreach() -> None:
+@pytest.mark.parametrize("look_ahead", [1, 1_000])
+async def test_a_request_to_stop_is_heard_between_the_items_of_a_foreach(
+    look_ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreach, "LOOK_AHEAD", look_ahead)
     act = giving("act", 1, delay=0.01, read_only=False)
     steps = [step("l", "list", outputs=["l"]), step("each", inputs={"x": "${item}"}, foreach="${l}"), step("z")]
     ran = await run(steps, [act, giving("list", [1, 2, 3, 4])], is_stopped=lambda: len(act.calls) == 2)
