@@ -9,6 +9,7 @@ from langgraph.types import interrupt
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import Node, held
+from agentic_workflows.nodes.plan import stopped
 
 
 def make_pause(leases: Leases) -> Node:
@@ -19,7 +20,8 @@ def make_pause(leases: Leases) -> Node:
         left = state.get("left") or WorkflowState.PLANNING.value
         interrupt({"paused": True, "left": left, "resume_with": True})
         async with held(leases, state, config) as lease:
+            is_cancelled = lease.request == "cancel"
             await lease.clear()
-        return {"status": left, "left": "", "reason": None}
+        return stopped("cancel", WorkflowState.PAUSED) if is_cancelled else {"status": left, "left": "", "reason": None}
 
     return pause

@@ -55,13 +55,14 @@ def make_plan(
         if reason:
             return {**update, "status": WorkflowState.FAILED.value, "left": "PLANNING", "reason": reason}
         async with held(leases, now, config) as lease:
+            if update and await leases.journal.thread_of(now["run_id"]) is None:
+                await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
+                await lease.clear()  # it was asked of the run before, and came too late for that
+                await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
             if lease.request:
                 request = lease.request
                 await lease.clear()
                 return {**update, **stopped(request, WorkflowState.PLANNING)}
-            if update and await leases.journal.thread_of(now["run_id"]) is None:
-                await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
-                await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
             settled = await settle(now, lease)
             if settled.get("asks"):
                 return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}

@@ -68,6 +68,10 @@ class OpenRun:
     """The id of the checkpoint that the state is from."""
     tell: Callable[[Event], object] = lambda _: None
     """Hears what happens while the run is taken from node to node."""
+    is_cancelled: bool = False
+    """Whether it ended when it was opened: that was asked while nobody ran it."""
+    is_due: bool = False
+    """Whether a node of the graph is due: a finished run whose next goal has just come in is under way."""
     begun: Begun | None = None
     """The run, where no checkpoint of it is kept yet: it is begun again, and what the journal has of it counts."""
     outer: str = ""
@@ -86,6 +90,11 @@ class OpenRun:
     def exists(self) -> bool:
         """Tell whether the thread has a run that can be gone on with."""
         return bool(self.values) and not self.is_elsewhere
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the run is finished, and no other one has come in on the thread."""
+        return self.exists and self.state in FINISHED and not self.is_due
 
     def is_over_since(self, at: str) -> bool:
         """Tell whether the run is finished, and nobody has touched it since this time."""
@@ -125,6 +134,7 @@ class OpenRun:
         except CORRUPT as error:
             part = f"the checkpoint of the thread {self.thread_id}"
             raise corrupt(f"database {self.database}", part, error) from error
+        self.is_due = bool(snapshot.next)
         self.checkpoint = _id_of(snapshot)
         come_after([self.checkpoint])
         return snapshot
@@ -224,6 +234,8 @@ class OpenRun:
             RunError: the run is finished.
 
         """
+        if self.is_cancelled:
+            return None
         update = None if max_iterations is None else self._raised(max_iterations, (await self.result())["iterations"])
         if update is None and self.state in FINISHED:
             more = " Give it more with max_iterations." if self.values.get("left") else ""
@@ -272,6 +284,15 @@ class OpenRun:
             row = answered(run_id, answer, reviewer=_reviewer(), at=now)
             if not await self.journal.answer(row):
                 raise ReviewError(f"The question {one} was answered already, and that answer counts.")
+
+    async def heed(self) -> None:
+        """Honour what was asked while nobody ran it: one that was cancelled ends, and whoever goes on ends a pause."""
+        if self.lease is None or self.lease.request is None:
+            return
+        if self.lease.request == "cancel" and self.state not in FINISHED:
+            await self.cancel()
+            self.is_cancelled = True
+        await self.lease.clear()
 
     async def cancel(self) -> None:
         """End a run that nobody is running.

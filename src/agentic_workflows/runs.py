@@ -4,15 +4,15 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar, get_args
 
 from agentic_workflows.actions.action import Registry
-from agentic_workflows.errors import CorruptError, RunError
+from agentic_workflows.errors import CorruptError, DatabaseError, RunError
 from agentic_workflows.graph.build import Graph
-from agentic_workflows.graph.state import MAX_SECONDS, NO_STATE, Request
+from agentic_workflows.graph.state import MAX_SECONDS, NO_STATE, Request, WorkflowState
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Past
@@ -117,16 +117,34 @@ class Runs(ABC):
     def request(self, thread_id: str, request: Request) -> None:
         """Ask a run that is under way, in whichever process, to stop at its next step boundary.
 
+        One that nobody is running honours it when somebody goes on with it: a cancelled one ends before anything is
+        done, and a pause is over then.
+
         Raises:
-            RunError: there is no such run, or it cannot be asked that.
+            RunError: there is no such run, it is finished, or it cannot be asked that.
 
         """
         refuse_nameless(thread_id)
         if request not in get_args(Request):
             raise RunError(f"{request!r} is nothing to ask of a run. It is one of {', '.join(get_args(Request))}.")
-        self.database.leases.ask(thread_id, request)
-        if not run_in_own_loop(self.database.journal.request(thread_id, request)):
+        is_ours = self.database.leases.ask(thread_id, request)
+        run_in_own_loop(self._request(thread_id, request, is_under_way=is_ours))
+
+    async def _request(self, thread_id: str, request: Request, *, is_under_way: bool) -> None:
+        if not is_under_way and (state := await self._finished(thread_id)):
+            raise RunError(f"The run {thread_id} is {state} already; there is nothing to {request}.")
+        if not await self.database.journal.request(thread_id, request):
             raise self._unknown(thread_id)
+
+    async def _finished(self, thread_id: str) -> WorkflowState | None:
+        """Return the state of a run that is finished, where that can be told: a server has its own checkpoints."""
+        if not await self.database.journal.knows(thread_id):
+            return None
+        async with self.database.checkpointer() as saver:
+            run = self._run(thread_id, self._assemble(saver))
+            with suppress(DatabaseError):
+                await run.load()
+            return run.state if run.is_over else None
 
     @abstractmethod
     def _compiled(self) -> Graph:
@@ -174,7 +192,6 @@ class Runs(ABC):
                     raise RunError(f"The run {thread_id} is a part of the thread {run.outer}; go on with that one.")
                 if run.is_foreign:
                     raise RunError(f"The thread {thread_id} belongs to another graph. Give another one.")
-                await lease.clear()
             yield run
 
     def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:

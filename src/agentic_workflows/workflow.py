@@ -17,7 +17,7 @@ from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunE
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
-from agentic_workflows.graph.events import Event
+from agentic_workflows.graph.events import Event, StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
@@ -251,14 +251,16 @@ class AgenticWorkflow(ShowsRuns):
             RunBusyError: a process is running it; `request` asks that one.
 
         """
-        async with self._opened(thread_id) as run:
+        async with self._opened(thread_id, heeds=False) as run:
             await run.cancel()
+            if run.lease is not None:
+                await run.lease.clear()
             return await self._told(run)
 
     # How it is done.
 
     @asynccontextmanager
-    async def _opened(self, thread_id: str) -> AsyncIterator[OpenRun]:
+    async def _opened(self, thread_id: str, *, heeds: bool = True) -> AsyncIterator[OpenRun]:
         walked = self._shown.walked
         if walked is not None and walked.thread_id == thread_id:
             yield walked
@@ -270,6 +272,8 @@ class AgenticWorkflow(ShowsRuns):
         async with self._held(thread_id) as run:
             if not run.exists:
                 raise self._missing(run)
+            if heeds:
+                await run.heed()
             yield run
 
     @asynccontextmanager
@@ -285,6 +289,8 @@ class AgenticWorkflow(ShowsRuns):
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
             if thread_id is not None:
                 await refuse_forgotten(self.database.journal, run.values if run.exists else NO_STATE, thread_id)
+            if run.lease is not None and thread_id is not None:
+                await run.lease.clear()  # it was asked of the run before, and came too late for that
             yield run, await run.begin(writable(goal), {"given_plan": given, "given_limits": self.limits.to_json()})
 
     def _compiled(self) -> Graph:
@@ -304,6 +310,10 @@ class AgenticWorkflow(ShowsRuns):
         )
 
     async def _followed(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
+        if run.is_cancelled:
+            yield StateEntered(state=run.state, reason=run.values.get("reason"))
+            await self._told(run)
+            return
         try:
             async with aclosing(self._walked(run, entry) if self._walks else run.advance(entry)) as events:
                 async for event in events:
@@ -327,9 +337,9 @@ class AgenticWorkflow(ShowsRuns):
 
     async def _finish(self, run: OpenRun, entry: Entry) -> dict[str, Any]:
         """Take a run to where it stops, and return it as a dict."""
-        if self._walks:
+        if self._walks and not run.is_cancelled:
             await self._walk(run, entry)
-        else:
+        elif not run.is_cancelled:
             await run.finish(entry)
         result = await self._told(run)
         return self.get_results() if self._overrides("get_results") else result

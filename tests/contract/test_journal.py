@@ -411,6 +411,12 @@ async def test_a_write_tells_what_was_asked_of_the_run(journal: Journal, lease: 
     assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == (None, None)
 
 
+async def test_a_pause_takes_back_no_cancel(journal: Journal, lease: Lease) -> None:
+    for asked in ("pause", "cancel", "pause"):
+        assert await journal.request("t", asked)  # type: ignore[arg-type]  # one by one
+    assert await journal.renew(lease, 30) == "cancel"
+
+
 async def test_who_lost_its_lease_clears_no_request(journal: Journal) -> None:
     old = await journal.acquire("t", "elsewhere:1:1:x", -1)
     new = await journal.acquire("t", new_owner(), 30)
@@ -669,7 +675,10 @@ async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> Non
     assert not await journal.request("unknown", "cancel")
     await journal.release(lease)
     taken = await journal.acquire("t", new_owner(), 30)
-    assert await journal.renew(taken, 30) == "cancel"
+    assert (taken.request, await journal.renew(taken, 30)) == ("cancel", "cancel")
+    await journal.clear(taken)
+    await journal.release(taken)
+    assert (await journal.acquire("t", new_owner(), 30)).request is None
     assert await journal.threads() == ["t"]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ from agentic_workflows import (
     edit,
     reject,
 )
-from agentic_workflows.graph.events import StepStarted, StepSucceeded
+from agentic_workflows.graph.events import StateEntered, StepStarted, StepSucceeded
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
 
@@ -330,12 +331,105 @@ async def test_cancelling_the_caller_leaves_nothing_running(database: Path) -> N
     assert (len(house.act.calls), asyncio.all_tasks()) == (1, {asyncio.current_task()})
 
 
-async def test_a_request_is_for_the_run_it_was_made_for() -> None:
-    workflow = House("memory", plan(step("a")), plan(step("b"))).open()
-    await workflow.run("one", thread_id="t")
-    with suppress(RunError):
-        workflow.request("t", "pause")
-    assert (await workflow.run("two", thread_id="t"))["state"] == "COMPLETE"
+@pytest.mark.parametrize("kind", ["memory", "file"])
+@pytest.mark.parametrize("asked", ["pause", "cancel"])
+async def test_a_finished_run_can_be_asked_nothing(asked: Any, kind: str, database: Path) -> None:
+    workflow = House("memory" if kind == "memory" else database, *[plan(step("a"))] * 3).open()
+    for goal in ("one", "two"):
+        assert (await workflow.run(goal, thread_id="t"))["state"] == "COMPLETE"
+        with pytest.raises(RunError, match=f"COMPLETE already; there is nothing to {asked}"):
+            workflow.request("t", asked)
+    await workflow.database.journal.request("t", asked)  # as one that comes at the very end
+    assert (await workflow.run("three", thread_id="t"))["state"] == "COMPLETE"
+
+
+async def test_a_request_is_for_the_run_it_was_made_for_on_a_server(database: Path) -> None:
+    house = House(database, *[plan(*(step(f"s{at}") for at in range(3)))] * 2)
+    runs = Database(database)
+    graph = build_graph(house.agent, actions=[house.act], database=runs, checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    await graph.ainvoke({"goal": "one"}, thread)
+    house.open().request("t", "cancel")  # nobody but the server can tell that it is finished
+    ended = await graph.ainvoke({"goal": "two"}, thread)
+    assert (ended["status"], len(house.act.calls)) == ("COMPLETE", 6)
+
+
+async def left_behind(house: House) -> None:
+    """Have a run of two steps be cut in the first one."""
+    object.__setattr__(house.act, "run", _slow(house.act))
+    running = asyncio.create_task(house.open().run("g", thread_id="t"))
+    await called(house.act, 1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.parametrize("how", ["resume", "stream", "steps"])
+async def test_a_run_that_was_cancelled_while_nobody_ran_it_does_nothing_more(how: str, database: Path) -> None:
+    house = House(database, plan(step("a", "look"), step("b"), step("c", after=["b"])))
+    house.send = RecordingAction("look", result=1)
+    await left_behind(house)
+    house.open().request("t", "cancel")
+    later = house.open()
+    if how == "stream":
+        told = [event async for event in later.resume_stream(thread_id="t")]
+        assert [(event.state, event.reason) for event in told if isinstance(event, StateEntered)] == [
+            (WorkflowState.FAILED, "Cancelled on request.")
+        ]
+    elif how == "steps":
+        await later.result("t")
+        assert await later.execute_next_step() is None
+    else:
+        await later.resume(thread_id="t")
+    result = await house.open().result("t")
+    assert (result["state"], result["reason"], len(house.act.calls)) == ("FAILED", "Cancelled on request.", 1)
+    with pytest.raises(RunError, match="FAILED"):
+        await house.open().resume(thread_id="t")
+    with pytest.raises(RunError, match="FAILED already"):
+        await house.open().cancel("t")
+
+
+async def test_a_pause_that_nobody_honoured_is_over_when_somebody_goes_on(database: Path) -> None:
+    house = House(database, plan(step("a"), step("b", after=["a"])))
+    object.__setattr__(house.act, "annotations", replace(house.act.annotations, idempotent=True))
+    await left_behind(house)
+    house.open().request("t", "pause")
+    assert (await house.open().resume(thread_id="t"))["state"] == "COMPLETE"
+
+
+async def test_a_run_that_was_asked_to_stop_is_cancelled_again_without_a_complaint(database: Path) -> None:
+    house = House(database, plan(step("a"), step("b", after=["a"])), plan(step("a")))
+    await left_behind(house)
+    house.open().request("t", "cancel")
+    assert (await house.open().cancel("t"))["reason"] == "Cancelled on request."
+    assert (await house.open().run("again", thread_id="t"))["state"] == "COMPLETE"
+
+
+@pytest.mark.parametrize("entry", [None, Command(resume=True)])
+async def test_a_run_of_a_server_that_was_cancelled_while_nobody_ran_it_does_nothing_more(
+    entry: Any, database: Path
+) -> None:
+    house = House(database, plan(*(step(f"s{at}") for at in range(3))))
+    runs, other = Database(database), house.open()
+    graph = build_graph(house.agent, actions=[house.act], database=runs, checkpointer=InMemorySaver())
+
+    async def pausing(call: Any) -> str:
+        house.act.calls.append(dict(call.inputs))
+        runs.leases.ask("t", "pause")
+        if entry is None:
+            asyncio.get_running_loop().call_soon(running.cancel)
+            await asyncio.sleep(5)
+        return "done"
+
+    object.__setattr__(house.act, "run", pausing)
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    running = asyncio.ensure_future(graph.ainvoke({"goal": "g"}, thread))
+    with suppress(asyncio.CancelledError):
+        await running
+    done = len(house.act.calls)
+    other.request("t", "cancel")
+    ended = await graph.ainvoke(entry, thread)
+    assert (ended["status"], ended["reason"], len(house.act.calls)) == ("FAILED", "Cancelled on request.", done)
 
 
 # What is stored.

@@ -80,6 +80,15 @@ a step was done, and the plan was replaced
     recognises an equal effect of the new plan by its content, and holds its result to the checks of the new step
     test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new_step
     test_an_effect_that_is_done_is_recognised_in_a_new_plan
+asked to stop while its process was frozen or gone
+    ends it before anything is done where that was a cancel; to go on with it ends a pause
+    test_a_run_that_was_cancelled_while_nobody_ran_it_does_nothing_more
+    test_a_run_of_a_server_that_was_cancelled_while_nobody_ran_it_does_nothing_more
+    test_a_pause_that_nobody_honoured_is_over_when_somebody_goes_on
+asked to stop too late, and another run begun on its thread
+    forgets it: it was not asked of that one
+    test_what_was_asked_of_the_run_before_is_not_asked_of_the_next_one
+    test_a_request_is_for_the_run_it_was_made_for_on_a_server
 waiting for a person
     waits on: asking has no effect
     test_a_kill_while_a_person_is_asked_changes_nothing

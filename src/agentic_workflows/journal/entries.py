@@ -133,6 +133,8 @@ class Lease:
     token: int
     expires: float
     """Seconds since the epoch."""
+    request: Request | None = None
+    """What was asked of the run before the lease was taken."""
 
 
 class Journal(Protocol):
@@ -240,7 +242,7 @@ class Journal(Protocol):
         ...
 
     async def request(self, thread_id: str, request: Request) -> bool:
-        """Ask a run to stop; tells whether the thread is known."""
+        """Ask a run to stop; tells whether the thread is known. A pause takes back no cancel."""
         ...
 
     async def clear(self, lease: Lease) -> None:

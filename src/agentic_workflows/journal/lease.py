@@ -22,18 +22,19 @@ class Held:
     def __init__(self, journal: Journal, lease: Lease) -> None:
         self._journal = journal
         self.lease = lease
-        self.request: Request | None = None
+        self.request = lease.request
         """What somebody asked of the run, as of the last renewal or write."""
         self.lost: LeaseLostError | None = None
 
     def hear(self, request: Request | None) -> None:
-        """Take note of what somebody asked."""
-        self.request = request or self.request
+        """Take note of what somebody asked; a pause takes back no cancel."""
+        if request and self.request != "cancel":
+            self.request = request
 
     async def clear(self) -> None:
         """Forget what was asked of the run: it was honoured."""
-        self.request = None
         await self._journal.clear(self.lease)
+        self.request = None  # afterwards: a renewal on its way may have told it once more
 
 
 class Leases:

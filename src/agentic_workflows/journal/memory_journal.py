@@ -132,8 +132,9 @@ class MemoryJournal:
             raise RunBusyError(thread_id, held.owner, held.expires)
         token = held.token + 1 if held else 1
         self._leases.pop(thread_id, None)
-        self._leases[thread_id] = Lease(thread_id=thread_id, owner=owner, token=token, expires=now + seconds)
-        return self._leases[thread_id]
+        taken = Lease(thread_id=thread_id, owner=owner, token=token, expires=now + seconds)
+        self._leases[thread_id] = taken
+        return replace(taken, request=self._requests.get(thread_id))
 
     async def renew(self, lease: Lease, seconds: float) -> Request | None:
         """Keep the lease for longer, and return what somebody asked of the run."""
@@ -161,7 +162,8 @@ class MemoryJournal:
         """Ask a run to stop; tells whether the thread is known."""
         if thread_id not in self._leases:
             return False
-        self._requests[thread_id] = request
+        if self._requests.get(thread_id) != "cancel":
+            self._requests[thread_id] = request
         return True
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:

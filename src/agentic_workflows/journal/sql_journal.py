@@ -196,11 +196,11 @@ class SqlJournal:
                 if to.send("first_lease", **first).changed == 1:
                     return Lease(thread_id=thread_id, owner=owner, token=1, expires=expires)
                 found = to.send("lease", by_thread_id=thread_id).rows
-            _, holder, token, until, _, _ = found[0]
+            _, holder, token, until, _, request = found[0]
             if holder and until > now and not is_dead(holder):
                 raise RefusedError(RunBusyError(thread_id, holder, until))
             to.send("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held)
-            return Lease(thread_id=thread_id, owner=owner, token=token + 1, expires=expires)
+            return Lease(thread_id=thread_id, owner=owner, token=token + 1, expires=expires, request=request)
 
         return await self._writer.do(work)
 
@@ -237,8 +237,14 @@ class SqlJournal:
 
     async def request(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop; tells whether the thread is known."""
-        named = {"by_thread_id": thread_id, "request": request}
-        return bool(await self._writer.do(lambda to: to.send("set_request", **named).changed))
+
+        def work(to: Transaction) -> bool:
+            known = to.send("lease", by_thread_id=thread_id).rows
+            if known and known[0][5] != "cancel":
+                to.send("set_request", by_thread_id=thread_id, request=request)
+            return bool(known)
+
+        return await self._writer.do(work)
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:
         """Return everything that is written down about a thread, oldest first."""

@@ -76,6 +76,8 @@ async def test_a_request_is_heard_from_this_process_at_once_and_from_another_soo
         await leases.journal.request("t", "cancel")
         await asyncio.sleep(0.3)
         assert held.request == "cancel"
+        leases.ask("t", "pause")
+        assert held.request == "cancel"
 
 
 async def test_a_lease_is_given_back_when_its_holder_fails() -> None:

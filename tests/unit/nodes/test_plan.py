@@ -197,6 +197,24 @@ async def test_a_planner_call_watches_for_requests(request_: Any, status: str) -
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_what_was_asked_of_the_run_before_is_not_asked_of_the_next_one() -> None:
+    bench = Bench(ScriptedAgent([PLAN, PLAN]))
+    first = await bench.step({"goal": "g"})
+    assert await bench.leases.journal.request("t", "cancel")
+    state = await bench.step({**first, "status": "COMPLETE", "goal": "h", "given_run_id": "other"})
+    assert (state["status"], state["iteration"]) == ("PLANNING", 1)
+
+
+async def test_a_run_that_was_cancelled_before_it_is_begun_again_plans_nothing() -> None:
+    bench = Bench(agent := ScriptedAgent([PLAN]))
+    lease = await bench.leases.journal.acquire("t", "elsewhere:1:1:x", 30)
+    await bench.leases.journal.begin(lease, "r", "g")
+    await bench.leases.journal.release(lease)
+    await bench.leases.journal.request("t", "cancel")
+    state = await bench.step({"goal": "g"})
+    assert (state["status"], state["reason"], agent.goals) == ("FAILED", "Cancelled on request.", [])
+
+
 def _raising(error: BaseException) -> Callable[..., object]:
     async def create_plan(goal: str, history: object) -> object:
         raise error
