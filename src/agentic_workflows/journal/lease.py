@@ -1,7 +1,7 @@
 """Holding a lease: it is renewed while it is held, and tells what somebody asked of the run."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Final
@@ -69,11 +69,7 @@ class Leases:
             yield held
         finally:
             del self._held[held.lease.owner]
-            beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await beat
-            with suppress(DatabaseError):  # it expires by itself
-                await self.journal.release(held.lease)
+            await _through(self._end(held, beat))
 
     def ask(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop without waiting for the database; tells whether it is one of this process."""
@@ -98,9 +94,18 @@ class Leases:
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            with suppress(RunBusyError, DatabaseError):
-                await self.journal.release(await taking)
+            await _through(self._refuse(taking))
             raise
+
+    async def _refuse(self, taking: "asyncio.Future[Lease]") -> None:
+        with suppress(RunBusyError, DatabaseError):
+            await self.journal.release(await taking)
+
+    async def _end(self, held: Held, beat: "asyncio.Task[None]") -> None:
+        beat.cancel()
+        await asyncio.wait({beat})
+        with suppress(DatabaseError):  # it expires by itself
+            await self.journal.release(held.lease)
 
     async def _beat(self, held: Held) -> None:
         """Keep the lease, and see what others ask."""
@@ -112,3 +117,13 @@ class Leases:
                 held.lost = error
             except DatabaseError:
                 continue  # the next write says so, where it matters
+
+
+async def _through(work: Coroutine[None, None, None]) -> None:
+    """Do work to its end, also where whoever waits for it is cut meanwhile."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait({doing})
+        raise

@@ -107,3 +107,31 @@ async def test_a_lease_is_given_back_where_its_holder_is_cut_in_taking_it() -> N
     with pytest.raises(asyncio.CancelledError):
         await taking
     await hold()
+
+
+@pytest.mark.parametrize("cuts", [1, 2, 3])
+@pytest.mark.parametrize("where", ["taking", "holding"])
+async def test_a_lease_is_given_back_however_often_its_holder_is_cut(where: str, cuts: int) -> None:
+    class Slow(MemoryJournal):
+        async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
+            taken = await super().acquire(thread_id, owner, seconds)
+            await asyncio.sleep(0.02 if where == "taking" else 0)
+            return taken
+
+        async def release(self, lease: Lease) -> None:
+            await asyncio.sleep(0.02)
+            await super().release(lease)
+
+    async def hold() -> None:
+        async with leases.hold("t"):
+            await asyncio.sleep(5)
+
+    leases = Leases(Slow())
+    holding = asyncio.create_task(hold())
+    for _ in range(cuts):
+        await asyncio.sleep(0.01)
+        holding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    await asyncio.sleep(0.05)
+    assert not await leases.journal.is_held()
