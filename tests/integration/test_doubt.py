@@ -1,6 +1,8 @@
 """An effect in doubt is settled before anything else is planned, and the planner is told how."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -200,6 +202,75 @@ async def test_what_a_replaced_plan_left_in_doubt_is_asked_about_while_its_act_g
     assert "happened" in str(house.told)
     await asyncio.sleep(0.7 if goes_on else 0)
     assert house.slow.sent == ["slow"]
+
+
+PROGRAM = """
+import asyncio, sys, time
+from pathlib import Path
+from agentic_workflows import AgenticWorkflow, Found, RunBusyError, ScriptedAgent, action
+
+folder = Path(sys.argv[1])
+sent = folder / "sent"
+
+def find(call):
+    return Found(result="found") if sent.exists() else None
+
+@action(destructive=False, open_world=False, reconcile=find)
+def slow(text: str) -> str:
+    (folder / "begun").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    with sent.open("a") as lines:
+        lines.write("sent ")
+    return "sent"
+
+workflow = AgenticWorkflow(ScriptedAgent([]), actions=[slow], database=folder / "x.db")
+try:
+    result = workflow.resume_sync(thread_id="t")
+    print(result["state"], [one["reason"] for one in result["reviews"]])
+except RunBusyError:
+    print("busy")
+"""
+
+
+async def test_another_process_waits_for_an_act_that_was_cut_and_goes_on(tmp_path: Path) -> None:
+    def find(call: ActionCall) -> Found | None:  # noqa: ARG001 - a reconcile's shape
+        return Found(result="found") if (tmp_path / "sent").exists() else None
+
+    @action(destructive=False, open_world=False, reconcile=find)
+    def slow(text: str) -> str:  # noqa: ARG001 - what it is declared with
+        """Send, slowly."""
+        (tmp_path / "begun").touch()
+        while not (tmp_path / "go").exists():
+            time.sleep(0.01)
+        with (tmp_path / "sent").open("a") as lines:
+            lines.write("sent ")
+        return "sent"
+
+    async def elsewhere() -> str:
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+        ended = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, text=True, timeout=30)
+        return ended.stdout.strip()
+
+    workflow = AgenticWorkflow(ScriptedAgent([plan(step("a", "slow"))]), actions=[slow], database=tmp_path / "x.db")
+    running = asyncio.create_task(workflow.run("g", thread_id="t"))
+    async with asyncio.timeout(10):
+        while not (tmp_path / "begun").exists():
+            await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await elsewhere() == "busy"
+    asked = await workflow.resume(thread_id="t")
+    assert (asked["state"], "goes on all the same" in asked["reviews"][0]["reason"]) == ("REVIEWING", True)
+    assert await elsewhere() == "busy"
+    (tmp_path / "go").touch()
+    async with asyncio.timeout(10):
+        while await workflow.database.journal.is_held():
+            await asyncio.sleep(0.01)
+    assert (tmp_path / "sent").read_text() == "sent "
+    assert (await elsewhere()).startswith("REVIEWING")
+    assert (tmp_path / "sent").read_text() == "sent "
 
 
 async def test_a_given_plan_that_cannot_be_planned_again_says_what_became_of_what_was_in_doubt(house: House) -> None:

@@ -1,11 +1,13 @@
 """Acts that go on in this process: one that was cut may do so, in a thread or by not letting itself be cut."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
 _acts, _lock = Counter[str](), Lock()
+_waiting: list[tuple[Collection[str], Callable[[], object]]] = []
+"""Runs, and what is done when the last act of these has ended."""
 
 
 @contextmanager
@@ -23,8 +25,25 @@ def under_way(key: str) -> Iterator[None]:
             _acts[key] -= 1
             if not _acts[key]:
                 del _acts[key]
+            due = [one for one in _waiting if not _goes_on(one[0])]
+            _waiting[:] = [one for one in _waiting if one not in due]
+        for _, then in due:
+            then()
 
 
 def is_under_way(key: str) -> bool:
     """Tell whether an act with this idempotency key goes on in this process."""
     return key in _acts
+
+
+def when_ended(run_ids: Collection[str], then: Callable[[], object]) -> bool:
+    """Call something when no act of these runs goes on any more, in whatever thread; False where none does now."""
+    with _lock:
+        if not _goes_on(run_ids):
+            return False
+        _waiting.append((run_ids, then))
+        return True
+
+
+def _goes_on(run_ids: Collection[str]) -> bool:
+    return any(key.startswith(f"{run_id}:") for key in _acts for run_id in run_ids)

@@ -47,6 +47,11 @@ intent without outcome, any other action
 the act was cut, and goes on in the same process
     asks a person: what `reconcile` sees may change at any moment
     test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on
+the act was cut, and goes on in its process; another one comes
+    is refused until the act has ended: the lease is given back then, and the action is asked
+    test_another_process_waits_for_an_act_that_was_cut_and_goes_on
+    test_a_lease_is_kept_from_others_until_the_last_act_of_its_run_has_ended
+    test_the_same_process_goes_on_while_an_act_of_its_run_goes_on
 the effect took place, and what it gave cannot be used; or it was given up in doubt
     asks before an equal effect of another plan is done
     test_an_effect_that_gave_what_nobody_can_use_is_not_done_again_by_another_plan

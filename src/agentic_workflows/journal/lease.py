@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from threading import Thread
 from time import monotonic
 from typing import Final
 
+from agentic_workflows.actions.under_way import when_ended
 from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.entries import Journal, Lease
@@ -25,6 +28,8 @@ class Held:
         self.request = lease.request
         """What somebody asked of the run, as of the last renewal or write."""
         self.lost: LeaseLostError | None = None
+        self.runs = set[str]()
+        """The runs that do something under it."""
 
     def hear(self, request: Request | None) -> None:
         """Take note of what somebody asked; a pause takes back no cancel."""
@@ -62,7 +67,7 @@ class Leases:
         if outer is not None and outer.lease.thread_id == thread_id:
             yield outer
             return
-        held = Held(self.journal, await self._acquire(thread_id, monotonic() + wait))
+        held = await self._acquire(thread_id, monotonic() + wait)
         self._held[held.lease.owner] = held
         beat = asyncio.create_task(self._beat(held))
         try:
@@ -78,15 +83,30 @@ class Leases:
             held.hear(request)
         return bool(mine)
 
-    async def _acquire(self, thread_id: str, until: float) -> Lease:
+    async def _acquire(self, thread_id: str, until: float) -> Held:
         owner = new_owner()
         while True:
             try:
-                return await self._taken(thread_id, owner)
-            except RunBusyError:
+                return Held(self.journal, await self._taken(thread_id, owner))
+            except RunBusyError as busy:
+                if held := await self._resumed(busy.owner):
+                    return held
                 if monotonic() >= until:
                     raise
                 await asyncio.sleep(0.2)
+
+    async def _resumed(self, owner: str) -> Held | None:
+        """Go on with a lease that was left to an act of this process; given back first, others could have it."""
+        if (held := _left.pop(owner, None)) is None:
+            return None
+        try:
+            held.hear(await self.journal.renew(held.lease, self.seconds))
+        except LeaseLostError:
+            return None
+        except BaseException:
+            self._leave(held)
+            raise
+        return held
 
     async def _taken(self, thread_id: str, owner: str) -> Lease:
         """Take a lease; one that is cut in the middle is given back, or nobody would hold it until it expires."""
@@ -104,8 +124,27 @@ class Leases:
     async def _end(self, held: Held, beat: "asyncio.Task[None]") -> None:
         beat.cancel()
         await asyncio.wait({beat})
-        with suppress(DatabaseError):  # it expires by itself
-            await self.journal.release(held.lease)
+        if not self._leave(held):
+            with suppress(DatabaseError):  # it expires by itself
+                await self.journal.release(held.lease)
+
+    def _leave(self, held: Held) -> bool:
+        """Leave a lease to what goes on of its runs; whoever had it meanwhile would find that nothing happened.
+
+        Nobody renews it: who takes it when it ran out knows that it was not given back.
+        """
+        owner = held.lease.owner
+
+        def give_back() -> None:
+            if _left.pop(owner, None) is not None:
+                Thread(target=asyncio.run, args=[_released(self.journal, held.lease)], daemon=True).start()
+
+        _left[owner] = Held(self.journal, replace(held.lease, request=None))
+        _left[owner].runs = held.runs
+        if when_ended(frozenset(held.runs), give_back):
+            return True
+        del _left[owner]
+        return False
 
     async def _beat(self, held: Held) -> None:
         """Keep the lease, and see what others ask."""
@@ -117,6 +156,15 @@ class Leases:
                 held.lost = error
             except DatabaseError:
                 continue  # the next write says so, where it matters
+
+
+_left: dict[str, Held] = {}
+"""By owner, the leases of this process that nobody holds while an act of their runs goes on."""
+
+
+async def _released(journal: Journal, lease: Lease) -> None:
+    with suppress(DatabaseError):
+        await journal.release(lease)
 
 
 async def _through(work: Coroutine[None, None, None]) -> None:

@@ -1,9 +1,11 @@
 """Holding a lease."""
 
 import asyncio
+from threading import Event, Thread
 
 import pytest
 
+from agentic_workflows.actions.under_way import under_way
 from agentic_workflows.errors import LeaseLostError, RunBusyError
 from agentic_workflows.journal.entries import Lease
 from agentic_workflows.journal.lease import Leases
@@ -135,3 +137,76 @@ async def test_a_lease_is_given_back_however_often_its_holder_is_cut(where: str,
         await holding
     await asyncio.sleep(0.05)
     assert not await leases.journal.is_held()
+
+
+class Act:
+    """An effect that goes on in a thread until it is told to end."""
+
+    def __init__(self, key: str) -> None:
+        self._end, begun = Event(), Event()
+
+        def act() -> None:
+            with under_way(key):
+                begun.set()
+                self._end.wait(10)
+
+        self._thread = Thread(target=act)
+        self._thread.start()
+        begun.wait(10)
+
+    def end(self) -> None:
+        self._end.set()
+        self._thread.join(10)
+
+
+async def test_a_lease_is_kept_from_others_until_the_last_act_of_its_run_has_ended() -> None:
+    leases = Leases(MemoryJournal())
+    async with leases.hold("t") as held:
+        held.runs.add("r")
+        acts = [Act("r:a:0"), Act("r:b:0"), Act("other:a:0")]
+    for act in acts[:2]:
+        assert await leases.journal.is_held()
+        with pytest.raises(RunBusyError):
+            await leases.journal.acquire("t", "elsewhere:1:1:x", 30)
+        act.end()
+    async with asyncio.timeout(5):
+        while await leases.journal.is_held():
+            await asyncio.sleep(0.01)
+    assert (await leases.journal.acquire("t", "elsewhere:1:1:x", 30)).token == 2
+    acts[2].end()
+
+
+async def test_the_same_process_goes_on_while_an_act_of_its_run_goes_on() -> None:
+    leases = Leases(journal := MemoryJournal())
+    async with leases.hold("t") as held:
+        held.runs.add("r")
+        act = Act("r:a:0")
+    await journal.request("t", "cancel")
+    async with Leases(journal).hold("t") as again:  # as another object over the same database
+        assert again.request == "cancel"
+        with pytest.raises(RunBusyError):
+            async with leases.hold("t"):
+                pass
+        await again.clear()
+    assert await journal.is_held()
+    async with leases.hold("t") as third:
+        act.end()
+        await asyncio.sleep(0.05)
+        assert await journal.renew(third.lease, 30) is None
+    assert not await journal.is_held()
+
+
+async def test_a_lease_that_was_left_to_an_act_and_taken_by_another_process_is_busy() -> None:
+    clock = Clock()
+    leases = Leases(MemoryJournal(clock=clock))
+    async with leases.hold("t") as held:
+        held.runs.add("r")
+        act = Act("r:a:0")
+    clock.now += 31
+    other = await leases.journal.acquire("t", "elsewhere:1:1:x", 30)
+    with pytest.raises(RunBusyError):
+        async with leases.hold("t"):
+            pass
+    act.end()
+    await asyncio.sleep(0.05)
+    assert await leases.journal.renew(other, 30) is None
