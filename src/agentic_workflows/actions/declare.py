@@ -17,11 +17,11 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
 from agentic_workflows.actions.action import Action, ActionCall, Reconcile
-from agentic_workflows.actions.under_way import under_way
 from agentic_workflows.errors import ActionError, ResultError
 from agentic_workflows.graph.catalogue import Annotations, ArgumentClass, Resources
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
+from agentic_workflows.under_way import under_way
 
 Function: TypeAlias = Callable[..., object]
 

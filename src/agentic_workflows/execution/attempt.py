@@ -4,7 +4,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.actions.under_way import under_way
 from agentic_workflows.errors import ActionError, ResultError, said
 from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.contained import ContainedError, contained
@@ -17,6 +16,7 @@ from agentic_workflows.graph.outcome import named_outputs
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonValue, as_json, canonical
+from agentic_workflows.under_way import under_way
 
 Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Found
-from agentic_workflows.actions.under_way import is_under_way
 from agentic_workflows.errors import said
 from agentic_workflows.execution.case import Case
 from agentic_workflows.execution.contained import contained
@@ -16,6 +15,7 @@ from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.review import Approve, Question, Respond
 from agentic_workflows.graph.values import as_json, digest
 from agentic_workflows.journal.entries import Intent
+from agentic_workflows.under_way import is_under_way
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from threading import Thread
 from time import monotonic
 from typing import Final
 
-from agentic_workflows.actions.under_way import when_ended
 from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.entries import Journal, Lease
 from agentic_workflows.journal.owner import new_owner
+from agentic_workflows.under_way import when_ended
 
 LEASE_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.25

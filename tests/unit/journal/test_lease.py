@@ -5,12 +5,12 @@ from threading import Event, Thread
 
 import pytest
 
-from agentic_workflows.actions.under_way import under_way
 from agentic_workflows.errors import LeaseLostError, RunBusyError
 from agentic_workflows.journal.entries import Lease
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
+from agentic_workflows.under_way import under_way
 
 
 class Clock:
