@@ -539,6 +539,33 @@ async def test_the_lease_of_another_host_is_never_taken_early(house: House) -> N
         await house.open().acquire("t", new_owner(), 30)
 
 
+async def test_who_takes_a_lease_that_ran_out_knows_since_when_what_was_begun_is_unsure(house: House) -> None:
+    journal, now = house.open(), house.clock.now
+    known = [await journal.acquire("t", dead_owner(), 30)]
+    house.clock.now += 31
+    known.append(await journal.acquire("t", new_owner(), 30))  # of one that is dead
+    house.clock.now += 31
+    known.append(await journal.acquire("t", "elsewhere:1:1:a", 30))  # of this process, which knows what it does
+    await journal.release(known[-1])
+    known.append(await journal.acquire("t", "elsewhere:1:1:b", 30))
+    assert [one.unsure_until for one in known] == [0, 0, 0, 0]
+    house.clock.now += 31
+    taken = [await journal.acquire("t", new_owner(), 30)]
+    await journal.renew(taken[-1], 60)
+    await journal.write(taken[-1], RUN)
+    house.clock.now += 61
+    taken.append(await journal.acquire("t", dead_owner(), 30))
+    taken.append(await journal.acquire("t", new_owner(), 30))
+    await journal.release(taken[-1])
+    assert not await journal.is_held()
+    taken.append(await journal.acquire("t", "elsewhere:1:1:c", 30))
+    assert [one.unsure_until - now for one in taken] == [93, 93, 93, 93]
+    house.clock.now += 31
+    assert (await journal.acquire("t", new_owner(), 30)).unsure_until - now == 185
+    with pytest.raises(LeaseLostError):
+        await journal.renew(taken[-1], 30)
+
+
 async def test_a_lease_is_held_until_it_is_given_back_runs_out_or_its_owner_is_dead(house: House) -> None:
     mine, other = house.open(), house.open()
     held = [await other.is_held()]

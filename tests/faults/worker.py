@@ -246,7 +246,8 @@ async def slow(config: Mapping[str, Any]) -> dict[str, Any]:
     steps = {"goal": "g", "steps": [*chain, step("c", "quick", "c", "${b}")]}
     workflow = opened(config, [of("quick"), of("held")], steps)
     if config.get("resume"):
-        result = await workflow.resume(thread_id=THREAD)
+        answer = respond(config["respond"]) if "respond" in config else None
+        result = await workflow.resume(answer, thread_id=THREAD)
     else:
         result = await workflow.run("g", thread_id=THREAD)
     return {key: result[key] for key in ("state", "reason")}

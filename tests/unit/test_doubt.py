@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from email.message import Message
 from functools import partial
 from http.client import IncompleteRead
@@ -278,6 +279,30 @@ async def test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new
     fail = RecordingAction("fail", error=ValueError("no"))
     result = await AgenticWorkflow(agent, actions=[mail.action, fail], limits=Limits(max_replans=1)).run("Send it")
     assert (result["state"], result["steps"]["s"]["status"], len(mail.sent)) == ("FAILED", "failed", 1)
+
+
+@pytest.mark.parametrize(
+    "began, found, status",
+    [
+        ("2026-01-01T00:00:00+00:00", None, OutcomeStatus.ASKED),
+        ("2026-01-01T00:00:00+00:00", Found(result="sent before"), OutcomeStatus.SUCCEEDED),
+        ("2026-01-01T00:00:02+00:00", None, OutcomeStatus.SUCCEEDED),
+    ],
+)
+async def test_a_reconcile_that_says_no_is_not_believed_of_an_owner_that_may_only_be_frozen(
+    began: str, found: Any, status: OutcomeStatus
+) -> None:
+    mail = Mail(found)
+    past = Past(in_doubt=(replace(begun(mail, CALL.inputs), at=began),))
+    point, run = a_pass(mail, past)
+    at = datetime.fromisoformat("2026-01-01T00:00:01+00:00").timestamp()
+    lease = Lease(thread_id="t", owner=f"o:1:1:x~{at:.3f}", token=1, expires=float("inf"))
+    journal = MemoryJournal(leases=[lease])
+    run.log = RunLog(journal, Held(journal, lease), "r", past)
+    outcome = await point.execute(CALL, mail.action, run)
+    await run.log.flush()
+    assert outcome.status == status
+    assert ("it may do it yet" in str(outcome.ask)) == (status == OutcomeStatus.ASKED)
 
 
 async def test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on() -> None:

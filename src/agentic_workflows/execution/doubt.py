@@ -30,6 +30,10 @@ class Unknown:
     why: str
 
 
+_NOT_YET = (
+    "Its action finds that it did not happen so far, but nobody knows that the process which began it has ended: it "
+    "may do it yet."
+)
 Resolution: TypeAlias = Found | Again | Question
 
 
@@ -66,7 +70,7 @@ async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:
         with kept_from_traces(case.secrets):
             found = await contained(reconcile(call), limit.total_seconds())
         if found is None:
-            return None
+            return Unknown(why=_NOT_YET) if case.run.log.may_still_happen(doubt) else None
         if not isinstance(found, Found):
             kind = type(found).__name__  # not the value, which may hold a secret
             return Unknown(why=f"Its reconcile gave a {kind}, which is neither Found nor None.")

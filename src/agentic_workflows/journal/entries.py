@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.journal.owner import unsure_until
 
 WHOLE = -1
 """The item of a step that is no `foreach`."""
@@ -135,6 +136,11 @@ class Lease:
     """Seconds since the epoch."""
     request: Request | None = None
     """What was asked of the run before the lease was taken."""
+
+    @property
+    def unsure_until(self) -> float:
+        """Before this time somebody began what may still happen: the lease ran out, and nobody knows of an end."""
+        return unsure_until(self.owner)
 
 
 class Journal(Protocol):

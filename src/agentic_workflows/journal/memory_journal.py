@@ -9,7 +9,7 @@ from agentic_workflows.errors import ExpiredError, LeaseLostError, ReviewError, 
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
-from agentic_workflows.journal.owner import is_dead
+from agentic_workflows.journal.owner import heir, is_dead, nobody
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
 
 
@@ -132,6 +132,7 @@ class MemoryJournal:
             raise RunBusyError(thread_id, held.owner, held.expires)
         token = held.token + 1 if held else 1
         self._leases.pop(thread_id, None)
+        owner = heir(owner, held.owner, now) if held else owner
         taken = Lease(thread_id=thread_id, owner=owner, token=token, expires=now + seconds)
         self._leases[thread_id] = taken
         return replace(taken, request=self._requests.get(thread_id))
@@ -146,7 +147,7 @@ class MemoryJournal:
         """Give the lease back; its token stays used."""
         held = self._leases.get(lease.thread_id)
         if held is not None and held.token == lease.token:
-            self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "owner": "", "expires": 0.0})
+            self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "owner": nobody(lease.owner), "expires": 0.0})
 
     async def is_held(self) -> bool:
         """Tell whether anybody holds a thread."""
@@ -205,7 +206,7 @@ class MemoryJournal:
     def _check(self, lease: Lease) -> None:
         held = self._leases.get(lease.thread_id)
         if held is None or (held.owner, held.token) != (lease.owner, lease.token):
-            raise LeaseLostError(lease.thread_id, held.owner if held else "")
+            raise LeaseLostError(lease.thread_id, held.owner.partition("~")[0] if held else "")
 
 
 def _now() -> str:

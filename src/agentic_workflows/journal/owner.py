@@ -47,6 +47,33 @@ def is_dead(owner: str) -> bool:
     return False
 
 
+def may_go_on(owner: str) -> bool:
+    """Tell whether an owner whose lease ran out may still do what it began; of its own acts this process knows."""
+    return not is_dead(owner) and owner.rpartition(":")[0] != _process(os.getpid())
+
+
+def heir(owner: str, earlier: str, now: float) -> str:
+    """Return how an owner is called that takes what `earlier` had: with since when what was begun before is unsure.
+
+    It goes from one to the next: who was only frozen may wake at any time.
+    """
+    name, _, since = earlier.partition("~")
+    if name and may_go_on(name):
+        since = f"{now:.3f}"
+    return f"{owner}~{since}" if since else owner
+
+
+def nobody(owner: str) -> str:
+    """Return what is left of an owner that has given the lease back."""
+    _, sign, since = owner.partition("~")
+    return sign + since
+
+
+def unsure_until(owner: str) -> float:
+    """Return the time before which somebody began what may still happen, in seconds since the epoch; 0 for none."""
+    return float(owner.partition("~")[2] or 0)
+
+
 def _start_of(pid: int) -> str:
     """Return when a process started, in the kernel's ticks; empty where that is not told."""
     try:

@@ -88,6 +88,11 @@ class RunLog:
         why = self._refused.get(doubt)
         return "nothing is known of its end." if why is None else f"this is known of it: {why}"
 
+    def may_still_happen(self, doubt: Intent) -> bool:
+        """Tell whether who began an effect may only have been frozen, and do it yet."""
+        unsure_until = self._held.lease.unsure_until
+        return bool(unsure_until and doubt.at) and datetime.fromisoformat(doubt.at).timestamp() < unsure_until
+
     async def intend(
         self,
         place: Place,

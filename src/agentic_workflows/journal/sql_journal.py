@@ -18,7 +18,7 @@ from agentic_workflows.errors import (
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
-from agentic_workflows.journal.owner import is_dead
+from agentic_workflows.journal.owner import heir, is_dead, nobody
 from agentic_workflows.journal.rows import (
     ANSWERS,
     BODIES,
@@ -199,8 +199,9 @@ class SqlJournal:
             _, holder, token, until, _, request = found[0]
             if holder and until > now and not is_dead(holder):
                 raise RefusedError(RunBusyError(thread_id, holder, until))
-            to.send("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held)
-            return Lease(thread_id=thread_id, owner=owner, token=token + 1, expires=expires, request=request)
+            mine = heir(owner, holder, now)
+            to.send("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held | {"owner": mine})
+            return Lease(thread_id=thread_id, owner=mine, token=token + 1, expires=expires, request=request)
 
         return await self._writer.do(work)
 
@@ -223,7 +224,7 @@ class SqlJournal:
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back; its token stays used."""
-        freed = {"owner": "", "expires": 0.0, "touched": self._clock()}
+        freed = {"owner": nobody(lease.owner), "expires": 0.0, "touched": self._clock()}
         await self._writer.do(lambda to: to.send("take_lease", **_held(lease, **freed)))
 
     async def is_held(self) -> bool:
@@ -317,7 +318,7 @@ def _lease_row(found: Sent, lease: Lease) -> Row:
     """
     row = found.rows
     if not row or (row[0][1], row[0][2]) != (lease.owner, lease.token):
-        raise RefusedError(LeaseLostError(lease.thread_id, row[0][1] if row else ""))
+        raise RefusedError(LeaseLostError(lease.thread_id, row[0][1].partition("~")[0] if row else ""))
     return row[0]
 
 
