@@ -234,7 +234,7 @@ except RunBusyError:
 
 
 async def test_another_process_waits_for_an_act_that_was_cut_and_goes_on(tmp_path: Path) -> None:
-    def find(call: ActionCall) -> Found | None:  # noqa: ARG001 - a reconcile's shape
+    async def find(call: ActionCall) -> Found | None:  # noqa: ARG001 - a reconcile's shape
         return Found(result="found") if (tmp_path / "sent").exists() else None
 
     @action(destructive=False, open_world=False, reconcile=find)

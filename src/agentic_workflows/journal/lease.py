@@ -25,7 +25,7 @@ class Held:
     def __init__(self, journal: Journal, lease: Lease) -> None:
         self._journal = journal
         self.lease = lease
-        self.request = lease.request
+        self.request: Request | None = lease.request
         """What somebody asked of the run, as of the last renewal or write."""
         self.lost: LeaseLostError | None = None
         self.runs = set[str]()
