@@ -305,6 +305,20 @@ async def test_a_reconcile_that_says_no_is_not_believed_of_an_owner_that_may_onl
     assert ("it may do it yet" in str(outcome.ask)) == (status == OutcomeStatus.ASKED)
 
 
+@pytest.mark.parametrize("found", [None, "yes", Found(result=object())])
+async def test_nobody_is_asked_about_what_is_idempotent_whatever_its_reconcile_says(found: object) -> None:
+    mail = Mail(found)
+    mail.action = replace(mail.action, annotations=replace(EFFECT, idempotent=True))
+    past = Past(in_doubt=(replace(begun(mail, CALL.inputs), at="2026-01-01T00:00:00+00:00"),))
+    point, run = a_pass(mail, past)
+    lease = Lease(thread_id="t", owner="o:1:1:x~1893456000.0", token=1, expires=float("inf"))
+    journal = MemoryJournal(leases=[lease])
+    run.log = RunLog(journal, Held(journal, lease), "r", past)
+    outcome = await point.execute(CALL, mail.action, run)
+    await run.log.flush()
+    assert (outcome.status, mail.sent) == (OutcomeStatus.SUCCEEDED, [{"to": "all"}])
+
+
 async def test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on() -> None:
     async def never(_: ActionCall) -> None:
         return None

@@ -47,11 +47,13 @@ async def resolve(case: Case, doubt: Intent) -> Resolution:
         case Approve():
             case.use(asked)
             return Again()
-    is_safe = case.is_begun and case.action.reconcile is None and case.action.annotations.idempotent
-    match None if is_safe else await find_out(case, doubt):
+    is_safe = case.is_begun and case.action.annotations.idempotent
+    match None if is_safe and case.action.reconcile is None else await find_out(case, doubt):
         case Found() as found:
             return found
         case None:
+            return Again()
+        case Unknown() if is_safe:  # under the same key it happens once, whatever is known of it
             return Again()
         case Unknown(why=why):
             return _asked(case, doubt, why)

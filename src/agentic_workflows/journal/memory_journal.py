@@ -129,7 +129,7 @@ class MemoryJournal:
         """Take the lease of a thread."""
         now, held = self._clock(), self._leases.get(thread_id)
         if held and held.owner and held.expires > now and not is_dead(held.owner):
-            raise RunBusyError(thread_id, held.owner, held.expires)
+            raise RunBusyError(thread_id, held.owner.partition("~")[0], held.expires)
         token = held.token + 1 if held else 1
         self._leases.pop(thread_id, None)
         owner = heir(owner, held.owner, now) if held else owner

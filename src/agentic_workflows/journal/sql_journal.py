@@ -198,7 +198,7 @@ class SqlJournal:
                 found = to.send("lease", by_thread_id=thread_id).rows
             _, holder, token, until, _, request = found[0]
             if holder and until > now and not is_dead(holder):
-                raise RefusedError(RunBusyError(thread_id, holder, until))
+                raise RefusedError(RunBusyError(thread_id, holder.partition("~")[0], until))
             mine = heir(owner, holder, now)
             to.send("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held | {"owner": mine})
             return Lease(thread_id=thread_id, owner=mine, token=token + 1, expires=expires, request=request)
