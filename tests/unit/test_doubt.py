@@ -305,7 +305,7 @@ async def test_a_reconcile_that_says_no_is_not_believed_of_an_owner_that_may_onl
     assert ("it may do it yet" in str(outcome.ask)) == (status == OutcomeStatus.ASKED)
 
 
-@pytest.mark.parametrize("found", [None, "yes", Found(result=object())])
+@pytest.mark.parametrize("found", [None, "yes", object()])
 async def test_nobody_is_asked_about_what_is_idempotent_whatever_its_reconcile_says(found: object) -> None:
     mail = Mail(found)
     mail.action = replace(mail.action, annotations=replace(EFFECT, idempotent=True))
