@@ -9,7 +9,7 @@ from agentic_workflows.errors import ExpiredError, LeaseLostError, ReviewError, 
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
-from agentic_workflows.journal.owner import heir, is_dead, nobody
+from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
 
 
@@ -129,7 +129,7 @@ class MemoryJournal:
         """Take the lease of a thread."""
         now, held = self._clock(), self._leases.get(thread_id)
         if held and held.owner and held.expires > now and not is_dead(held.owner):
-            raise RunBusyError(thread_id, held.owner.partition("~")[0], held.expires)
+            raise RunBusyError(thread_id, name_of(held.owner), held.expires)
         token = held.token + 1 if held else 1
         self._leases.pop(thread_id, None)
         owner = heir(owner, held.owner, now) if held else owner
@@ -206,7 +206,7 @@ class MemoryJournal:
     def _check(self, lease: Lease) -> None:
         held = self._leases.get(lease.thread_id)
         if held is None or (held.owner, held.token) != (lease.owner, lease.token):
-            raise LeaseLostError(lease.thread_id, held.owner.partition("~")[0] if held else "")
+            raise LeaseLostError(lease.thread_id, name_of(held.owner) if held else "")
 
 
 def _now() -> str:

@@ -1,6 +1,7 @@
 """Who holds a lease: a process, told apart from an earlier one with the same number."""
 
 import os
+import re
 import socket
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ def _space() -> str:
         return ""
 
 
+_INHERITED: Final = re.compile(r"~(\d+\.\d+)$")
 SPACE: Final = _space()
 """Found out once, at import: a server refuses to wait for a file in its event loop."""
 
@@ -57,7 +59,7 @@ def heir(owner: str, earlier: str, now: float) -> str:
 
     It goes from one to the next: who was only frozen may wake at any time.
     """
-    name, _, since = earlier.partition("~")
+    name, since = name_of(earlier), _since(earlier)
     if name and may_go_on(name):
         since = f"{now:.3f}"
     return f"{owner}~{since}" if since else owner
@@ -65,13 +67,23 @@ def heir(owner: str, earlier: str, now: float) -> str:
 
 def nobody(owner: str) -> str:
     """Return what is left of an owner that has given the lease back."""
-    _, sign, since = owner.partition("~")
-    return sign + since
+    return owner.removeprefix(name_of(owner))
 
 
 def unsure_until(owner: str) -> float:
     """Return the time before which somebody began what may still happen, in seconds since the epoch; 0 for none."""
-    return float(owner.partition("~")[2] or 0)
+    return float(_since(owner) or 0)
+
+
+def name_of(owner: str) -> str:
+    """Return who an owner is, without what it has inherited."""
+    since = _since(owner)
+    return owner.removesuffix(f"~{since}") if since else owner
+
+
+def _since(owner: str) -> str:
+    found = _INHERITED.search(owner)
+    return found[1] if found else ""
 
 
 def _start_of(pid: int) -> str:

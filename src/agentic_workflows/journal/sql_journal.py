@@ -18,7 +18,7 @@ from agentic_workflows.errors import (
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
-from agentic_workflows.journal.owner import heir, is_dead, nobody
+from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
 from agentic_workflows.journal.rows import (
     ANSWERS,
     BODIES,
@@ -198,7 +198,7 @@ class SqlJournal:
                 found = to.send("lease", by_thread_id=thread_id).rows
             _, holder, token, until, _, request = found[0]
             if holder and until > now and not is_dead(holder):
-                raise RefusedError(RunBusyError(thread_id, holder.partition("~")[0], until))
+                raise RefusedError(RunBusyError(thread_id, name_of(holder), until))
             mine = heir(owner, holder, now)
             to.send("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held | {"owner": mine})
             return Lease(thread_id=thread_id, owner=mine, token=token + 1, expires=expires, request=request)
@@ -318,7 +318,7 @@ def _lease_row(found: Sent, lease: Lease) -> Row:
     """
     row = found.rows
     if not row or (row[0][1], row[0][2]) != (lease.owner, lease.token):
-        raise RefusedError(LeaseLostError(lease.thread_id, row[0][1].partition("~")[0] if row else ""))
+        raise RefusedError(LeaseLostError(lease.thread_id, name_of(row[0][1]) if row else ""))
     return row[0]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentic_workflows.journal.owner import SPACE, _start_of, is_dead, new_owner
+from agentic_workflows.journal.owner import SPACE, _start_of, heir, is_dead, name_of, new_owner, nobody, unsure_until
 
 HOST = socket.gethostname()
 
@@ -61,3 +61,12 @@ def test_another_process_with_the_same_number_is_not_the_owner() -> None:
 )
 def test_of_another_host_nothing_is_known(owner: str) -> None:
     assert not is_dead(owner)
+
+
+@pytest.mark.parametrize("host", ["here", "a~b", "~1.5", ""])
+def test_what_an_owner_inherits_is_told_from_its_name(host: str) -> None:
+    earlier, owner = f"{host}:1:1:abc", "next:2:2:def"
+    mine = heir(owner, earlier, 7.25)
+    assert (name_of(earlier), unsure_until(earlier), nobody(earlier)) == (earlier, 0, "")
+    assert (name_of(mine), unsure_until(mine), nobody(mine)) == (owner, 7.25, "~7.250")
+    assert unsure_until(heir("third:3:3:ghi", nobody(mine), 9.0)) == 7.25
