@@ -11,7 +11,7 @@ from typing import Final
 from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.entries import Journal, Lease
-from agentic_workflows.journal.owner import new_owner
+from agentic_workflows.journal.owner import name_of, new_owner
 from agentic_workflows.under_way import when_ended
 
 LEASE_SECONDS: Final = 30.0
@@ -133,7 +133,7 @@ class Leases:
 
         Nobody renews it: who takes it when it ran out knows that it was not given back.
         """
-        owner = held.lease.owner
+        owner = name_of(held.lease.owner)
 
         def give_back() -> None:
             if _left.pop(owner, None) is not None:
@@ -159,7 +159,7 @@ class Leases:
 
 
 _left: dict[str, Held] = {}
-"""By owner, the leases of this process that nobody holds while an act of their runs goes on."""
+"""By the name of their owner, the leases of this process that nobody holds while an act of their runs goes on."""
 
 
 async def _released(journal: Journal, lease: Lease) -> None:

@@ -210,3 +210,18 @@ async def test_a_lease_that_was_left_to_an_act_and_taken_by_another_process_is_b
     act.end()
     await asyncio.sleep(0.05)
     assert await leases.journal.renew(other, 30) is None
+
+
+async def test_the_same_process_goes_on_also_where_it_had_the_lease_from_one_that_may_be_frozen() -> None:
+    clock = Clock()
+    leases = Leases(MemoryJournal(clock=clock))
+    await leases.journal.acquire("t", "elsewhere:1:1:x", 30)
+    clock.now += 31
+    async with leases.hold("t") as held:
+        assert held.lease.unsure_until == 31
+        held.runs.add("r")
+        act = Act("r:a:0")
+    async with leases.hold("t") as again:
+        assert again.lease.unsure_until == 31
+        act.end()
+    assert not await leases.journal.is_held()
