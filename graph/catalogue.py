@@ -117,11 +117,11 @@ class ActionSpec:
     def recall(self, find: Callable[..., Known], *more: Hashable) -> Known:
         """Return what a function finds out of the action and of more, kept while there is the action, and no longer."""
         known, key = self._known, (find, *more)
-        if key not in known:
+        found: Known | None = known.get(key)
+        if found is None:
             if len(known) >= KEPT:
                 known.clear()
-            known[key] = find(self, *more)
-        found: Known = known[key]
+            found = known[key] = find(self, *more)
         return found
 
     @cached_property

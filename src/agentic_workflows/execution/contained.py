@@ -29,12 +29,14 @@ async def contained(work: Awaitable[Result], seconds: float) -> Result:
     # Cheaper than `asyncio.wait`, and in the path of every call.
     ended: asyncio.Future[bool] = loop.create_future()
     task = loop.create_task(_tamed(work, ended))
-    task.add_done_callback(heard)  # also where it is cut, and ends later or in the same instant
     timer = loop.call_later(seconds, partial(_set, ended, in_time=False))
+    in_time = False
     try:
         in_time = await ended
     finally:
         timer.cancel()
+        if not in_time:  # it was cut, and ends later or in the same instant: nobody asks how
+            task.add_done_callback(heard)
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=GRACE_SECONDS)
