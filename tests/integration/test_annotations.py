@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from agentic_workflows import ActionError, AgenticWorkflow, ScriptedAgent, approve, build_graph
-from agentic_workflows.cli.main import run_command
 from agentic_workflows.testing import RecordingAction
 
 COMPLETE, BAD_INPUT, WAITING = 0, 2, 3
@@ -29,21 +28,14 @@ VOUCHED = "send_email: {destructive: false, open_world: false, arguments: {to: t
 
 @pytest.fixture
 def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_here: Callable[..., tuple[int, str, str]]
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Call the command inside this process, in a folder with a plan, own actions and annotations of them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     for name, text in {"mail.yaml": PLAN, "tools.py": OWN, "tools.yaml": VOUCHED}.items():
         (tmp_path / name).write_text(text)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run_command([str(one) for one in arguments])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    yield call
+    yield run_here
     sys.modules.pop("tools", None)
 
 

@@ -18,8 +18,6 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from agentic_workflows.cli.main import run_command
-
 COMPLETE, FAILED, BAD_INPUT, WAITING, INTERRUPTED = 0, 1, 2, 3, 130
 COMMAND = [sys.executable, "-m", "agentic_workflows.cli.main"]
 
@@ -94,16 +92,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def call(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:  # noqa: ARG001 - where it runs
-    """Call the command inside this process; for all that needs no process of its own."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run_command([str(one) for one in arguments])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+def call(folder: Path, run_here: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:  # noqa: ARG001 - where it runs
+    return run_here
 
 
 def agentic(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":

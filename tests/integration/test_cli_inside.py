@@ -12,7 +12,6 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
 from agentic_workflows import ScriptedAgent, build_graph
-from agentic_workflows.cli.main import run_command
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
 
@@ -36,17 +35,10 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_here: Call) -> Call:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run_command([str(one) for one in arguments])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    return run_here
 
 
 async def ask_inside(*, deep: bool = False, elsewhere: bool = False) -> None:
