@@ -64,12 +64,24 @@ class WorkflowStep:
             finding = Finding(step=self.name, field="timeout", problem=f"is {self.timeout!r}.", remedy=remedy)
             raise PlanError([finding], source="A step")
 
-    def references(self) -> Iterator[tuple[str, Reference]]:
-        """Yield each reference with the field that it stands in."""
-        for name, value in self.inputs.items():
-            yield from ((f"inputs.{name}", found) for found in references_in(value))
-        for name in ("foreach", "when"):
-            yield from ((name, found) for found in references_in(getattr(self, name)))
+    def references(self) -> Sequence[tuple[str, Reference]]:
+        """Return each reference with the field that it stands in.
+
+        Raises:
+            UnresolvedReferenceError: one cannot be read.
+
+        """
+        return self._references
+
+    @cached_property
+    def _references(self) -> Sequence[tuple[str, Reference]]:
+        return [(name, found) for name, value in self.referring.items() for found in references_in(value)]
+
+    @property
+    def referring(self) -> dict[str, JsonValue]:
+        """Return the fields that references may stand in, and what stands there."""
+        fields: dict[str, JsonValue] = {f"inputs.{name}": value for name, value in self.inputs.items()}
+        return fields | {name: value for name in ("foreach", "when") if (value := getattr(self, name)) is not None}
 
     def to_json(self) -> JsonObject:
         """Return the step as plain JSON; what has its default is left out."""
@@ -234,11 +246,9 @@ def structural_findings(data: object, *, max_steps: int = MAX_STEPS) -> list[Fin
 
 def unparsable_references(step: WorkflowStep) -> Iterator[Finding]:
     """Yield a finding for each field whose references cannot be read."""
-    fields: dict[str, JsonValue] = {f"inputs.{name}": value for name, value in step.inputs.items()}
-    fields |= {"foreach": step.foreach, "when": step.when}
-    for name, value in fields.items():
+    for name, value in step.referring.items():
         try:
-            list(references_in(value))
+            references_in(value)
         except UnresolvedReferenceError as error:
             yield Finding(step=step.name, field=name, problem=str(error))
 

@@ -5,7 +5,7 @@ literal `${`. Resolved text is never looked at again, and nothing here evaluates
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -82,26 +82,31 @@ def has_secret(value: JsonValue) -> bool:
     """Tell whether a value names a secret anywhere inside."""
     if isinstance(value, str):
         return bool(_SECRET_INSIDE.search(value))
-    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return any(has_secret(one) for one in inside)
+    return any(has_secret(one) for one in _inside(value))
 
 
-def references_in(value: JsonValue) -> Iterator[Reference]:
-    """Yield every reference anywhere inside a value, in order."""
+def references_in(value: JsonValue) -> list[Reference]:
+    """Return every reference anywhere inside a value, in order.
+
+    Raises:
+        UnresolvedReferenceError: one cannot be read.
+
+    """
     if isinstance(value, str):
-        if "${" in value:
-            yield from (part for part in parse(value) if isinstance(part, Reference))
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from references_in(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from references_in(inner)
+        return [part for part in parse(value) if isinstance(part, Reference)] if "${" in value else []
+    return [found for inner in _inside(value) for found in references_in(inner)]
+
+
+def _inside(value: JsonValue) -> Iterable[JsonValue]:
+    """Return what stands in a value; nothing in one that has no parts."""
+    if isinstance(value, dict | Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def is_literal(value: JsonValue) -> bool:
     """Tell whether a value holds no reference."""
-    return next(references_in(value), None) is None
+    return not references_in(value)
 
 
 def resolve(value: JsonValue, scope: Mapping[str, JsonValue]) -> JsonValue:

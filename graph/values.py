@@ -60,27 +60,42 @@ def digest(value: object) -> str:
 
 
 def _plain(value: object, depth: int) -> JsonValue:
-    if value is None or isinstance(value, bool):
-        return value
     if isinstance(value, str):
         return _plain_text(value)
+    if value is None or isinstance(value, bool):
+        return value
     if isinstance(value, int | float):
         return _plain_number(value)
     if depth >= MAX_DEPTH:
         raise _NotJsonError(f"is nested more than {MAX_DEPTH} levels deep.")
-    if isinstance(value, Mapping):
-        return {_key(key): _inside(inner, f".{key}", depth) for key, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return [_inside(inner, f"[{at}]", depth) for at, inner in enumerate(value)]
+    if isinstance(value, dict | Mapping):  # a dict first: whether something is any other mapping takes long to tell
+        return _plain_mapping(value, depth + 1)
+    if isinstance(value, list | Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return _plain_list(value, depth + 1)
     raise _NotJsonError(f"is a {type(value).__name__}, which is not JSON.")
 
 
-def _inside(value: object, step: str, depth: int) -> JsonValue:
-    try:
-        return _plain(value, depth + 1)
-    except _NotJsonError as error:
-        error.path = step + error.path
-        raise
+def _plain_mapping(value: Mapping[object, object], depth: int) -> JsonObject:
+    found: JsonObject = {}
+    for key, inner in value.items():
+        name = _key(key)
+        try:
+            found[name] = _plain(inner, depth)
+        except _NotJsonError as error:
+            error.path = f".{key}{error.path}"
+            raise
+    return found
+
+
+def _plain_list(value: Sequence[object], depth: int) -> list[JsonValue]:
+    found: list[JsonValue] = []
+    for at, inner in enumerate(value):
+        try:
+            found.append(_plain(inner, depth))
+        except _NotJsonError as error:
+            error.path = f"[{at}]{error.path}"
+            raise
+    return found
 
 
 def _plain_number(number: float) -> float:
