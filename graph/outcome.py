@@ -105,7 +105,7 @@ def named_outputs(step: WorkflowStep, result: JsonValue) -> JsonObject | None:
 
     A mapping that has all the names gives them by key; a step with one output may give the bare value.
     """
-    if isinstance(result, Mapping) and all(name in result for name in step.outputs):
+    if isinstance(result, dict) and all(name in result for name in step.outputs):
         return {name: result[name] for name in step.outputs}
     if len(step.outputs) == 1:
         return {step.outputs[0]: result}

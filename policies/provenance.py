@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.labels import (
@@ -39,8 +40,7 @@ _MOST_TOLD = 20
 """Sources of one argument that a report lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     """What one value inside an argument derives from."""
 
     argument: str
@@ -141,7 +141,13 @@ def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope) -> Provenance:
         scope = {**scope, ITEM: _origin(elements, scope) if isinstance(elements, Reference) else _NOBODY}
     flows = [flow for name, value in step.inputs.items() for flow in _flows(value, (name,), plan, scope)]
     is_certain = all(flow.is_certain for flow in (*flows, *control))
-    return Provenance(tuple(flows), joined(flow.label for flow in control), plan.saw_untrusted, is_certain)
+    return _provenance(tuple(flows), joined(flow.label for flow in control), plan.saw_untrusted, is_certain)
+
+
+@lru_cache(maxsize=256)
+def _provenance(flows: tuple[Flow, ...], control: Label, after_untrusted: bool, is_certain: bool) -> Provenance:  # noqa: FBT001 - as its fields
+    """Return one object for all that are equal: what follows from a provenance is asked for again and again."""
+    return Provenance(flows, control, after_untrusted, is_certain)
 
 
 def planned_origins(step: WorkflowStep, action: ActionSpec | None, call: Provenance) -> dict[str, Origin]:
@@ -153,7 +159,7 @@ def given_origins(
     step: WorkflowStep, action: ActionSpec, call: Provenance, results: Iterable[JsonValue]
 ) -> dict[str, Origin]:
     """Return the origins of a step's outputs once its results are there: one, or one an item."""
-    is_by_name = {isinstance(result, Mapping) and all(name in result for name in step.outputs) for result in results}
+    is_by_name = {isinstance(result, dict) and all(name in result for name in step.outputs) for result in results}
     return _origins(step, action, call, is_by_name or {False})
 
 
@@ -195,11 +201,9 @@ def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> F
         return Flow(str(path[0]), path, _literal(text, plan))
     parts = parse(text)
     origins = [_origin(part, scope) for part in parts if isinstance(part, Reference)]
-    label = joined(
-        [*(_literal(part, plan) for part in parts if isinstance(part, str)), *(one.label for one in origins)]
-    )
+    labels = [one.label for one in origins] + [_literal(part, plan) for part in parts if isinstance(part, str)]
     is_whole = len(parts) == len(origins) == 1
-    return Flow(str(path[0]), path, label, is_whole, all(one.is_certain for one in origins))
+    return Flow(str(path[0]), path, joined(labels), is_whole, all(one.is_certain for one in origins))
 
 
 def _origin(reference: Reference, scope: Scope) -> Origin:

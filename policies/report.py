@@ -35,13 +35,13 @@ class Report:
 
     def to_json(self) -> JsonObject:
         """Return the report as plain JSON, for displays; what is equal in it may be one object."""
-        told_once = cache(to_json)
+        told_once, sources = cache(to_json), cache(Provenance.to_json)
         return {
             "plan": self.plan.to_json(),
             "order": list(self.order),
             "decisions": {step: told_once(decision) for step, decision in self.decisions.items()},
             "findings": [finding.to_json() for finding in self.findings],
-            "provenance": {step: told for step, one in self.provenance.items() if (told := one.to_json())},
+            "provenance": {step: told for step, one in self.provenance.items() if (told := sources(one))},
         }
 
 

@@ -245,8 +245,12 @@ def inputs_shape(spec: ActionSpec) -> Inputs:
 
 def is_overwriting(spec: ActionSpec, inputs: Mapping[str, JsonValue]) -> bool:
     """Tell whether a call has an argument `overwrite` that is not false, given or by default."""
+    return inputs.get("overwrite", spec.recall(_usual_overwrite)) not in (None, False)
+
+
+def _usual_overwrite(spec: ActionSpec) -> JsonValue:
     declared = _mapping(_mapping(spec.input_schema.get("properties")).get("overwrite"))
-    return inputs.get("overwrite", declared.get("default")) not in (None, False)
+    return declared.get("default", False)
 
 
 class _Reader:

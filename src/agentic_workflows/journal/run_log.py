@@ -48,6 +48,8 @@ class RunLog:
         self._attempts = Counter(one.place for one in calls)
         self._waiting: list[Recorded] = []
         self._used: list[str] = []
+        self._due = 0.0
+        """When what waits is written, in the event loop's time."""
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
 
@@ -112,10 +114,10 @@ class RunLog:
 
         """
         is_same = again is not None and again.key == key
-        occurrence = again.occurrence if again is not None and is_same else self._occurrences[key]
-        attempt = self._attempts[place]
-        self._occurrences[key] += not is_same
-        self._attempts[place] += 1
+        following, attempt = self._occurrences.get(key, 0), self._attempts.get(place, 0)
+        occurrence = again.occurrence if again is not None and is_same else following
+        self._occurrences[key] = following + (not is_same)
+        self._attempts[place] = attempt + 1
         at = datetime.now(UTC).isoformat()
         intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
         self._claimed.add((place.plan, key, occurrence))
@@ -144,22 +146,36 @@ class RunLog:
         if isinstance(of, Intent) and self._in_doubt.pop(of.place, None) is not None and of.place != place:
             self._waiting.append(of.ended(outcome))  # the act of an earlier plan, settled where it stands
         mine = of if isinstance(of, Intent) and of.place == place else None
-        attempt = self._attempts[place] if mine is None else mine.attempt
+        attempt = self._attempts.get(place, 0) if mine is None else mine.attempt
         key, occurrence = (of.key, of.occurrence) if of else ("", 0)
         self._claimed.add((place.plan, key, occurrence))
         recorded = Recorded(
             place=place, attempt=attempt, outcome=outcome, action=action, key=key, occurrence=occurrence
         )
         self._by_step[place[:2]][place.item] = recorded
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            self._due = loop.time() + FLUSH_SECONDS
         self._waiting.append(recorded)
         self._used += used
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_soon)
+            self._timer = loop.call_at(self._due, self._flush_due)
 
     async def flush(self) -> None:
         """Write what still waits, and wait for what is on its way."""
         while self._waiting or self._used or self._flushing is not None:
             await self._write()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _flush_due(self) -> None:
+        """Write what waits, if it did not go with an intent; what came since then waits for its own time."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        if self._waiting and loop.time() < self._due:
+            self._timer = loop.call_at(self._due, self._flush_due)
+        elif self._waiting:
+            self._flush_soon()
 
     def _flush_soon(self) -> None:
         """Write what waits, after what is on its way; whoever writes an intent waits for it."""
@@ -200,9 +216,6 @@ class RunLog:
         used: Sequence[str] = (),
         until: datetime | None = None,
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         outcomes, self._waiting = self._waiting, []
         waiting, self._used = self._used, []
         if not (intents or outcomes or waiting):

@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -292,7 +291,7 @@ CALLED = st.sampled_from([*CATALOGUE, *DANGEROUS])
 
 @given(CALLED, st.lists(FLOWS, max_size=2), st.booleans(), st.sets(st.sampled_from(REFINEMENTS)))
 def test_no_refinement_allows_what_is_denied(name: str, flows: list[Flow], late: bool, more: set[str]) -> None:  # noqa: FBT001
-    provenance = Provenance(tuple(replace(flow, path=(flow.argument,)) for flow in flows), after_untrusted=late)
+    provenance = Provenance(tuple(flow._replace(path=(flow.argument,)) for flow in flows), after_untrusted=late)
     for approved in (False, True):
         if decide([DEFAULT], name, NEW, approved=approved, provenance=provenance).name == "Deny":
             refined = decide([DEFAULT, *sorted(more)], name, NEW, approved=approved, provenance=provenance)
@@ -303,7 +302,7 @@ def test_no_refinement_allows_what_is_denied(name: str, flows: list[Flow], late:
 def test_what_a_stranger_wrote_is_asked_about_whatever_is_switched_on(
     name: str, flows: list[Flow], more: set[str]
 ) -> None:
-    others = [replace(flow, path=(flow.argument,)) for flow in flows]
+    others = [flow._replace(path=(flow.argument,)) for flow in flows]
     provenance = Provenance((*others, Flow("path", ("path",), STRANGE, is_whole=True)))
     assert decide([DEFAULT, *sorted(more)], name, NEW, provenance=provenance).name in {"Ask", "Deny"}
 
