@@ -69,6 +69,8 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
 
 
 async def _run(call: ActionCall, action: Action) -> object:
+    if not action.has_effect:
+        return await action.run(call)
     with under_way(call.idempotency_key):
         return await action.run(call)
 
