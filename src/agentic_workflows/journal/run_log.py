@@ -163,11 +163,11 @@ class RunLog:
 
     async def flush(self) -> None:
         """Write what still waits, and wait for what is on its way."""
-        while self._waiting or self._used or self._flushing is not None:
-            await self._write()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        while self._waiting or self._used or self._flushing is not None:
+            await self._write()
 
     def _flush_due(self) -> None:
         """Write what waits, if it did not go with an intent; what came since then waits for its own time."""

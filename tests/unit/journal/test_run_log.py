@@ -141,6 +141,15 @@ async def test_outcomes_share_a_write_soon_after() -> None:
     assert len(journal.writes) == 1
 
 
+async def test_an_outcome_is_written_soon_also_where_an_intent_took_along_the_one_before() -> None:
+    log, journal = log_after()
+    log.record(Place("1:p", "x"), DONE)
+    await log.intend(HERE, "act", "k")
+    log.record(Place("1:p", "y"), DONE)
+    await asyncio.sleep(0.05)
+    assert journal.writes == [(["a"], ["x"], []), ([], ["y"], [])]
+
+
 async def test_flush_writes_everything_that_waits() -> None:
     log, journal = log_after()
     log.record(HERE, DONE, used=["q"])
