@@ -524,6 +524,42 @@ async def test_a_renewed_lease_does_not_run_out(house: House) -> None:
     await mine.write(lease, RUN)
 
 
+async def test_leases_are_renewed_together_and_each_is_told_of_its_own(house: House) -> None:
+    mine, other = house.open(), house.open()
+    names = ["alone", "asked", "taken", "forgotten", ODD_NAME, "x" * 5000]
+    leases = [await mine.acquire(name, new_owner(), 0 if name == "taken" else 30) for name in names]
+    await other.acquire("taken", "elsewhere:1:1:x", 300)
+    await other.request("asked", "cancel")
+    await other.forget("forgotten")
+    house.clock.now += 20
+    found = await mine.renew_all(leases, 30)
+    told = [str(one) if isinstance(one, LeaseLostError) else one for one in found]
+    lost = [str(LeaseLostError("taken", "elsewhere:1:1:x")), str(LeaseLostError("forgotten", ""))]
+    assert told == [None, "cancel", *lost, None, None]
+    house.clock.now += 20
+    for name in ("alone", "asked", ODD_NAME, "x" * 5000):
+        with pytest.raises(RunBusyError):
+            await other.acquire(name, new_owner(), 30)
+    assert await mine.renew_all([], 30) == []
+
+
+async def test_a_lease_of_any_name_is_renewed_in_sqlite(tmp_path: Path) -> None:
+    journal = House(sqlite_backend(tmp_path / "j.db")).open()
+    lease = await journal.acquire(ODD, new_owner(), 30)
+    await journal.request(ODD, "pause")
+    assert await journal.renew_all([lease], 30) == ["pause"]
+
+
+async def test_leases_are_renewed_in_one_transaction(shared: House) -> None:
+    journal = shared.open()
+    leases = [await journal.acquire(f"t{at}", new_owner(), 30) for at in range(50)]
+    before = shared.backends[0].commits
+    for _ in range(2):  # those that are not due, and those that are
+        assert await journal.renew_all(leases, 30) == [None] * 50
+        shared.clock.now += 20
+    assert shared.backends[0].commits - before == 2
+
+
 async def test_the_lease_of_a_dead_process_is_taken_at_once(house: House) -> None:
     mine, other = house.open(), house.open()
     dead = await mine.acquire("t", dead_owner(), 30)

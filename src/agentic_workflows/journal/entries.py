@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from agentic_workflows.errors import LeaseLostError
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
@@ -237,6 +238,10 @@ class Journal(Protocol):
             LeaseLostError: another owner took it.
 
         """
+        ...
+
+    async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
+        """Keep leases for longer; returns of each what somebody asked of the run, or that another owner took it."""
         ...
 
     async def release(self, lease: Lease) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from contextvars import Context
+from dataclasses import dataclass, replace
 from threading import Thread
 from time import monotonic
 from typing import Final
@@ -16,7 +17,7 @@ from agentic_workflows.under_way import when_ended
 
 LEASE_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.25
-"""How often a run looks whether somebody asked it to stop."""
+"""Between two looks at what somebody asked of the runs."""
 
 
 class Held:
@@ -42,6 +43,14 @@ class Held:
         self.request = None  # afterwards: a renewal on its way may have told it once more
 
 
+@dataclass(frozen=True)
+class _Beat:
+    """What keeps the leases that are held in one event loop; it ends with the last of them."""
+
+    held: set[Held]
+    task: "asyncio.Task[None]"
+
+
 class Leases:
     """The leases that this process holds in one journal."""
 
@@ -49,6 +58,7 @@ class Leases:
         self.journal = journal
         self.seconds = seconds
         self._held: dict[str, Held] = {}
+        self._beats: dict[asyncio.AbstractEventLoop, _Beat] = {}
 
     @asynccontextmanager
     async def hold(self, thread_id: str, *, owner: str | None = None, wait: float = 0.0) -> AsyncIterator[Held]:
@@ -69,12 +79,12 @@ class Leases:
             return
         held = await self._acquire(thread_id, monotonic() + wait)
         self._held[held.lease.owner] = held
-        beat = asyncio.create_task(self._beat(held))
+        self._keep(held)
         try:
             yield held
         finally:
             del self._held[held.lease.owner]
-            await _through(self._end(held, beat))
+            await _through(self._end(held))
 
     def ask(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop without waiting for the database; tells whether it is one of this process."""
@@ -121,9 +131,8 @@ class Leases:
         with suppress(RunBusyError, DatabaseError):
             await self.journal.release(await taking)
 
-    async def _end(self, held: Held, beat: "asyncio.Task[None]") -> None:
-        beat.cancel()
-        await asyncio.wait({beat})
+    async def _end(self, held: Held) -> None:
+        await self._keep_no_longer(held)
         if not self._leave(held):
             with suppress(DatabaseError):  # it expires by itself
                 await self.journal.release(held.lease)
@@ -146,16 +155,38 @@ class Leases:
         del _left[owner]
         return False
 
-    async def _beat(self, held: Held) -> None:
-        """Keep the lease, and see what others ask."""
-        while held.lost is None:
+    def _keep(self, held: Held) -> None:
+        loop = asyncio.get_running_loop()
+        if loop not in self._beats:
+            together = set[Held]()
+            # In no run's context: it may go on long after the run that was the first.
+            task = loop.create_task(self._beat(together), context=Context())
+            self._beats[loop] = _Beat(together, task)
+        self._beats[loop].held.add(held)
+
+    async def _keep_no_longer(self, held: Held) -> None:
+        loop = asyncio.get_running_loop()
+        beat = self._beats[loop]
+        beat.held.remove(held)
+        if not beat.held:
+            del self._beats[loop]
+            beat.task.cancel()
+            await asyncio.wait({beat.task})
+
+    async def _beat(self, together: set[Held]) -> None:
+        """Keep the leases, and see what others ask: one question for all of them, however many they are."""
+        while True:
             await asyncio.sleep(min(LOOK_SECONDS, self.seconds / 3))
+            asked = [held for held in together if held.lost is None]
             try:
-                held.hear(await self.journal.renew(held.lease, self.seconds))
-            except LeaseLostError as error:
-                held.lost = error
+                found = await self.journal.renew_all([held.lease for held in asked], self.seconds)
             except DatabaseError:
                 continue  # the next write says so, where it matters
+            for held, told in zip(asked, found, strict=True):
+                if isinstance(told, LeaseLostError):
+                    held.lost = told
+                else:
+                    held.hear(told)
 
 
 _left: dict[str, Held] = {}

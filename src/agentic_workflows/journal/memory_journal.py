@@ -143,6 +143,16 @@ class MemoryJournal:
         self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "expires": self._clock() + seconds})
         return self._requests.get(lease.thread_id)
 
+    async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
+        """Keep leases for longer; returns of each what somebody asked of the run, or that another owner took it."""
+        found: list[Request | LeaseLostError | None] = []
+        for lease in leases:
+            try:
+                found.append(await self.renew(lease, seconds))
+            except LeaseLostError as lost:
+                found.append(lost)
+        return found
+
     async def release(self, lease: Lease) -> None:
         """Give the lease back; its token stays used."""
         held = self._leases.get(lease.thread_id)

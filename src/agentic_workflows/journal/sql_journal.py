@@ -212,13 +212,29 @@ class SqlJournal:
             LeaseLostError: another owner took it.
 
         """
+        (found,) = await self.renew_all([lease], seconds)
+        if isinstance(found, LeaseLostError):
+            raise found
+        return found
 
-        def work(to: Transaction) -> Request | None:
-            row = _lease_row(to.send("lease", by_thread_id=lease.thread_id), lease)
+    async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
+        """Keep leases for longer; returns of each what somebody asked of the run, or that another owner took it."""
+        thread_ids = canonical([lease.thread_id for lease in leases])
+
+        def work(to: Transaction) -> list[Request | LeaseLostError | None]:
+            rows = {row[0]: [row] for row in to.send("leases", thread_ids=thread_ids).rows}
             now = self._clock()
-            if row[3] < now + seconds * 2 / 3:
-                to.send("take_lease", **_held(lease, owner=lease.owner, expires=now + seconds, touched=now))
-            return cast("Request | None", row[5])
+
+            def renewed(lease: Lease) -> Request | LeaseLostError | None:
+                # One that is not among them is looked for by itself: for SQLite, a name in JSON ends at a NUL.
+                row = rows.get(lease.thread_id) or to.send("lease", by_thread_id=lease.thread_id).rows
+                if lost := _lost(row, lease):
+                    return lost
+                if row[0][3] < now + seconds * 2 / 3:
+                    to.send("take_lease", **_held(lease, owner=lease.owner, expires=now + seconds, touched=now))
+                return cast("Request | None", row[0][5])
+
+            return [renewed(lease) for lease in leases]
 
         return await self._writer.do(work)
 
@@ -317,9 +333,16 @@ def _lease_row(found: Sent, lease: Lease) -> Row:
 
     """
     row = found.rows
-    if not row or (row[0][1], row[0][2]) != (lease.owner, lease.token):
-        raise RefusedError(LeaseLostError(lease.thread_id, name_of(row[0][1]) if row else ""))
+    if lost := _lost(row, lease):
+        raise RefusedError(lost)
     return row[0]
+
+
+def _lost(row: Sequence[Row], lease: Lease) -> LeaseLostError | None:
+    """Return what tells that a lease is not held any more, by the row of its thread, where there is one."""
+    if row and (row[0][1], row[0][2]) == (lease.owner, lease.token):
+        return None
+    return LeaseLostError(lease.thread_id, name_of(row[0][1]) if row else "")
 
 
 def _refuse_used(to: Transaction, run_id: str, used: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
+    JSON,
     Column,
     Delete,
     Float,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     TextClause,
     Update,
     bindparam,
+    cast,
     delete,
     exists,
     func,
@@ -179,6 +181,14 @@ def _lock(table: Table, dialect: Dialect) -> TextClause:
     return text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE" if dialect.name == "postgresql" else "SELECT 1")
 
 
+def _each(name: str, dialect: Dialect) -> "Select[Any]":
+    """Return the texts that are given as one list in JSON."""
+    given = bindparam(name, type_=Text)
+    if dialect.name == "postgresql":
+        return select(func.json_array_elements_text(cast(given, JSON)))
+    return select(func.json_each(given).table_valued("value").c.value)
+
+
 def statements(dialect: Dialect) -> dict[str, str]:
     """Return every statement of the journal by name, compiled for the database."""
     named: dict[str, Statement] = {
@@ -212,6 +222,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         .values(used=literal_column("1")),
         # Locked until the transaction ends: nobody takes the lease between the look at it and what is written under it.
         "lease": select(LEASES).where(*_by(LEASES, "thread_id")).with_for_update(),
+        "leases": select(LEASES).where(LEASES.c.thread_id.in_(_each("thread_ids", dialect))),
         "first_lease": _insert(LEASES, dialect),
         "take_lease": update(LEASES)
         .where(*_by(LEASES, "thread_id", "token"))

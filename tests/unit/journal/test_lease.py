@@ -1,11 +1,15 @@
 """Holding a lease."""
 
 import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from threading import Event, Thread
 
 import pytest
 
-from agentic_workflows.errors import LeaseLostError, RunBusyError
+from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
+from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.entries import Lease
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
@@ -58,14 +62,80 @@ async def test_a_lease_is_kept_while_it_is_held() -> None:
             await leases.journal.acquire("t", new_owner(), 30)
 
 
+class Asked(MemoryJournal):
+    """A journal that counts how often it is asked about leases, and about how many; it can be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.is_away = list[int](), False
+
+    async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
+        self.asked.append(len(leases))
+        if self.is_away:
+            raise DatabaseError("It is away.")
+        return await super().renew_all(leases, seconds)
+
+
+async def test_many_runs_at_once_are_looked_after_with_one_question() -> None:
+    leases = Leases(journal := Asked(), seconds=0.3)
+    async with AsyncExitStack() as stack:
+        several = [await stack.enter_async_context(leases.hold(f"t{at}")) for at in range(100)]
+        await journal.request("t99", "cancel")
+        await asyncio.sleep(0.55)
+        assert [held.request for held in several] == [*[None] * 99, "cancel"]
+    assert journal.asked in ([100] * asked for asked in (3, 4, 5))
+
+
+async def test_the_others_are_kept_when_the_first_one_ends_and_nothing_is_left_after_the_last() -> None:
+    leases = Leases(journal := Asked(), seconds=0.2)
+    async with AsyncExitStack() as later:
+        async with leases.hold("first"):
+            await later.enter_async_context(leases.hold("second"))
+        await asyncio.sleep(0.5)
+        with pytest.raises(RunBusyError):
+            await journal.acquire("second", new_owner(), 30)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    journal.asked.clear()
+    await asyncio.sleep(0.2)
+    assert journal.asked == []
+
+
+def test_leases_are_kept_on_each_event_loop_also_when_the_others_are_gone() -> None:
+    leases = Leases(journal := Asked(), seconds=0.2)
+
+    async def hold(thread_id: str, seconds: float) -> bool:
+        async with leases.hold(thread_id) as held:
+            await asyncio.sleep(seconds)
+            return held.lost is None and journal._leases[thread_id].expires > journal._clock()
+
+    with ThreadPoolExecutor() as threads:
+        kept = [threads.submit(asyncio.run, hold(f"t{at}", seconds)) for at, seconds in enumerate((0.1, 0.3, 0.6))]
+        assert [one.result() for one in kept] == [True, True, True]
+    assert asyncio.run(hold("after", 0.3))
+
+
+async def test_leases_are_kept_by_a_database_that_was_away_for_a_while() -> None:
+    leases = Leases(journal := Asked(), seconds=0.6)
+    async with leases.hold("t") as held:
+        journal.is_away = True
+        await asyncio.sleep(0.3)
+        journal.is_away = False
+        await journal.request("t", "pause")
+        await asyncio.sleep(0.4)
+        assert (held.request, held.lost) == ("pause", None)
+        with pytest.raises(RunBusyError):
+            await journal.acquire("t", new_owner(), 30)
+
+
 async def test_a_lease_that_was_taken_is_noticed() -> None:
     clock = Clock()
     leases = Leases(MemoryJournal(clock=clock), seconds=0.2)
     async with leases.hold("t") as held:
         clock.now += 10
         await leases.journal.acquire("t", "elsewhere:1:1:x", 30)
-        await asyncio.sleep(0.2)
-        assert isinstance(held.lost, LeaseLostError)
+        async with leases.hold("other") as other:
+            await asyncio.sleep(0.2)
+            assert (type(held.lost), other.lost) == (LeaseLostError, None)
 
 
 async def test_a_request_is_heard_from_this_process_at_once_and_from_another_soon() -> None:
