@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.actions.overlay import Files, annotated
@@ -177,24 +178,27 @@ def assemble(
         "pause": make_pause(leases),
     }
     builder = StateGraph(State, input_schema=schemas.input, context_schema=schemas.context)
+    routed = ("validate", "review", "pause")
     for name, node in nodes.items():
-        builder.add_node(name, _announced(node, serves=WorkflowState.PLANNING if name == "plan" else None))
+        serves = WorkflowState.PLANNING if name == "plan" else None
+        builder.add_node(name, _announced(node, serves=serves, is_routed=name in routed))
     builder.add_edge(START, "plan")
     builder.add_edge("plan", "validate")
     builder.add_edge("execute", "validate")
     targets = {target: target for target in ROUTES.values()}
-    for name in ("validate", "review", "pause"):
+    for name in routed:  # for whoever updates the state as one of these nodes; they go on by themselves
         builder.add_conditional_edges(name, route, targets)  # type: ignore[arg-type]  # a dict of str is one of Hashable
     return builder.compile(checkpointer=checkpointer, name="agentic-workflow")
 
 
-def _announced(node: Node, *, serves: WorkflowState | None) -> Any:
+def _announced(node: Node, *, serves: WorkflowState | None, is_routed: bool) -> Any:
     """Return the node, telling whenever the run came into another state than the one that the node serves.
 
-    What it comes to is kept after what it has come from, whatever the clock says.
+    What it comes to is kept after what it has come from, whatever the clock says; and where the run goes next together
+    with that: one that is cut in between would be due nowhere.
     """
 
-    async def announced(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
+    async def announced(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update | Command[Any]:
         refuse_changed(state)
         come_after(under_way(config).values())
         if serves == WorkflowState.PLANNING and OWNER not in config.get("configurable", {}):  # its owner has looked
@@ -206,6 +210,6 @@ def _announced(node: Node, *, serves: WorkflowState | None) -> Any:
         entered = update.get("status")
         if entered and entered != (serves or state.get("status")):
             runtime.stream_writer(StateEntered(state=WorkflowState(entered), reason=reason).to_json())
-        return update
+        return Command(update=update, goto=route(cast("State", {**state, **update}))) if is_routed else update
 
     return announced

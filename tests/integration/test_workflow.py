@@ -788,3 +788,33 @@ async def test_a_stream_that_is_left_ends_its_run_before_its_database(tmp_path: 
     await asyncio.sleep(0.5)
     assert (len(slow.calls), trouble) == (begun, [])
     assert (await workflow.resume(thread_id="t"))["state"] == "COMPLETE"
+
+
+ASKED_TWICE = plan(
+    step("first", human_review_required=True), step("second", after=["first"], human_review_required=True)
+)
+
+
+@pytest.mark.parametrize(
+    "answer, state",
+    [
+        (approve(), WorkflowState.EXECUTING),
+        (approve(), WorkflowState.REVIEWING),
+        (reject("no"), WorkflowState.PLANNING),
+        (reject("no"), WorkflowState.EXECUTING),
+    ],
+    ids=["approved", "asked again", "rejected", "planned again"],
+)
+async def test_a_run_goes_on_that_was_left_as_it_came_into_a_state(answer: Any, state: str, database: Path) -> None:
+    house = House(database, ASKED_TWICE, ASKED_TWICE, max_replans=1)
+    await house.open().run("g", thread_id="t")
+    async with aclosing(house.open().resume_stream(answer, thread_id="t")) as events:
+        async for event in events:
+            if isinstance(event, StateEntered) and event.state == state:
+                break
+    for _ in range(4):
+        asked = [approve(str(one["id"])) for one in (await house.open().result("t"))["reviews"]]
+        ended = await house.open().resume(asked or None, thread_id="t")
+        if ended["state"] == "COMPLETE":
+            break
+    assert (ended["state"], len(house.act.calls)) == ("COMPLETE", 2)
