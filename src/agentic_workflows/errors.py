@@ -45,7 +45,11 @@ def heard(future: "Future[Any]") -> None:
 
 
 class WorkflowError(Exception):
-    """The root of every error of this package."""
+    """The root of every error of this package; each can be pickled, as a pool of processes does."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes it again: what it says and holds, for its constructor may ask for something else."""
+        return _made_again, (type(self), self.args, self.__dict__)
 
 
 class PlanError(WorkflowError):
@@ -138,6 +142,12 @@ class CorruptError(DatabaseError):
 
 class ModelError(WorkflowError):
     """A model is missing or broken, or gives no usable answer."""
+
+
+def _made_again(kind: type[WorkflowError], args: tuple[Any, ...], held: dict[str, Any]) -> WorkflowError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(held)
+    return error
 
 
 def _process_of(owner: str) -> str:
