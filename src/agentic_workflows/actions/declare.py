@@ -94,6 +94,7 @@ class _Signature:
     model: type[BaseModel]
     """A field per parameter, called by its position, so that no parameter's name is in pydantic's way."""
     result: TypeAdapter[Any]
+    """A tuple of the one result: not every type takes the setting that has NaN stay one, and no null."""
     output_schema: JsonObject
 
     @classmethod
@@ -112,13 +113,14 @@ class _Signature:
             f"p{at}": (hints[key], Field(_default(parameter), alias=key))
             for at, (key, parameter) in enumerate(parameters.items())
         }
-        result: TypeAdapter[Any] = TypeAdapter(hints["return"])
+        gives = hints["return"]
+        alone: Any = tuple.__class_getitem__(gives)
         return cls(
             function=name,
             parameters=tuple(parameters),
             model=create_model("Inputs", __config__=ConfigDict(extra="forbid"), **fields),
-            result=result,
-            output_schema=result.json_schema(mode="serialization", schema_generator=_Untitled),
+            result=TypeAdapter(alone, config=ConfigDict(ser_json_inf_nan="constants")),
+            output_schema=TypeAdapter(gives).json_schema(mode="serialization", schema_generator=_Untitled),
         )
 
     def input_schema(self, docs: Mapping[str, str]) -> JsonObject:
@@ -143,7 +145,8 @@ class _Signature:
         """Return a result as JSON; one that is not what the signature promises is an error."""
         where = f"The result of {self.function}()"
         try:
-            value = as_json(self.result.dump_python(result, mode="json", warnings="error"), where=where)
+            (written,) = self.result.dump_python((result,), mode="json", warnings="error")
+            value = as_json(written, where=where)
         except PydanticSerializationError as error:
             raise ResultError(f"{where} is not what it is annotated with: {error}") from None
         except ActionError as error:

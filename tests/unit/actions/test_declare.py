@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from math import nan
 from typing import Annotated, Any
 
 import pytest
@@ -31,6 +32,10 @@ class Point:
 class Order(BaseModel):
     item: str
     count: int = 1
+
+
+class Kept(BaseModel):
+    what: Any
 
 
 async def test_signature_becomes_schemas() -> None:
@@ -201,6 +206,16 @@ async def test_result_that_breaks_its_annotation_is_an_error(result: object) -> 
 
     with pytest.raises(ActionError, match=r"The result of .*act"):
         await call(act)
+
+
+@pytest.mark.parametrize("hint", [Any, float, dict[str, Any], list[object], Kept])
+async def test_a_number_that_json_does_not_have_is_an_error_and_not_null(hint: Any) -> None:
+    def act() -> object:
+        return {dict[str, Any]: {"at": nan}, list[object]: [nan], Kept: Kept(what=nan)}.get(hint, nan)
+
+    act.__annotations__["return"] = hint
+    with pytest.raises(ActionError, match="is nan, which JSON does not have"):
+        await call(action(act))
 
 
 async def test_result_that_is_not_json_is_an_error() -> None:
