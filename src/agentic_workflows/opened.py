@@ -13,7 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Durability, StateSnapshot
 
 from agentic_workflows.begun import as_begun, as_input, last_of
-from agentic_workflows.errors import ReviewError, RunError
+from agentic_workflows.errors import DatabaseError, ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checkpoint_order import come_after
@@ -131,6 +131,8 @@ class OpenRun:
             self.is_elsewhere = is_ours and not snapshot.values and self.begun is None
             if is_ours:
                 _check(snapshot)
+        except DatabaseError:  # it cannot be read now, and nothing is wrong with it
+            raise
         except CORRUPT as error:
             part = f"the checkpoint of the thread {self.thread_id}"
             raise corrupt(f"database {self.database}", part, error) from error

@@ -16,6 +16,7 @@ from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, Scripted
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import CorruptError
 from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.journal.backends import SqliteBackend
 from agentic_workflows.journal.database import Database, _stored
 from agentic_workflows.testing import RecordingAction
 
@@ -212,6 +213,26 @@ async def test_a_corrupt_run_is_listed_as_that_and_keeps_no_other_from_being_lis
         assert [run["thread_id"] for run in await house.open().runs()] == ["b"]
     else:
         assert sorted(await house.open().prune(timedelta(0))) == ["a", "b", "c"]  # what it has done is not asked for
+
+
+@pytest.mark.parametrize("at", range(1, 4))
+async def test_a_database_that_is_away_for_a_moment_is_not_told_as_corrupt(
+    house: House, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.open().run("g", thread_id="t")
+    begun, begin = 0, SqliteBackend.begin
+
+    def away(backend: SqliteBackend) -> SqliteBackend:
+        nonlocal begun
+        begun += 1
+        if begun == at:
+            raise sqlite3.OperationalError("database is locked")
+        return begin(backend)
+
+    monkeypatch.setattr(SqliteBackend, "begin", away)
+    with pytest.raises(DatabaseError, match="locked") as told:
+        await house.open().result("t")
+    assert not isinstance(told.value, CorruptError)
 
 
 async def test_a_journal_that_lacks_what_its_checkpoint_has_seen_repeats_nothing(house: House) -> None:
