@@ -34,10 +34,10 @@ def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
 
 def corrupt(what: str, part: str, error: Exception) -> CorruptError:
     """Return an error that says which part of what somebody else has changed."""
-    told = (
-        f"The {what} cannot be used: {part} is corrupt ({error}). Nothing was changed; put back a copy of the database."
+    return CorruptError(
+        f"The {what} cannot be used: {part} is corrupt ({error}). Nothing was changed; put back a copy of the database "
+        f"(a SQLite file: while no process uses it, and with its -wal and -shm deleted, which belong to the other one)."
     )
-    return CorruptError(told)
 
 
 def without_password(url: str | Path) -> str:
