@@ -16,6 +16,7 @@ from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, Scripted
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import CorruptError
 from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.journal import lease, writer
 from agentic_workflows.journal.backends import SqliteBackend
 from agentic_workflows.journal.database import Database, _stored
 from agentic_workflows.testing import RecordingAction
@@ -393,15 +394,27 @@ def delete_log(path: Path) -> None:
     path.with_name("runs.db-wal").unlink()
 
 
-@pytest.mark.parametrize("goes", [delete, replace, delete_log])
+def put_back(path: Path) -> None:
+    copy = path.with_name("copy.db")
+    with closing(sqlite3.connect(path)) as current, closing(sqlite3.connect(copy)) as copied:
+        current.backup(copied)
+    delete(path)
+    copy.replace(path)
+
+
+@pytest.mark.parametrize("idle", [2.0, 0.05], ids=["open", "closed meanwhile"])
+@pytest.mark.parametrize("goes", [delete, replace, delete_log, put_back])
 async def test_a_database_file_that_is_deleted_in_the_middle_ends_the_run_before_its_next_effect(
-    house: House, goes: Callable[[Path], None]
+    house: House, goes: Callable[[Path], None], idle: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writer, "IDLE_SECONDS", idle)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", 5.0)
     world = list[str]()
 
     async def act(call: ActionCall) -> str:
         world.append(call.step.name)
         if call.step.name == "b":
+            await asyncio.sleep(0.2)
             goes(Path(house.path))
         return "x"
 

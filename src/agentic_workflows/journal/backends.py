@@ -1,7 +1,6 @@
 """The databases that a journal can be in: a SQLite file, or Postgres."""
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -10,8 +9,8 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from agentic_workflows.errors import DatabaseError
-from agentic_workflows.journal.forks import open_in_this_process
 from agentic_workflows.journal.migrations import MIGRATIONS
+from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of, open_in_this_process, replaced
 
 BUSY_SECONDS = 10
 
@@ -23,7 +22,7 @@ class SqliteBackend:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._leaving = ExitStack()
-        self._files: dict[str, tuple[int, int]] = {}
+        self._files: dict[str, Identity] = {}
         """What tells the file and its write-ahead log from others of their names."""
         self._sql: Mapping[str, str] = {}
 
@@ -34,24 +33,24 @@ class SqliteBackend:
         self._connection = sqlite3.connect(
             there, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )  # closed by whoever forks
-        self._files = {str(self._path): _identity(str(self._path))}
+        self._files = {str(self._path): identity_of(str(self._path))}
         use_wal(self._connection)
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
         _prepare(self, "sqlite", self._path)
         self._connection.execute("COMMIT")
-        if (log := _identity(f"{self._path}-wal")) != _NONE:
+        if (log := identity_of(f"{self._path}-wal")) != NO_FILE:
             self._files[f"{self._path}-wal"] = log
 
     def begin(self) -> "SqliteBackend":
         """Begin a transaction that nobody else can write beside.
 
         Raises:
-            DatabaseError: another process would not find what is written: SQLite goes on writing into a deleted file.
+            DatabaseError: another process would not find what is written.
 
         """
-        if any(_identity(name) != known for name, known in self._files.items()):
-            raise DatabaseError(f"The database {self._path}, or its -wal, was moved, deleted or replaced while in use.")
+        if any(identity_of(name) != known for name, known in self._files.items()):
+            raise replaced(self._path)
         self._open.execute("BEGIN IMMEDIATE")
         return self
 
@@ -167,18 +166,6 @@ class _Awaited:
         if self._cursor.rowcount < 0:  # psycopg waits for rows by itself, for their number it does not
             self._pipeline.sync()
         return int(self._cursor.rowcount)
-
-
-_NONE = (0, 0)
-
-
-def _identity(name: str) -> tuple[int, int]:
-    """Return what tells a file from another one of the same name; zeros where there is none."""
-    try:
-        found = os.stat(name)  # noqa: PTH116 - half as long as Path.stat, and asked for at every commit
-    except OSError:
-        return _NONE
-    return (found.st_dev, found.st_ino)
 
 
 def use_wal(connection: sqlite3.Connection) -> None:

@@ -21,9 +21,9 @@ from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.faults import as_database_error
-from agentic_workflows.journal.forks import open_in_this_process
 from agentic_workflows.journal.lease import LEASE_SECONDS, Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.open_files import open_in_this_process
 from agentic_workflows.journal.savers import shared
 from agentic_workflows.journal.sql_journal import SqlJournal
 from agentic_workflows.journal.writer import writer_for

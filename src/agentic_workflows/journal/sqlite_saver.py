@@ -12,7 +12,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from agentic_workflows.journal.backends import BUSY_SECONDS, use_wal
-from agentic_workflows.journal.forks import open_in_this_process
+from agentic_workflows.journal.open_files import open_in_this_process
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""SQLite files that a fork must not take along.
+"""SQLite files that this process has open: the same file for all who open it, and none that a fork takes along.
+
+A run has a file open for its whole length, and the writer only while it writes. When that opens the file again, it may
+be another one of that name, and the run would go on in both.
 
 SQLite keeps in the memory of a process which locks it holds. A fork copies that memory and not the locks: a child whose
 parent had the file open writes beside others, and loses what they wrote. The writer closes its own before a fork. What
@@ -12,20 +15,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Final, TypeAlias
 
 from agentic_workflows.errors import DatabaseError
 
+Identity: TypeAlias = tuple[int, int]
+NO_FILE: Final = (0, 0)
+
 _lock = Lock()
 _open = Counter[Path]()
+_files: dict[Path, Identity] = {}
+"""Which file each of these is."""
 _inherited: set[Path] = set()
+
+
+def identity_of(name: str) -> Identity:
+    """Return what tells a file from another one of the same name; zeros where there is none."""
+    try:
+        found = os.stat(name)  # noqa: PTH116 - half as long as Path.stat, and asked for at every commit
+    except OSError:
+        return NO_FILE
+    return (found.st_dev, found.st_ino)
+
+
+def replaced(path: Path) -> DatabaseError:
+    """Return the error of a file that is not the one that was opened: SQLite goes on writing into a deleted one."""
+    return DatabaseError(f"The database {path}, or its -wal, was moved, deleted or replaced while in use.")
 
 
 @contextmanager
 def open_in_this_process(path: Path) -> Iterator[None]:
-    """Have a child that is forked meanwhile know that the file was open.
+    """Have others who open the file get the same one, and a child that is forked meanwhile know of it.
 
     Raises:
-        DatabaseError: it was open when this process was forked.
+        DatabaseError: another one of its name is open, or it was open when this process was forked.
 
     """
     if _inherited and path.resolve() in _inherited:
@@ -34,6 +57,10 @@ def open_in_this_process(path: Path) -> Iterator[None]:
             " its locks. Fork while no run is under way, or start processes with `spawn`."
         )
     with _lock:
+        found = identity_of(str(path))
+        if _files.get(path, NO_FILE) not in (NO_FILE, found):
+            raise replaced(path)
+        _files[path] = found
         _open[path] += 1
     try:
         yield
@@ -41,7 +68,7 @@ def open_in_this_process(path: Path) -> Iterator[None]:
         with _lock:
             _open[path] -= 1
             if not _open[path]:
-                del _open[path]
+                del _open[path], _files[path]
 
 
 def _inherit() -> None:
@@ -49,6 +76,7 @@ def _inherit() -> None:
     _lock = Lock()
     _inherited.update(path.resolve() for path in _open)
     _open.clear()
+    _files.clear()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
