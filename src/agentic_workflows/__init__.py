@@ -7,6 +7,8 @@ validated step by step, and reviewed by a person exactly where policy says so.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from agentic_workflows.collector import made_to_stay
+
 if TYPE_CHECKING:
     from agentic_workflows.actions.action import Action as Action
     from agentic_workflows.actions.action import ActionCall as ActionCall
@@ -114,4 +116,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: importing the package itself costs nothing."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    with made_to_stay():
+        found = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = found  # nobody asks here for it again
+    return found

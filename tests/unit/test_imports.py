@@ -121,3 +121,28 @@ def test_a_workflow_without_langchain_tools_does_not_import_them(tmp_path: Path)
         folder=tmp_path,
     )
     assert said == "False"
+
+
+def test_an_import_does_not_wake_the_collector_over_and_over(tmp_path: Path) -> None:
+    said = python(
+        "import gc; seen = []; gc.callbacks.append(lambda phase, info: seen.append(phase))\n"
+        "frozen = gc.get_freeze_count()\n"  # an interpreter may freeze things of its own
+        "from agentic_workflows import Action, AgenticWorkflow, ScriptedAgent\n"
+        "young = sum(len(gc.get_objects(generation=each)) for each in (0, 1))\n"
+        "print(seen.count('start') < 10, young < 10_000 or frozen > 0, gc.isenabled())",
+        folder=tmp_path,
+    )
+    assert said == "True True True"
+
+
+def test_what_somebody_froze_stays_frozen_at_an_import(tmp_path: Path) -> None:
+    said = python(
+        "import gc; gc.freeze(); from agentic_workflows import AgenticWorkflow; print(gc.get_freeze_count() > 0)",
+        folder=tmp_path,
+    )
+    assert said == "True"
+
+
+def test_a_collector_that_is_off_stays_off_at_an_import(tmp_path: Path) -> None:
+    said = python("import gc; gc.disable(); from agentic_workflows import Plan; print(gc.isenabled())", folder=tmp_path)
+    assert said == "False"
