@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 Graph = CompiledStateGraph[State, Any, Input, Any]
+_ROUTED: Final = ("validate", "review", "pause")
+"""The nodes after which the state says where the run goes; after the others it is always validated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,38 +181,36 @@ def assemble(
         "pause": make_pause(leases),
     }
     builder = StateGraph(State, input_schema=schemas.input, context_schema=schemas.context)
-    routed = ("validate", "review", "pause")
     for name, node in nodes.items():
-        serves = WorkflowState.PLANNING if name == "plan" else None
-        builder.add_node(name, _announced(node, serves=serves, is_routed=name in routed))
+        announced: Any = partial(_announced, name, node)
+        builder.add_node(name, announced)
     builder.add_edge(START, "plan")
     builder.add_edge("plan", "validate")
     builder.add_edge("execute", "validate")
     targets = {target: target for target in ROUTES.values()}
-    for name in routed:  # for whoever updates the state as one of these nodes; they go on by themselves
+    for name in _ROUTED:  # for whoever updates the state as one of these nodes; they go on by themselves
         builder.add_conditional_edges(name, route, targets)  # type: ignore[arg-type]  # a dict of str is one of Hashable
     return builder.compile(checkpointer=checkpointer, name="agentic-workflow")
 
 
-def _announced(node: Node, *, serves: WorkflowState | None, is_routed: bool) -> Any:
-    """Return the node, telling whenever the run came into another state than the one that the node serves.
+async def _announced(
+    name: str, node: Node, state: State, config: RunnableConfig, runtime: Runtime[Any]
+) -> Update | Command[Any]:
+    """Do what a node does, and tell whenever the run came into another state than the one that the node serves.
 
     What it comes to is kept after what it has come from, whatever the clock says; and where the run goes next together
     with that: one that is cut in between would be due nowhere.
     """
-
-    async def announced(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update | Command[Any]:
-        refuse_changed(state)
-        come_after(under_way(config).values())
-        if serves == WorkflowState.PLANNING and OWNER not in config.get("configurable", {}):  # its owner has looked
-            come_after(await last_kept(config))
-        update = await node(state, config, runtime)
-        reason = update.get("reason")
-        if reason:
-            update["reason"] = reason = writable(reason)
-        entered = update.get("status")
-        if entered and entered != (serves or state.get("status")):
-            runtime.stream_writer(StateEntered(state=WorkflowState(entered), reason=reason).to_json())
-        return Command(update=update, goto=route(cast("State", {**state, **update}))) if is_routed else update
-
-    return announced
+    refuse_changed(state)
+    come_after(under_way(config).values())
+    serves = WorkflowState.PLANNING if name == "plan" else None
+    if serves and OWNER not in config.get("configurable", {}):  # its owner has looked
+        come_after(await last_kept(config))
+    update = await node(state, config, runtime)
+    reason = update.get("reason")
+    if reason:
+        update["reason"] = reason = writable(reason)
+    entered = update.get("status")
+    if entered and entered != (serves or state.get("status")):
+        runtime.stream_writer(StateEntered(state=WorkflowState(entered), reason=reason).to_json())
+    return Command(update=update, goto=route(cast("State", {**state, **update}))) if name in _ROUTED else update
