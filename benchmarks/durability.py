@@ -362,7 +362,7 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     await makespan(3 if quick else 20)
     await fan_out(100, rounds)
     await kills(10 if quick else 200, 10 if quick else 20)
-    cold_start(rounds)
+    cold_start(rounds * 5)  # a second each, and no two are alike
     await resume(10_000)
 
 
