@@ -818,3 +818,28 @@ async def test_a_run_goes_on_that_was_left_as_it_came_into_a_state(answer: Any, 
         if ended["state"] == "COMPLETE":
             break
     assert (ended["state"], len(house.act.calls)) == ("COMPLETE", 2)
+
+
+async def test_a_run_of_a_server_that_is_cancelled_between_two_nodes_does_nothing_more(database: Path) -> None:
+    judging, judged = asyncio.Event(), asyncio.Event()
+
+    class Judge(ScriptedAgent):
+        async def review_progress(self, goal: str, history: Sequence[Any]) -> str:
+            judging.set()
+            await judged.wait()
+            return "the second half"
+
+    kept, act = Database(database), RecordingAction("act", read_only=False, destructive=False)
+    plans, limits = [plan(step("a")), plan(step("b"))], Limits(max_replans=1)
+    async with kept.checkpointer() as saver:
+        graph = build_graph(Judge(plans), actions=[act], database=kept, checkpointer=saver, limits=limits)
+        running = asyncio.ensure_future(graph.ainvoke({"goal": "g"}, {"configurable": {"thread_id": "t"}}))
+        await judging.wait()
+        workflow = AgenticWorkflow(ScriptedAgent([]), actions=[act], database=kept)
+        assert (await workflow.cancel("t"))["state"] == "FAILED"
+        judged.set()
+        ended = await running
+    assert (ended["status"], ended["reason"], len(act.calls)) == ("FAILED", "Cancelled on request.", 1)
+    assert (await AgenticWorkflow(ScriptedAgent([plans[1]]), actions=[act], database=kept).run("g", thread_id="t"))[
+        "state"
+    ] == "COMPLETE"
