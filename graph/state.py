@@ -1,7 +1,7 @@
 """The state of a run: plain JSON, so that no move of a class is ever a migration."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
 from math import isfinite
@@ -81,10 +81,10 @@ class Limits:
 
     def to_json(self) -> JsonObject:
         """Return the limits as plain JSON."""
-        return asdict(self)
+        return dict(vars(self))
 
 
-def limits_from_json(data: JsonObject | None, *, default: Limits) -> Limits:
+def limits_from_json(data: JsonObject | None, *, default: Limits = Limits()) -> Limits:
     """Return default with what data says in its place.
 
     Raises:
@@ -93,10 +93,10 @@ def limits_from_json(data: JsonObject | None, *, default: Limits) -> Limits:
     """
     if data is not None and not isinstance(data, Mapping):
         raise RunError(f"The limits are {data!r}; give a mapping of their names.")
-    known = {limit.name for limit in fields(Limits)}
-    if unknown := set(data or {}) - known:
+    known = vars(default)
+    if unknown := set(data or {}) - known.keys():
         raise RunError(f"Unknown limits: {', '.join(sorted(unknown))}. Known: {', '.join(sorted(known))}.")
-    return Limits(**{**asdict(default), **(data or {})})
+    return Limits(**{**known, **(data or {})})
 
 
 Request: TypeAlias = Literal["pause", "cancel"]
@@ -185,7 +185,7 @@ def refuse_misshapen(values: Mapping[str, Any]) -> None:
     if not isfinite(values.get("seconds", 0)):
         raise ValueError(f"seconds are {values['seconds']}")
     WorkflowState(values.get("status", WorkflowState.PLANNING))
-    limits_from_json(values.get("limits"), default=Limits())
+    limits_from_json(values.get("limits"))
     for status in {standing["status"] for standing in values.get("steps", {}).values()}:
         OutcomeStatus(status)
     _refuse_entries(values)

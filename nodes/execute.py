@@ -41,7 +41,7 @@ def make_execute(
 
     async def execute(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """Start whatever may start until nothing can, and return what became of it."""
-        limits = limits_from_json(state["limits"], default=Limits())
+        limits = limits_from_json(state["limits"])
         plan = restore(state["plan"] or {})
         refuse_missing(plan, registry)
         async with held(leases, state, config) as lease:

@@ -181,7 +181,7 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
 
 
 def _exhausted(state: State) -> str:
-    limits = limits_from_json(state["limits"], default=Limits())
+    limits = limits_from_json(state["limits"])
     findings = [str(finding_from_json(one)) for one in state.get("findings", []) if isinstance(one, dict)]
     last = f" Last: {' '.join(findings)[:1_000]}" if findings else ""
     if state["iteration"] >= limits.max_iterations:
@@ -196,7 +196,7 @@ def _exhausted(state: State) -> str:
 
 
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
-    limits = limits_from_json(state["limits"], default=Limits())
+    limits = limits_from_json(state["limits"])
     # Calls that gave no plan before a process was killed were made, and count.
     due = state["plan_number"] + 1
     number, known = await call.journal.next_plan(state["run_id"], due) or (due, None)

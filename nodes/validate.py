@@ -165,4 +165,4 @@ async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
 
 
 def _limits(state: State) -> Limits:
-    return limits_from_json(state["limits"], default=Limits())
+    return limits_from_json(state["limits"])

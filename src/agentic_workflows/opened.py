@@ -25,7 +25,6 @@ from agentic_workflows.graph.state import (
     FINISHED,
     NO_STATE,
     Input,
-    Limits,
     State,
     WorkflowState,
     limits_from_json,
@@ -323,7 +322,7 @@ class OpenRun:
             )
         if max_iterations <= used:
             raise RunError(f"max_iterations={max_iterations} leaves nothing: the run has used {used} already.")
-        limits = limits_from_json(self.values["limits"], default=Limits())
+        limits = limits_from_json(self.values["limits"])
         if self.begun is not None and max_iterations < limits.max_iterations:  # its plan would be refused now
             raise RunError(
                 f"max_iterations={max_iterations} is less than the {limits.max_iterations} that the run was begun "

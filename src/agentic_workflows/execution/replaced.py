@@ -20,7 +20,7 @@ from agentic_workflows.graph.labels import NOTHING
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, restore
 from agentic_workflows.graph.review import Question
-from agentic_workflows.graph.state import Limits, State, Update, limits_from_json
+from agentic_workflows.graph.state import State, Update, limits_from_json
 from agentic_workflows.graph.values import JsonObject, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Recorded
 from agentic_workflows.journal.lease import Held
@@ -88,7 +88,7 @@ class Replaced:
 
     def _pass(self, state: State, plan: str, log: RunLog, past: Past) -> RunPass:
         """Return what the calls of a replaced plan shared, without what it takes to make them."""
-        limits, lineage = limits_from_json(state["limits"], default=Limits()), state.get("lineage") or []
+        limits, lineage = limits_from_json(state["limits"]), state.get("lineage") or []
         return RunPass(
             run_id=state["run_id"],
             plan=plan,
