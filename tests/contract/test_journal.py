@@ -283,6 +283,17 @@ async def test_the_past_of_very_many_calls_lets_others_have_their_turn(
     assert (read, most <= 1_000) == (2_999, True)
 
 
+async def test_what_is_known_of_the_past_already_is_not_read_again(journal: Journal, lease: Lease) -> None:
+    ended = [outcome_of(intent(step, attempt), [step]) for step, attempt in (("a", 0), ("b", 0), ("b", 1))]
+    await journal.write(lease, RUN, intents=[intent("c")], outcomes=ended)
+    known = await journal.past(RUN)
+    await journal.write(lease, RUN, outcomes=[outcome_of(intent("c")), outcome_of(intent("b", 2))])
+    past = await journal.past(RUN, known=known)
+    assert past == await journal.past(RUN)
+    assert len(past.outcomes) == 5
+    assert {id(one) for one in known.outcomes} <= {id(one) for one in past.outcomes}
+
+
 async def test_an_outcome_of_ten_megabytes_is_kept(journal: Journal, lease: Lease) -> None:
     one = outcome_of(intent(), "ä" * 5_000_000)
     await journal.write(lease, RUN, outcomes=[one])

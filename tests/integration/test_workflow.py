@@ -32,6 +32,8 @@ from agentic_workflows import (
 )
 from agentic_workflows.graph.events import StateEntered, StepStarted, StepSucceeded
 from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.entries import Past
+from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.testing import RecordingAction
 
 
@@ -56,7 +58,7 @@ def database(tmp_path: Path) -> Path:
 class House:
     """A catalogue of recording actions, and as many workflows over it as there are processes."""
 
-    def __init__(self, database: Path | str = "memory", *plans: Any, **limits: Any) -> None:
+    def __init__(self, database: Path | str | Database = "memory", *plans: Any, **limits: Any) -> None:
         self.act = RecordingAction("act", result="done", read_only=False, destructive=False)
         self.send = RecordingAction("send", result="sent", read_only=False, destructive=False)
         self.agent = ScriptedAgent(plans)
@@ -69,6 +71,22 @@ class House:
 
 
 # Another object, another process.
+
+
+async def test_what_a_run_has_read_of_its_journal_is_not_read_again_for_its_result() -> None:
+    read = list[list[str] | None]()
+
+    class Noting(MemoryJournal):
+        async def past(self, run_id: str, *, known: Past | None = None) -> Past:
+            read.append(None if known is None else [one.place.step for one in known.outcomes])
+            return await super().past(run_id, known=known)
+
+    kept = Database()
+    kept.leases.journal = Noting()
+    house = House(kept, REVIEWED)
+    asked = await house.open().run("g")
+    result = await house.open().resume(approve(), thread_id=asked["thread_id"])
+    assert (result["state"], read) == ("COMPLETE", [None, [], None, ["draft"]])
 
 
 async def test_a_review_is_answered_through_another_object(database: Path) -> None:

@@ -191,8 +191,8 @@ class Journal(Protocol):
         """Return the first plan that is written down of this planner call or a later one, and which call gave it."""
         ...
 
-    async def past(self, run_id: str) -> Past:
-        """Return what is known of a run's calls."""
+    async def past(self, run_id: str, *, known: Past | None = None) -> Past:
+        """Return what is known of a run's calls; an outcome never changes, so those that are known need no reading."""
         ...
 
     async def answers(self, run_id: str) -> "dict[str, Answered]":

@@ -84,7 +84,7 @@ class MemoryJournal:
         later = [at for one, at in self._plans if one == run_id and at >= number]
         return (min(later), self._plans[run_id, min(later)][0]) if later else None
 
-    async def past(self, run_id: str) -> Past:
+    async def past(self, run_id: str, *, known: Past | None = None) -> Past:  # noqa: ARG002 - here nothing is read
         """Return what is known of a run's calls."""
         outcomes = tuple(self._outcomes.get(run_id, ()))
         ended = {(one.place, one.attempt) for one in outcomes}

@@ -22,7 +22,7 @@ Read = TypeVar("Read")
 Row: TypeAlias = tuple[Any, ...]
 RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
 BODIES, LABELS = "agentic_bodies", "agentic_labels"
-KEY, OUTCOME = 6, 9
+PLACE, ATTEMPT, KEY, OUTCOME = slice(1, 4), 4, 6, 9
 """Places of columns in a row of the calls."""
 LARGE: Final = 65_536
 """Characters of a result beyond which it is stored by itself, once."""

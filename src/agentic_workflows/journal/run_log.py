@@ -27,7 +27,7 @@ class RunLog:
 
     def __init__(self, journal: Journal, held: Held, run_id: str, past: Past) -> None:
         self._journal, self._held, self._run_id = journal, held, run_id
-        held.runs.add(run_id)
+        held.runs[run_id] = past
         self._in_doubt = {one.place: one for one in past.in_doubt}
         self._by_step: defaultdict[tuple[str, str], dict[int, Recorded]] = defaultdict(dict)
         """By the plan, step and item of a call, what it came to."""

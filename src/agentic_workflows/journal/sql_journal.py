@@ -21,11 +21,13 @@ from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Pa
 from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
 from agentic_workflows.journal.rows import (
     ANSWERS,
+    ATTEMPT,
     BODIES,
     CALLS,
     KEY,
     LABELS,
     OUTCOME,
+    PLACE,
     PLANS,
     RUNS,
     Row,
@@ -112,11 +114,14 @@ class SqlJournal:
         rows = await self._writer.do(lambda to: to.send("plans", by_run_id=run_id).rows)
         return next(((number_of(row), plan_of(row)) for row in rows if number_of(row) >= number), None)
 
-    async def past(self, run_id: str) -> Past:
-        """Return what is known of a run's calls."""
+    async def past(self, run_id: str, *, known: Past | None = None) -> Past:
+        """Return what is known of a run's calls; an outcome never changes, so those that are known need no reading."""
         calls, answers = await self._writer.do(
             lambda to: [to.send(name, by_run_id=run_id).rows for name in ("calls", "answers")]
         )
+        before: dict[tuple[Row, int], Recorded] = {
+            (one.place, one.attempt): one for one in (known.outcomes if known else ())
+        }
         outcomes: list[Recorded] = []
         in_doubt: list[Intent] = []
         calls.reverse()
@@ -126,7 +131,7 @@ class SqlJournal:
                     if row[OUTCOME] is None:
                         in_doubt.append(intent_of(row))
                     else:
-                        outcomes.append(recorded_of(row))
+                        outcomes.append(before.get((row[PLACE], row[ATTEMPT])) or recorded_of(row))
             if calls:
                 await asyncio.sleep(0)
         told = {one.review_id: one for one in map(answered_of, answers)}
