@@ -155,7 +155,7 @@ class SqlJournal:
         """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run."""
         labels = {text for text in (sources_text(one.outcome.sources) for one in outcomes) if text is not None}
 
-        def work(to: Transaction) -> Later[Request | None]:
+        def work(to: Transaction) -> "Later[Request | None]":  # unquoted it is made for every step
             if until is not None and self.now() >= until:
                 raise RefusedError(ExpiredError(until))
             row = to.send("lease", by_thread_id=lease.thread_id)
@@ -168,7 +168,7 @@ class SqlJournal:
             for intent in intents:
                 to.send("intend", **call_columns(run_id, intent), at=intent.at)
 
-            def asked() -> Request | None:
+            def asked() -> "Request | None":
                 held = _lease_row(row, lease)
                 _refuse_recorded(run_id, outcomes, recorded)
                 return cast("Request | None", held[5])
