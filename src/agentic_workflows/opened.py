@@ -175,7 +175,7 @@ class OpenRun:
     async def past(self) -> Past:
         """Return what the journal knows of the run's calls."""
         run_id = self.values.get("run_id", "")
-        return await self.journal.past(run_id, known=self.lease.runs.get(run_id) if self.lease else None)
+        return await self.journal.past(run_id, known=self.lease.runs.get(run_id, {}) if self.lease else {})
 
     async def advance(
         self, entry: Input | Command[Any] | None, *, at_most: int | None = None, **place: Any

@@ -14,7 +14,7 @@ from agentic_workflows.errors import DatabaseError, ExpiredError, LeaseLostError
 from agentic_workflows.graph.labels import PLAN, Label
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
-from agentic_workflows.journal.entries import Answered, Intent, Journal, Lease, Past, Place, Recorded
+from agentic_workflows.journal.entries import Answered, Intent, Journal, Known, Lease, Past, Place, Recorded
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
 from agentic_workflows.journal.rows import LARGE, LONG, Row, recorded_of
@@ -286,12 +286,12 @@ async def test_the_past_of_very_many_calls_lets_others_have_their_turn(
 async def test_what_is_known_of_the_past_already_is_not_read_again(journal: Journal, lease: Lease) -> None:
     ended = [outcome_of(intent(step, attempt), [step]) for step, attempt in (("a", 0), ("b", 0), ("b", 1))]
     await journal.write(lease, RUN, intents=[intent("c")], outcomes=ended)
-    known = await journal.past(RUN)
+    known: Known = {(one.place, one.attempt): one for one in (await journal.past(RUN)).outcomes}
     await journal.write(lease, RUN, outcomes=[outcome_of(intent("c")), outcome_of(intent("b", 2))])
     past = await journal.past(RUN, known=known)
     assert past == await journal.past(RUN)
     assert len(past.outcomes) == 5
-    assert {id(one) for one in known.outcomes} <= {id(one) for one in past.outcomes}
+    assert {id(one) for one in known.values()} <= {id(one) for one in past.outcomes}
 
 
 async def test_an_outcome_of_ten_megabytes_is_kept(journal: Journal, lease: Lease) -> None:

@@ -32,7 +32,7 @@ from agentic_workflows import (
 )
 from agentic_workflows.graph.events import StateEntered, StepStarted, StepSucceeded
 from agentic_workflows.journal.database import Database
-from agentic_workflows.journal.entries import Past
+from agentic_workflows.journal.entries import NOTHING_KNOWN, Known, Past
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.testing import RecordingAction
 
@@ -74,11 +74,11 @@ class House:
 
 
 async def test_what_a_run_has_read_of_its_journal_is_not_read_again_for_its_result() -> None:
-    read = list[list[str] | None]()
+    known_of = list[list[str]]()
 
     class Noting(MemoryJournal):
-        async def past(self, run_id: str, *, known: Past | None = None) -> Past:
-            read.append(None if known is None else [one.place.step for one in known.outcomes])
+        async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:
+            known_of.append([one.place.step for one in known.values()])
             return await super().past(run_id, known=known)
 
     kept = Database()
@@ -86,7 +86,7 @@ async def test_what_a_run_has_read_of_its_journal_is_not_read_again_for_its_resu
     house = House(kept, REVIEWED)
     asked = await house.open().run("g")
     result = await house.open().resume(approve(), thread_id=asked["thread_id"])
-    assert (result["state"], read) == ("COMPLETE", [None, [], None, ["draft"]])
+    assert (result["state"], known_of) == ("COMPLETE", [[], ["draft"], [], ["draft", "send"]])
 
 
 async def test_a_review_is_answered_through_another_object(database: Path) -> None:

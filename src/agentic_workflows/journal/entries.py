@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from agentic_workflows.errors import LeaseLostError
 from agentic_workflows.graph.outcome import Outcome
@@ -71,6 +71,11 @@ class Recorded:
     key: str = ""
     """Digest of the content; empty where nothing has an effect."""
     occurrence: int = 0
+
+
+Known: TypeAlias = dict[tuple[tuple[str, str, int], int], Recorded]
+"""What became of calls, by their places and attempts."""
+NOTHING_KNOWN: Final[Known] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +196,14 @@ class Journal(Protocol):
         """Return the first plan that is written down of this planner call or a later one, and which call gave it."""
         ...
 
-    async def past(self, run_id: str, *, known: Past | None = None) -> Past:
-        """Return what is known of a run's calls; an outcome never changes, so those that are known need no reading."""
+    async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:
+        """Return what is written down of a run's calls.
+
+        Args:
+            run_id: the run.
+            known: what was read or written of it before: an outcome never changes, so these need no reading.
+
+        """
         ...
 
     async def answers(self, run_id: str) -> "dict[str, Answered]":

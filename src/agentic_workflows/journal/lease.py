@@ -11,7 +11,7 @@ from typing import Final
 
 from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
 from agentic_workflows.graph.state import Request
-from agentic_workflows.journal.entries import Journal, Lease, Past
+from agentic_workflows.journal.entries import Journal, Known, Lease
 from agentic_workflows.journal.owner import name_of, new_owner
 from agentic_workflows.under_way import when_ended
 
@@ -29,8 +29,8 @@ class Held:
         self.request: Request | None = lease.request
         """What somebody asked of the run, as of the last renewal or write."""
         self.lost: LeaseLostError | None = None
-        self.runs: dict[str, Past] = {}
-        """The runs that do something under it, with what the journal knew of each as it began to."""
+        self.runs: dict[str, Known] = {}
+        """The runs that do something under it, with what of each was read or written."""
 
     def hear(self, request: Request | None) -> None:
         """Take note of what somebody asked; a pause takes back no cancel."""

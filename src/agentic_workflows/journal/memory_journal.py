@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from agentic_workflows.errors import ExpiredError, LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
+from agentic_workflows.journal.entries import NOTHING_KNOWN, Answered, Begun, Intent, Known, Lease, Past, Recorded
 from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
 
@@ -84,7 +84,7 @@ class MemoryJournal:
         later = [at for one, at in self._plans if one == run_id and at >= number]
         return (min(later), self._plans[run_id, min(later)][0]) if later else None
 
-    async def past(self, run_id: str, *, known: Past | None = None) -> Past:  # noqa: ARG002 - here nothing is read
+    async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:  # noqa: ARG002 - here nothing is read
         """Return what is known of a run's calls."""
         outcomes = tuple(self._outcomes.get(run_id, ()))
         ended = {(one.place, one.attempt) for one in outcomes}

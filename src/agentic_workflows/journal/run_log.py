@@ -27,7 +27,7 @@ class RunLog:
 
     def __init__(self, journal: Journal, held: Held, run_id: str, past: Past) -> None:
         self._journal, self._held, self._run_id = journal, held, run_id
-        held.runs[run_id] = past
+        self._known = held.runs[run_id] = {(one.place, one.attempt): one for one in past.outcomes}
         self._in_doubt = {one.place: one for one in past.in_doubt}
         self._by_step: defaultdict[tuple[str, str], dict[int, Recorded]] = defaultdict(dict)
         """By the plan, step and item of a call, what it came to."""
@@ -235,6 +235,7 @@ class RunLog:
             if intents and (outcomes or waiting):
                 self._flush_soon()  # an intent beside this one may derive from them
             raise
+        self._known.update(((one.place, one.attempt), one) for one in (*outcomes, *settled))
 
 
 _SUPERSEDED = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and is done again.", attempts=1)

@@ -17,7 +17,7 @@ from agentic_workflows.errors import (
 )
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
-from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Past, Recorded
+from agentic_workflows.journal.entries import NOTHING_KNOWN, Answered, Begun, Intent, Known, Lease, Past, Recorded
 from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
 from agentic_workflows.journal.rows import (
     ANSWERS,
@@ -114,14 +114,11 @@ class SqlJournal:
         rows = await self._writer.do(lambda to: to.send("plans", by_run_id=run_id).rows)
         return next(((number_of(row), plan_of(row)) for row in rows if number_of(row) >= number), None)
 
-    async def past(self, run_id: str, *, known: Past | None = None) -> Past:
-        """Return what is known of a run's calls; an outcome never changes, so those that are known need no reading."""
+    async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:
+        """Return what is written down of a run's calls; those that are known need no reading."""
         calls, answers = await self._writer.do(
             lambda to: [to.send(name, by_run_id=run_id).rows for name in ("calls", "answers")]
         )
-        before: dict[tuple[Row, int], Recorded] = {
-            (one.place, one.attempt): one for one in (known.outcomes if known else ())
-        }
         outcomes: list[Recorded] = []
         in_doubt: list[Intent] = []
         calls.reverse()
@@ -131,7 +128,7 @@ class SqlJournal:
                     if row[OUTCOME] is None:
                         in_doubt.append(intent_of(row))
                     else:
-                        outcomes.append(before.get((row[PLACE], row[ATTEMPT])) or recorded_of(row))
+                        outcomes.append(known.get((row[PLACE], row[ATTEMPT])) or recorded_of(row))
             if calls:
                 await asyncio.sleep(0)
         told = {one.review_id: one for one in map(answered_of, answers)}

@@ -10,7 +10,7 @@ import pytest
 
 from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
 from agentic_workflows.graph.state import Request
-from agentic_workflows.journal.entries import Lease, Past
+from agentic_workflows.journal.entries import Lease
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
@@ -232,7 +232,7 @@ class Act:
 async def test_a_lease_is_kept_from_others_until_the_last_act_of_its_run_has_ended() -> None:
     leases = Leases(MemoryJournal())
     async with leases.hold("t") as held:
-        held.runs["r"] = Past()
+        held.runs["r"] = {}
         acts = [Act("r:a:0"), Act("r:b:0"), Act("other:a:0")]
     for act in acts[:2]:
         assert await leases.journal.is_held()
@@ -249,7 +249,7 @@ async def test_a_lease_is_kept_from_others_until_the_last_act_of_its_run_has_end
 async def test_the_same_process_goes_on_while_an_act_of_its_run_goes_on() -> None:
     leases = Leases(journal := MemoryJournal())
     async with leases.hold("t") as held:
-        held.runs["r"] = Past()
+        held.runs["r"] = {}
         act = Act("r:a:0")
     await journal.request("t", "cancel")
     async with Leases(journal).hold("t") as again:  # as another object over the same database
@@ -270,7 +270,7 @@ async def test_a_lease_that_was_left_to_an_act_and_taken_by_another_process_is_b
     clock = Clock()
     leases = Leases(MemoryJournal(clock=clock))
     async with leases.hold("t") as held:
-        held.runs["r"] = Past()
+        held.runs["r"] = {}
         act = Act("r:a:0")
     clock.now += 31
     other = await leases.journal.acquire("t", "elsewhere:1:1:x", 30)
@@ -289,7 +289,7 @@ async def test_the_same_process_goes_on_also_where_it_had_the_lease_from_one_tha
     clock.now += 31
     async with leases.hold("t") as held:
         assert held.lease.unsure_until == 31
-        held.runs["r"] = Past()
+        held.runs["r"] = {}
         act = Act("r:a:0")
     async with leases.hold("t") as again:
         assert again.lease.unsure_until == 31
