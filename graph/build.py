@@ -24,7 +24,7 @@ from agentic_workflows.graph.checkpoint_order import come_after, last_kept, unde
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan
-from agentic_workflows.graph.routing import ROUTES, route
+from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
 from agentic_workflows.graph.values import writable
 from agentic_workflows.journal.database import Database
@@ -189,7 +189,7 @@ def assemble(
     builder.add_edge("execute", "validate")
     targets = {target: target for target in ROUTES.values()}
     for name in _ROUTED:  # for whoever updates the state as one of these nodes; they go on by themselves
-        builder.add_conditional_edges(name, route, targets)  # type: ignore[arg-type]  # a dict of str is one of Hashable
+        builder.add_conditional_edges(name, Route(), targets)  # type: ignore[arg-type]  # a dict of str is one of Hashable
     return builder.compile(checkpointer=checkpointer, name="agentic-workflow")
 
 

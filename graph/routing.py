@@ -1,7 +1,8 @@
 """Where a run goes next: one table, one look-up."""
 
-from typing import Final
+from typing import Any, Final
 
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END
 
 from agentic_workflows.errors import RunError
@@ -30,3 +31,17 @@ def route(state: State) -> str:
     except ValueError:
         known = ", ".join(WorkflowState)
         raise RunError(f"The state names the status {status!r}, which is none of {known}.") from None
+
+
+class Route(Runnable[State, str]):
+    """The route as LangGraph asks for it; a plain function it calls in a thread, and waits until one is free."""
+
+    name = "route"
+
+    def invoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:  # noqa: A002, ARG002 - LangChain's names
+        """Return the node that serves the state's status."""
+        return route(input)
+
+    async def ainvoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:  # noqa: A002, ARG002 - LangChain's names
+        """Return the node that serves the state's status."""
+        return route(input)

@@ -7,9 +7,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import pytest
@@ -87,6 +89,19 @@ async def test_what_a_run_has_read_of_its_journal_is_not_read_again_for_its_resu
     asked = await house.open().run("g")
     result = await house.open().resume(approve(), thread_id=asked["thread_id"])
     assert (result["state"], known_of) == ("COMPLETE", [[], ["draft"], [], ["draft", "send"]])
+
+
+async def test_a_run_waits_for_no_free_thread_of_its_event_loop(database: Path) -> None:
+    loop, free = asyncio.get_running_loop(), Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    blocked = loop.run_in_executor(None, free.wait, 30)
+    try:
+        async with asyncio.timeout(20):
+            result = await House(database, plan(step("s"))).open().run("g")
+    finally:
+        free.set()
+        await blocked
+    assert result["state"] == "COMPLETE"
 
 
 async def test_a_review_is_answered_through_another_object(database: Path) -> None:

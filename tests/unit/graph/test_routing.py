@@ -8,7 +8,7 @@ from langgraph.graph import END
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.build import build_graph
-from agentic_workflows.graph.routing import ROUTES, route
+from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import NO_STATE, State, WorkflowState
 
 
@@ -32,6 +32,11 @@ def test_the_route_is_one_look_up_of_the_status(state: WorkflowState) -> None:
 def test_an_unknown_status_is_an_error(status: object) -> None:
     with pytest.raises(RunError, match="none of PLANNING"):
         route(cast("State", {"status": status}))
+
+
+async def test_langgraph_is_told_the_same_route_on_both_of_its_ways() -> None:
+    state = cast("State", {"status": "PAUSED"})
+    assert (Route().invoke(state), await Route().ainvoke(state)) == ("pause", "pause")
 
 
 def test_a_state_without_a_status_is_an_error() -> None:
