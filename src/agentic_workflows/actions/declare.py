@@ -63,7 +63,7 @@ def action(
     """Declare a typed function, plain or async, as an action; what is not said is taken as the worst.
 
     A plain function runs in a thread, which nothing can stop: let one that may hang be async. An async one should hand
-    an effect to no thread of its own (`asyncio.to_thread`): it may happen yet when the call was cut, and nobody sees it.
+    an effect to no thread by itself (`asyncio.to_thread`): it may happen yet when the call was cut, and nobody sees it.
 
     Raises:
         ActionError: the signature does not say what the action takes and gives.
