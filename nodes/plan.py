@@ -209,6 +209,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
             return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
         plan = replace(plan, saw_untrusted=True) if call.saw_untrusted else plan
+        plan = plan if _may_name_goal(plan, state) else replace(plan, goal=state["goal"])
     except PlanningError as error:
         # The last plan stays, so that one sees what it came to.
         return {"iteration": iteration, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
@@ -226,6 +227,11 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
         runtime.stream_writer(PlanProposed(plan=plan_json).to_json())
         return {**update, **call.used(state), "plan": plan_json, "findings": []}
     return {**update, **call.used(state), "findings": findings}
+
+
+def _may_name_goal(plan: Plan, state: State) -> bool:
+    """Tell whether a plan may name a goal of its own: what stands in it counts as the user's word."""
+    return state.get("run_plan") is not None or not plan.saw_untrusted
 
 
 def _no_plan(error: Exception) -> Finding:

@@ -91,6 +91,16 @@ async def test_what_is_planned_after_untrusted_output_says_so_for_good() -> None
     assert again["plan"] == late["plan"]
 
 
+async def test_only_a_plan_that_comes_from_the_user_names_its_own_goal_after_untrusted_output() -> None:
+    bench = Bench(ScriptedAgent([PLAN, PLAN, {**PLAN, "saw_untrusted": True}]))
+    first = await bench.step({"goal": "mine"})
+    assert first["plan"]["goal"] == "g"
+    assert (await bench.step({**first, "history": [SEEN]}))["plan"]["goal"] == "mine"
+    assert (await bench.step(first))["plan"]["goal"] == "mine"
+    given = await bench.step({"goal": "mine", "given_run_id": "r2", "given_plan": {**PLAN, "saw_untrusted": True}})
+    assert given["plan"]["goal"] == "g"
+
+
 async def test_an_agent_that_sees_no_outputs_gets_none_and_its_plans_stay_trusted() -> None:
     agent = ScriptedAgent([PLAN, PLAN])
     agent.sees_outputs = False  # type: ignore[attr-defined]  # an agent of one's own has it
