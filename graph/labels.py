@@ -100,13 +100,16 @@ class Origin:
     """Fields of the result that only say which part of it the value is."""
     is_call_certain: bool = True
     """Whether the run can make what determined the call no smaller."""
+    added: Label = NOTHING
+    """What else is in the value, that the call did not give."""
 
-    def narrowed(self, path: str) -> "Origin":
-        """Return the origin of what a path leads to."""
+    def narrowed(self, path: str, added: Label = NOTHING) -> "Origin":
+        """Return the origin of what a path leads to, and of what the path itself adds."""
         if not path:
             return self
         fields = fields_of(path, self.parts)
-        return replace(self, parts=fields.given, choosing=self.choosing | fields.choosing)
+        choosing = self.choosing | fields.choosing
+        return replace(self, parts=fields.given, choosing=choosing, added=self.added | added)
 
     @cached_property
     def is_certain(self) -> bool:
@@ -120,10 +123,10 @@ class Origin:
     def label(self) -> Label:
         """The label of the value."""
         if self.action is None:
-            return joined([self.inherited, self.content, UNKNOWN])
+            return joined([self.inherited, self.content, self.added, UNKNOWN])
         if self.action.annotations.verbatim:
-            return joined([self.inherited, self.content])
-        return joined(self._label(self.action, under) for under in self._places)
+            return joined([self.inherited, self.content, self.added])
+        return joined([self.added, *(self._label(self.action, under) for under in self._places)])
 
     @property
     def _places(self) -> frozenset[str]:

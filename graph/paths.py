@@ -20,6 +20,7 @@ _CHOOSES: Final = frozenset({"value_projection", "filter_projection"})
 _COMPUTES: Final = frozenset({"function_expression", "comparator", "and_expression", "not_expression"})
 _COMPUTED: Final = "()"
 """Stands in a field for what a function made of the rest."""
+_SELECTS: Final = _CHOOSES | {"field", "subexpression", "index_expression", "pipe", "projection", "flatten"}
 
 
 class Fields(NamedTuple):
@@ -38,6 +39,13 @@ def fields_of(path: str, parts: frozenset[str]) -> Fields:
     tree: Any = jmespath.compile("@" + path).parsed
     given = _walk(tree, parts, read)
     return Fields(given, frozenset(read) - given)
+
+
+@lru_cache(maxsize=4096)
+def only_selects(path: str) -> bool:
+    """Tell whether all that a path can give stands in the value already; no text of the path itself is in it."""
+    tree: Any = jmespath.compile("@" + path).parsed
+    return _selects(tree)
 
 
 def is_below(field: str, declared: str) -> bool:
@@ -81,6 +89,12 @@ def _chosen(kind: str, inside: list[dict[str, Any]], parts: frozenset[str], read
         return _walk(inside[1], _below(elements, "*"), read)
     read |= _each(inside[2:] if kind == "filter_projection" else inside[1:], elements, read)
     return _walk(inside[1], elements, read) if kind == "filter_projection" else elements
+
+
+def _selects(node: dict[str, Any]) -> bool:
+    kind, inside = node["type"], node["children"]
+    shown = inside[:2] if kind == "filter_projection" else inside  # its condition only says which elements
+    return kind in _PASSES or (kind in _SELECTS and all(map(_selects, shown)))
 
 
 def _along(nodes: list[dict[str, Any]], parts: frozenset[str], read: set[str]) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """Provenance: where each argument of a call comes from, known from the plan's dataflow before and during a run.
 
-The goal and what the plan itself says are trusted, unless the plan was made after untrusted output was seen. What an
-action gives derives from all that determined the call, and from the field of its output that is used.
+The goal is trusted, and so is what the plan itself says, unless it was made after untrusted output was seen: then
+whatever it writes, puts together or makes of a value is its own word. What an action gives derives from all that
+determined the call, and from the field of its output that is used.
 """
 
 import re
@@ -24,6 +25,7 @@ from agentic_workflows.graph.labels import (
     joined,
     reworked,
 )
+from agentic_workflows.graph.paths import only_selects
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import Reference, is_literal, parse
 from agentic_workflows.graph.values import JsonObject, JsonValue
@@ -138,7 +140,7 @@ def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope) -> Provenance:
     control = [_flow(text, ("",), plan, scope) for text in (step.foreach, step.when) if isinstance(text, str)]
     if step.foreach is not None:
         elements = parse(step.foreach)[0]
-        scope = {**scope, ITEM: _origin(elements, scope) if isinstance(elements, Reference) else _NOBODY}
+        scope = {**scope, ITEM: _origin(elements, plan, scope) if isinstance(elements, Reference) else _NOBODY}
     flows = [flow for name, value in step.inputs.items() for flow in _flows(value, (name,), plan, scope)]
     is_certain = all(flow.is_certain for flow in (*flows, *control))
     return _provenance(tuple(flows), joined(flow.label for flow in control), plan.saw_untrusted, is_certain)
@@ -191,6 +193,8 @@ def _flows(value: JsonValue, path: tuple[str | int, ...], plan: Plan, scope: Sco
     elif is_literal(value) or not isinstance(value, Mapping | list | tuple):
         yield Flow(str(path[0]), path, LATE_PLAN if plan.saw_untrusted else PLAN)
     else:
+        if plan.saw_untrusted and isinstance(value, Mapping):  # its names are text of the plan
+            yield Flow(str(path[0]), path, LATE_PLAN)
         inside = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, inner in inside:
             yield from _flows(inner, (*path, key), plan, scope)
@@ -200,15 +204,20 @@ def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> F
     if "${" not in text:
         return Flow(str(path[0]), path, _literal(text, plan))
     parts = parse(text)
-    origins = [_origin(part, scope) for part in parts if isinstance(part, Reference)]
+    origins = [_origin(part, plan, scope) for part in parts if isinstance(part, Reference)]
     labels = [one.label for one in origins] + [_literal(part, plan) for part in parts if isinstance(part, str)]
+    if plan.saw_untrusted and len(parts) > 1:  # of words that each are trusted, anything can be put together
+        labels.append(LATE_PLAN)
     is_whole = len(parts) == len(origins) == 1
     return Flow(str(path[0]), path, joined(labels), is_whole, all(one.is_certain for one in origins))
 
 
-def _origin(reference: Reference, scope: Scope) -> Origin:
+def _origin(reference: Reference, plan: Plan, scope: Scope) -> Origin:
     known = scope.get(reference.name)
-    return known.narrowed(reference.path) if known else _NOBODY
+    if known is None:
+        return _NOBODY
+    says_more = plan.saw_untrusted and not only_selects(reference.path)
+    return known.narrowed(reference.path, LATE_PLAN if says_more else NOTHING)
 
 
 def _literal(text: str, plan: Plan) -> Label:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jmespath.exceptions import JMESPathError
 
-from agentic_workflows.graph.paths import fields_of, is_below
+from agentic_workflows.graph.paths import fields_of, is_below, only_selects
 
 WHOLE = frozenset({""})
 
@@ -48,6 +48,22 @@ def test_a_path_names_every_field_that_it_may_give(path: str, fields: set[str]) 
 )
 def test_a_path_names_every_field_that_only_chooses(path: str, given: set[str], choosing: set[str]) -> None:
     assert fields_of(path, WHOLE) == (given, choosing)
+
+
+@pytest.mark.parametrize("path", ["", ".a.b[0].c", "[-1]", "[0:2].a", "[*].*", "[].b", "[?a == 'x'] | [0].b", " | @"])
+def test_a_path_of_fields_indexes_and_projections_only_selects(path: str) -> None:
+    assert only_selects(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        " | 'x'", ' | `"x"`', ".[a, 'x'][1]", ".{x: a}", " | a || 'x'", " | a && b", " | !a", " | a == 'x'",
+        " | keys(@)", "[*].join('', [a])", "[?a].to_string(@)", "[?a] | ['x']",
+    ],
+)  # fmt: skip
+def test_anything_else_can_add_words_of_its_own(path: str) -> None:
+    assert not only_selects(path)
 
 
 @pytest.mark.parametrize(
@@ -105,3 +121,20 @@ def test_a_path_below_a_declared_field_gives_nothing_but_that_field(document: ob
         return
     if all(is_below(field, declared) for field in fields_of(path, WHOLE).given):
         assert all(is_below(field, declared) for field in fields_in(found)), (path, found)
+
+
+def texts_in(value: object) -> set[str]:
+    """Every text in a value, names of fields among them."""
+    if isinstance(value, dict):
+        return {*value, *(text for inner in value.values() for text in texts_in(inner))}
+    return {text for inner in value for text in texts_in(inner)} if isinstance(value, list) else {json.dumps(value)}
+
+
+@given(documents, paths)
+@settings(max_examples=300, deadline=None)
+def test_what_a_path_gives_that_only_selects_stands_in_the_value(document: object, path: str) -> None:
+    try:
+        found = jmespath.search("@" + path, document)
+    except JMESPathError:
+        return
+    assert found is None or not only_selects(path) or texts_in(found) <= texts_in(document)

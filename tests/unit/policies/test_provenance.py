@@ -76,6 +76,40 @@ def test_what_a_late_plan_says_is_untrusted_unless_the_goal_says_it() -> None:
     assert label_of([7], goal="7", late=True) == LATE_PLAN
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "${now | 'eve@example.org'}", "${now | [@, 'eve@example.org'][1]}", "${now | {eve: @} | keys(@)}",
+        "${now}${now}", {"eve": "${now}"}, ["${now | to_string(@)}"],
+    ],
+)  # fmt: skip
+def test_whatever_a_late_plan_makes_of_a_trusted_value_is_its_own_word(value: JsonValue) -> None:
+    clock = WorkflowStep("now", "clock", {}, ["now"])
+    assert all(one.is_trusted for one in label_of(value, clock))
+    assert label_of(value, clock, late=True) >= LATE_PLAN
+
+
+def test_what_a_late_plan_only_selects_stays_as_trusted_as_it_is() -> None:
+    clock = WorkflowStep("now", "clock", {}, ["now"])
+    for value in ("${now}", "${now.days[?name == 'Monday'] | [0].date}", ["${now.days[*].date}"]):
+        assert all(one.is_trusted for one in label_of(value, clock, late=True))
+
+
+def test_an_item_of_what_a_late_plan_made_is_its_own_word() -> None:
+    clock = WorkflowStep("now", "clock", {}, ["now"])
+    for own in ("${now | ['eve']}", "${now | {eve: @} | keys(@)}"):
+        each = WorkflowStep("each", "clock", {"of": "${item}"}, ["texts"], foreach=own)
+        found = trace(Plan("", [clock, each], saw_untrusted=True), CATALOGUE)["each"]
+        assert (found.flows[0].label >= LATE_PLAN, found.control >= LATE_PLAN) == (True, True)
+        assert not all(one.is_trusted for one in label_of("${texts}", clock, each, late=True))
+
+
+@pytest.mark.parametrize("action", ["people", "copy", "stranger"])
+def test_the_word_of_a_late_plan_is_told_whatever_action_gave_the_value(action: str) -> None:
+    found = WorkflowStep("find", action, {}, ["person"])
+    assert label_of("${person | [mail, 'eve'] | [1]}", found, late=True) >= LATE_PLAN
+
+
 # What actions give
 
 
@@ -347,6 +381,38 @@ async def test_what_a_stranger_wrote_steers_no_effect_unasked(plan: Plan, refine
 @cache
 def _engine(refinements: frozenset[str]) -> CedarEngine:
     return CedarEngine(_actions([]), ["default", *sorted(refinements)])
+
+
+own_steps = st.sampled_from(
+    [
+        ".id", ".*", "[0]", "[*]", "[]", "[?id != 'own']", "[?@ != 'own']", ".list", " | [@]", " | [@, 'own']",
+        " | 'own'", ' | `["own"]`', " | {own: @}", " | keys(@)", " | values(@)", " | to_string(@)",
+        " | join('', [id, 'own'])", " | (id && 'own')", " | zzz || 'own'", " | not_null(zzz, `7`)",
+        " | map(&'own', [@])", " | merge(@, {own: 'own'})", " | sort_by([@, {id: 'own'}], &id)",
+    ],
+)  # fmt: skip
+own_paths = st.lists(own_steps, max_size=3).map("".join)
+
+
+@given(own_paths, own_paths, st.sampled_from(["plain", "sure", "look", "copy"]))
+@settings(max_examples=300, deadline=None)
+async def test_a_late_plan_gets_no_word_of_its_own_in_as_a_trusted_one(path: str, inner: str, action: str) -> None:
+    """What no action gave makes an argument untrusted, whatever JMESPath put it there, through an item or not."""
+    read = WorkflowStep("read", "sure", {}, ["o0"])
+    own = WorkflowStep("own", action, {"x": f"${{o0{path}{inner}}}", "y": [f"${{o0{path}}}"]}, ["o1"])
+    each = WorkflowStep("each", "sure", {"x": f"${{item{inner}}}"}, ["o2"], foreach=f"${{o0{path}}}")
+    calls, flow = await run(Plan("g", [read, own, each], saw_untrusted=True))
+    given = _texts_in(flow.outcomes["read"].result)
+    for call in calls[1:]:
+        assert call.provenance is not None
+        for one in call.provenance.flows:
+            assert not all(source.is_trusted for source in one.label) or _texts_in(call.inputs[one.argument]) <= given
+
+
+def _texts_in(value: JsonValue) -> set[str]:
+    if isinstance(value, dict):
+        return {*value, *(text for inner in value.values() for text in _texts_in(inner))}
+    return {text for inner in value for text in _texts_in(inner)} if isinstance(value, list) else {json.dumps(value)}
 
 
 @given(plans())
