@@ -1,8 +1,12 @@
-"""What a workflow object shows: its last run, or inside a walk, where several may go on at once, the one walked."""
+"""What a workflow object shows: its last run, or inside a walk, where several may go on at once, the one walked.
+
+What it gives out are copies: whatever a subclass or a caller does to them, the run goes on with its own.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -51,16 +55,16 @@ class ShowsRuns(Runs):
     @property
     def history(self) -> list[JsonObject]:
         """What happened in the last run, oldest first; entries that are no step have `step: None`."""
-        return cast("list[JsonObject]", self._shown.result["history"])
+        return deepcopy(cast("list[JsonObject]", self._shown.result["history"]))
 
     @property
     def current_plan(self) -> JsonObject | None:
         """The plan of the last run."""
-        return self._shown.values.get("plan")
+        return deepcopy(self._shown.values.get("plan"))
 
     def get_results(self) -> dict[str, Any]:
         """Return the last run as a dict."""
-        return self._shown.result
+        return deepcopy(self._shown.result)
 
     @property
     def _shown(self) -> Shown:

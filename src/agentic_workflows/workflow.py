@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -164,10 +165,9 @@ class AgenticWorkflow(ShowsRuns):
 
     def get_next_step(self) -> WorkflowStep | None:
         """Return the first step, in plan order, that has not ended; a subclass may pick another one."""
-        if self.current_plan is None:
-            return None
-        ended = ended_steps(self._shown.values)
-        return next((step for step in restore(self.current_plan).steps if step.name not in ended), None)
+        plan, ended = self._shown.values.get("plan"), ended_steps(self._shown.values)
+        left = (step for step in restore(plan).steps if step.name not in ended) if plan else ()
+        return deepcopy(next(iter(left), None))
 
     async def plan(self, goal: str | None = None) -> JsonObject | None:
         """Advance a run by one plan and its checks; a goal begins a new run. Returns the plan, if it was accepted.
@@ -382,19 +382,27 @@ class AgenticWorkflow(ShowsRuns):
 
     def _check_plan(self, plan: Plan) -> Sequence[Finding]:
         try:
-            accepted = self.validate_plan(plan.to_json())
+            problem = _refusal(self.validate_plan(deepcopy(plan.to_json())), of="validate_plan", what="the plan")
         except Exception as error:  # noqa: BLE001 - a subclass's own code
-            return (Finding(problem=f"validate_plan raised {type(error).__name__}: {said(error)}"),)
-        return () if accepted else (Finding(problem="validate_plan refused the plan."),)
+            problem = f"validate_plan raised {type(error).__name__}: {said(error)}"
+        return (Finding(problem=problem),) if problem else ()
 
     def _check_result(self, step: WorkflowStep, result: JsonValue) -> Sequence[Finding]:
-        accepted = self.validate_result(step, result)
-        return () if accepted else (Finding(step=step.name, problem="validate_result refused the result."),)
+        accepted = self.validate_result(deepcopy(step), deepcopy(result))
+        problem = _refusal(accepted, of="validate_result", what="the result")
+        return (Finding(step=step.name, problem=problem),) if problem else ()
 
     def _choose(self, state: State) -> WorkflowStep | None:
         history = [without_plan(entry) for entry in state["history"]]
         with self._showing(Shown(values=state, result={**self._shown.result, "history": history})):
             return self.get_next_step()
+
+
+def _refusal(accepted: object, *, of: str, what: str) -> str:
+    """Return why a subclass's method did not accept something; nothing where it said yes in so many words."""
+    if not isinstance(accepted, bool):  # a coroutine, say, is as good as true
+        return f"{of} gave a {type(accepted).__name__}, which is neither True nor False."
+    return "" if accepted else f"{of} refused {what}."
 
 
 def _plain(plan: PlanLike | None) -> JsonValue:

@@ -533,6 +533,60 @@ async def test_a_fault_in_an_overridden_method_ends_in_a_state_with_a_reason(met
     assert method == "validate_result" or agent.did == []
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("method", ["validate_plan", "validate_result"])
+@pytest.mark.parametrize("kind", ["a coroutine", "a generator", "a text"])
+async def test_an_overridden_method_accepts_by_true_and_by_nothing_else(method: str, kind: str) -> None:
+    async def later(*_: Any) -> bool:
+        return False
+
+    def stepwise(*_: Any) -> Any:
+        yield False
+
+    gives = {"a coroutine": later, "a generator": stepwise, "a text": lambda *_: "no"}[kind]
+    agent = ArticleAgent(plan(step("a")))
+    result = await type("Mistaken", (AgenticWorkflow,), {method: gives})(agent).run("g")
+    assert (result["state"], method == "validate_result" or agent.did == []) == ("FAILED", True)
+    assert f"{method} gave a {type(gives()).__name__}, which is neither True nor False." in str(result["history"])
+
+
+def spoil(*values: Any) -> None:
+    """Change whatever can be changed in these."""
+    for value in values:
+        if isinstance(value, dict | list):
+            spoil(*(value.values() if isinstance(value, dict) else value))
+        if isinstance(value, dict):
+            value |= {"name": "spoilt", "text": "spoilt"}
+
+
+class Spoiling(AgenticWorkflow):
+    def validate_plan(self, plan: Any) -> bool:
+        spoil(plan)
+        return True
+
+    def validate_result(self, step: WorkflowStep, result: Any) -> bool:
+        spoil(step.inputs, result)
+        return True
+
+    def get_next_step(self) -> WorkflowStep | None:
+        spoil(self.current_plan, self.history, self.get_results())
+        following = super().get_next_step()
+        spoil(following.inputs if following else None)
+        return following
+
+
+async def test_what_an_overridden_method_does_to_what_it_is_handed_reaches_nobody() -> None:
+    act = RecordingAction("act", result=[{"said": "mine"}] * 2)
+    steps = [
+        step("a", "act", inputs={"text": "a"}, outputs=["many"]),
+        step("b", "act", inputs={"text": "b"}, foreach="${many}"),
+        step("c", "act", inputs={"text": "c"}),
+    ]
+    result = await Spoiling(ArticleAgent(plan(*steps)), actions=act).run("g")
+    assert (result["state"], [call["text"] for call in act.calls]) == ("COMPLETE", ["a", "b", "b", "c"])
+    assert "spoilt" not in str(result)
+
+
 async def test_an_overridden_plan_with_the_articles_signature_is_called() -> None:
     goals = []
 
