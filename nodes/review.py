@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from agentic_workflows.errors import ActionError, ReviewError
-from agentic_workflows.graph.catalogue import Catalogue
+from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
@@ -20,13 +20,14 @@ from agentic_workflows.graph.review import (
     Approve,
     Edit,
     Reject,
+    Respond,
     read_answers,
     request,
     response_schema,
     to_json,
 )
 from agentic_workflows.graph.state import State, Update, WorkflowState
-from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Answered, Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
@@ -82,25 +83,39 @@ def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Cat
     """Return the answers in a resume value, by the id of their question.
 
     Raises:
-        ReviewError: they fit no open question, or an edit does not fit its action; then no answer of it counts.
+        ReviewError: they fit no open question, or an edit or a response does not fit its action; then no answer of it
+            counts.
 
     """
     answers = read_answers(raw, questions)
     by_id = {str(question["id"]): question for question in questions}
     for one, answer in answers.items():
-        if isinstance(answer, Approve) and by_id[one].get("replaced"):
-            raise ReviewError(f"The plan of {one} was replaced, so nothing does it again; respond or reject it.")
-        if isinstance(answer, Edit):
-            question = by_id[one]
-            action = catalogue.get(str(question["name"]))
-            if action is None:
-                raise ReviewError(f"The action {question['name']} of {one} is not there any more; reject it.")
-            findings = list(input_findings(str(question["step"]), answer.inputs, action))
-            if findings:
-                raise ReviewError(f"The edit of {one} does not fit: {' '.join(map(str, findings))}")
-            if question.get("in_doubt"):
-                raise ReviewError(f"The call of {one} was begun with its inputs; approve, respond or reject it.")
+        if misfit := _misfit(answer, by_id[one], catalogue.get(str(by_id[one]["name"]))):
+            raise ReviewError(misfit)
     return answers
+
+
+def _misfit(answer: Answer, question: JsonObject, action: ActionSpec | None) -> str:
+    """Return why an answer cannot count for its question; nothing where it can."""
+    one = question["id"]
+    match answer:
+        case Approve() if question.get("replaced"):
+            return f"The plan of {one} was replaced, so nothing does it again; respond or reject it."
+        case Edit() if action is None:
+            return f"The action {question['name']} of {one} is not there any more; reject it."
+        case Edit() if action and (findings := list(input_findings(str(question["step"]), answer.inputs, action))):
+            return f"The edit of {one} does not fit: {' '.join(map(str, findings))}"
+        case Edit() if question.get("in_doubt"):
+            return f"The call of {one} was begun with its inputs; approve, respond or reject it."
+        case Respond() if errors := _not_given(answer.message, action):
+            return f"The response to {one} is no result of {question['name']}: {' '.join(errors)}"
+    return ""
+
+
+def _not_given(result: JsonValue, action: ActionSpec | None) -> list[str]:
+    """Return what keeps a value from being what an action gives, as far as that is declared."""
+    validator = action.output_validator if action else None
+    return [f"{error.message[:300]}." for error in validator.iter_errors(result)] if validator else []
 
 
 def answered(run_id: str, answer: Answer, *, reviewer: str, at: datetime) -> Answered:

@@ -59,6 +59,7 @@ class House:
         self.histories: list[Any] = []
         self.annotations: dict[str, Any] = {}
         self.schema: Any = TO
+        self.output: Any = None
         self.fails: set[str] = set()
         self.rules = ""
 
@@ -95,7 +96,8 @@ class House:
             return "sent"
 
         notes = {"destructive": False, "open_world": False, "trusted": True, **self.annotations}
-        return Action(name="send", input_schema=self.schema, annotations=Annotations(**notes), run=run)
+        schemas = {"input_schema": self.schema, "output_schema": self.output}
+        return Action(name="send", annotations=Annotations(**notes), run=run, **schemas)
 
     def _look(self) -> Action:
         async def run(call: ActionCall) -> list[str]:
@@ -167,6 +169,16 @@ async def test_an_edit_that_does_not_fit_the_action_leaves_the_question_open(hou
     with pytest.raises(ReviewError, match="does not fit"):
         await house.resume({ids(asked)[0]: edit(inputs)})
     assert (ids(await house.open().result("t")), house.sent) == (ids(asked), [])
+
+
+async def test_a_response_that_the_action_could_not_give_leaves_the_question_open(house: House) -> None:
+    house.output = {"type": "string"}
+    asked = await house.run(ONE)
+    with pytest.raises(ReviewError, match=r'is no result of send: 5 is not of type "string"\.'):
+        await house.resume({ids(asked)[0]: respond(5)})
+    told = await commanded(house, {"type": "respond", "message": 5})
+    assert (told["state"], ids(told)) == ("REVIEWING", ids(asked))
+    assert ((await house.resume({ids(asked)[0]: respond("sent")}))["state"], house.sent) == ("COMPLETE", [])
 
 
 async def test_an_edit_written_behind_the_journals_back_is_checked_where_it_runs(house: House) -> None:
