@@ -124,7 +124,8 @@ def _result(answer: AIMessage) -> ChatResult:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # Not `splitlines`: an answer may hold other characters that end a line.
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except OSError as error:
         raise ModelError(f"The recording {path} cannot be read: {error.strerror}. Record it first.") from error
     except ValueError as error:

@@ -66,6 +66,15 @@ async def test_the_last_answer_of_a_recording_counts(endpoint, model, tmp_path):
     assert (await ReplayModel(path=tmp_path / "answers.jsonl").ainvoke("hello")).text == "new"
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\r", "\r\n", "\n"])
+async def test_an_answer_may_hold_whatever_ends_a_line(endpoint, model, tmp_path, end):
+    path = tmp_path / "answers.jsonl"
+    recording = RecordingModel(path=path, model=model)
+    for endpoint.content in (f"one{end}two", "other"):
+        await recording.ainvoke(endpoint.content)
+    assert (await ReplayModel(path=path).ainvoke(f"one{end}two")).text == f"one{end}two"
+
+
 async def test_a_recording_holds_no_question(model, tmp_path):
     path = tmp_path / "answers.jsonl"
     await RecordingModel(path=path, model=model).ainvoke("a private question")
