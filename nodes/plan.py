@@ -51,9 +51,8 @@ def make_plan(
             runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING).to_json())
             if problem := check_input(state) if check_input else "":
                 return {**update, "status": WorkflowState.FAILED.value, "reason": problem}
-        reason = _exhausted(now)
-        if reason:
-            return {**update, "status": WorkflowState.FAILED.value, "left": "PLANNING", "reason": reason}
+        if exhausted := _exhausted(now):
+            return {**update, "status": WorkflowState.FAILED.value, **exhausted}
         async with held(leases, now, config) as lease:
             if update and await leases.journal.thread_of(now["run_id"]) is None:
                 await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
@@ -180,19 +179,20 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
     }
 
 
-def _exhausted(state: State) -> str:
+def _exhausted(state: State) -> Update:
+    """Return what a run ends with that may plan no more; of iterations, it can be given more where it left."""
     limits = limits_from_json(state["limits"])
     findings = [str(finding_from_json(one)) for one in state.get("findings", []) if isinstance(one, dict)]
     last = f" Last: {' '.join(findings)[:1_000]}" if findings else ""
     if state["iteration"] >= limits.max_iterations:
-        return f"max_iterations={limits.max_iterations} is exhausted.{last}"
+        return {"left": "PLANNING", "reason": f"max_iterations={limits.max_iterations} is exhausted.{last}"}
     if state["tokens"] >= limits.max_tokens:
-        return f"max_tokens={limits.max_tokens} is exhausted.{last}"
+        return {"left": "", "reason": f"max_tokens={limits.max_tokens} is exhausted.{last}"}
     if state["seconds"] >= limits.max_seconds:
-        return f"max_seconds={limits.max_seconds:g} is exhausted.{last}"
+        return {"left": "", "reason": f"max_seconds={limits.max_seconds:g} is exhausted.{last}"}
     if not state["goal"].strip():
-        return "There is no goal. Give one, or a plan."
-    return ""
+        return {"left": "", "reason": "There is no goal. Give one, or a plan."}
+    return {}
 
 
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:

@@ -153,17 +153,18 @@ async def test_a_given_plan_is_not_planned_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "used, reason",
+    "used, reason, left",
     [
-        ({"iteration": 3}, "max_iterations=3 is exhausted."),
-        ({"tokens": 50}, "max_tokens=50 is exhausted."),
-        ({"seconds": 9.0}, "max_seconds=9 is exhausted."),
+        ({"iteration": 3}, "max_iterations=3 is exhausted.", "PLANNING"),
+        ({"tokens": 50}, "max_tokens=50 is exhausted.", ""),
+        ({"seconds": 9.0}, "max_seconds=9 is exhausted.", ""),
     ],
 )
-async def test_an_exhausted_budget_ends_the_run_with_its_reason(used: dict[str, Any], reason: str) -> None:
+async def test_an_exhausted_budget_ends_the_run_with_its_reason(used: dict[str, Any], reason: str, left: str) -> None:
+    """Only of iterations can it be given more, and then goes on where it left."""
     bench = Bench(ScriptedAgent([PLAN, PLAN]), max_iterations=3, max_tokens=50, max_seconds=9)
     state = await bench.step({**await bench.step({"goal": "g"}), **used})
-    assert (state["status"], state["reason"]) == ("FAILED", reason)
+    assert (state["status"], state["reason"], state["left"]) == ("FAILED", reason, left)
 
 
 async def test_tokens_of_the_planner_are_counted_also_where_it_gives_no_plan() -> None:
