@@ -200,5 +200,8 @@ def _exhausted(flow: Dataflow, limits: Limits, iteration: int, *, in_time: bool)
     if flow.wants_more and iteration >= limits.max_iterations:
         return {**failed, "reason": f"max_iterations={limits.max_iterations} is exhausted."}
     if not flow.has_progress and not flow.wants_more:
-        return {**failed, "left": "", "reason": "No step can start. This plan waits for something that never comes."}
+        why = (
+            "get_next_step chose one that has ended or is not in the plan, or what is left waits for what never comes."
+        )
+        return {**failed, "left": "", "reason": f"No step can start: {why}"}
     return {}

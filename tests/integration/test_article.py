@@ -533,6 +533,18 @@ async def test_a_fault_in_an_overridden_method_ends_in_a_state_with_a_reason(met
     assert method == "validate_result" or agent.did == []
 
 
+@pytest.mark.parametrize("chosen", ["a", "b", "c", "of another plan"])
+async def test_an_overridden_get_next_step_that_chooses_what_cannot_start_is_told_so(chosen: str) -> None:
+    class Stubborn(AgenticWorkflow):
+        def get_next_step(self) -> WorkflowStep | None:
+            return WorkflowStep(chosen if self.history else "a", "research")
+
+    agent = ArticleAgent(plan(step("a"), step("b", after=["d"]), step("c", after=["b"]), step("d")))
+    result = await Stubborn(agent).run("g")
+    assert (result["state"], agent.did) == ("FAILED", ["a"])
+    assert result["reason"].startswith("No step can start: get_next_step chose one that has ended or is not in")
+
+
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.parametrize("method", ["validate_plan", "validate_result"])
 @pytest.mark.parametrize("kind", ["a coroutine", "a generator", "a text"])
