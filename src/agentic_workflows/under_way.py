@@ -1,5 +1,6 @@
 """Acts that go on in this process: one that was cut may do so, in a thread or by not letting itself be cut."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -47,3 +48,15 @@ def when_ended(run_ids: Collection[str], then: Callable[[], object]) -> bool:
 
 def _goes_on(run_ids: Collection[str]) -> bool:
     return any(key.startswith(f"{run_id}:") for key in _acts for run_id in run_ids)
+
+
+def _begin_anew() -> None:
+    """Know of nothing in a process that was forked: no thread but the one that forked it goes on there."""
+    global _lock  # noqa: PLW0603 - another thread may have held it
+    _lock = Lock()
+    _acts.clear()
+    _waiting.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -1,6 +1,7 @@
 """Holding a lease: it is renewed while it is held, and tells what somebody asked of the run."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
@@ -191,6 +192,9 @@ class Leases:
 
 _left: dict[str, Held] = {}
 """By the name of their owner, the leases of this process that nobody holds while an act of their runs goes on."""
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_left.clear)  # they are the parent's, as the acts are
 
 
 async def _released(journal: Journal, lease: Lease) -> None:

@@ -1,6 +1,8 @@
 """Holding a lease."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -295,3 +297,39 @@ async def test_the_same_process_goes_on_also_where_it_had_the_lease_from_one_tha
         assert again.lease.unsure_until == 31
         act.end()
     assert not await leases.journal.is_held()
+
+
+FORKED = """
+import asyncio, os, signal, sys
+from agentic_workflows import under_way as acts
+from agentic_workflows.errors import RunBusyError
+from agentic_workflows.journal.lease import Leases
+from agentic_workflows.journal.memory_journal import MemoryJournal
+
+leases = Leases(MemoryJournal())
+
+async def hold():
+    async with leases.hold("t") as held:
+        held.runs.add("r")
+
+with acts.under_way("r:a:0"):
+    asyncio.run(hold())
+    with acts._lock:  # as another thread may have it, which does not go on in the child
+        child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        with acts.under_way("r:b:0"):
+            pass
+        try:
+            asyncio.run(hold())
+        except RunBusyError:
+            os._exit(acts.is_under_way("r:a:0"))
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    asyncio.run(hold())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_a_forked_process_has_neither_the_acts_of_its_parent_nor_the_leases_that_are_left_to_them() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
