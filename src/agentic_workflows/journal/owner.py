@@ -49,18 +49,13 @@ def is_dead(owner: str) -> bool:
     return False
 
 
-def may_go_on(owner: str) -> bool:
-    """Tell whether an owner whose lease ran out may still do what it began; of its own acts this process knows."""
-    return not is_dead(owner) and owner.rpartition(":")[0] != _process(os.getpid())
-
-
 def heir(owner: str, earlier: str, now: float) -> str:
     """Return how an owner is called that takes what `earlier` had: with since when what was begun before is unsure.
 
-    It goes from one to the next: who was only frozen may wake at any time.
+    It goes from one to the next: who was only frozen may wake at any time, an event loop of this process as well.
     """
     name, since = name_of(earlier), _since(earlier)
-    if name and may_go_on(name):
+    if name and not is_dead(name):
         since = f"{now:.3f}"
     return f"{owner}~{since}" if since else owner
 

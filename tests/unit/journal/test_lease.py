@@ -299,6 +299,19 @@ async def test_the_same_process_goes_on_also_where_it_had_the_lease_from_one_tha
     assert not await leases.journal.is_held()
 
 
+async def test_an_act_that_outlives_its_lease_is_unsure_also_after_its_own_process_took_it_and_gave_it_back() -> None:
+    clock = Clock()
+    leases = Leases(MemoryJournal(clock=clock))
+    async with leases.hold("t") as held:
+        held.runs.add("r")
+        act = Act("r:a:0")
+    clock.now += 31
+    async with leases.hold("t"):
+        pass
+    assert (await leases.journal.acquire("t", "elsewhere:1:1:x", 30)).unsure_until == 31
+    act.end()
+
+
 FORKED = """
 import asyncio, os, signal, sys
 from agentic_workflows import under_way as acts

@@ -70,3 +70,7 @@ def test_what_an_owner_inherits_is_told_from_its_name(host: str) -> None:
     assert (name_of(earlier), unsure_until(earlier), nobody(earlier)) == (earlier, 0, "")
     assert (name_of(mine), unsure_until(mine), nobody(mine)) == (owner, 7.25, "~7.250")
     assert unsure_until(heir("third:3:3:ghi", nobody(mine), 9.0)) == 7.25
+
+
+def test_this_process_may_be_as_late_as_any_other_one(sleeper: "subprocess.Popen[bytes]") -> None:
+    assert [unsure_until(heir("next:2:2:def", one, 7.0)) for one in (owner_of(sleeper), new_owner())] == [7.0, 7.0]
