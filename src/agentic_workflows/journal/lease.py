@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import Final
 
@@ -108,7 +108,9 @@ class Leases:
 
     async def _resumed(self, owner: str) -> Held | None:
         """Go on with a lease that was left to an act of this process; given back first, others could have it."""
-        if (held := _left.pop(owner, None)) is None:
+        with _lock:
+            held = _left.pop(owner, None)
+        if held is None:
             return None
         try:
             held.hear(await self.journal.renew(held.lease, self.seconds))
@@ -144,17 +146,20 @@ class Leases:
         Nobody renews it: who takes it when it ran out knows that it was not given back.
         """
         owner = name_of(held.lease.owner)
+        left = Held(self.journal, replace(held.lease, request=None))
+        left.runs = held.runs
 
         def give_back() -> None:
-            if _left.pop(owner, None) is not None:
-                Thread(target=asyncio.run, args=[_released(self.journal, held.lease)], daemon=True).start()
+            with _lock:
+                if _left.get(owner) is not left:  # somebody went on with it, and may have left it to more
+                    return
+                del _left[owner]
+            Thread(target=asyncio.run, args=[_released(self.journal, held.lease)], daemon=True).start()
 
-        _left[owner] = Held(self.journal, replace(held.lease, request=None))
-        _left[owner].runs = held.runs
-        if when_ended(frozenset(held.runs), give_back):
-            return True
-        del _left[owner]
-        return False
+        with _lock:
+            if is_left := when_ended(frozenset(held.runs), give_back):
+                _left[owner] = left
+        return is_left
 
     def _keep(self, held: Held) -> None:
         loop = asyncio.get_running_loop()
@@ -190,11 +195,20 @@ class Leases:
                     held.hear(told)
 
 
+_lock = Lock()
 _left: dict[str, Held] = {}
 """By the name of their owner, the leases of this process that nobody holds while an act of their runs goes on."""
 
+
+def _begin_anew() -> None:
+    """Have nothing in a process that was forked: what is left is left to acts of its parent."""
+    global _lock  # noqa: PLW0603 - another thread may have held it
+    _lock = Lock()
+    _left.clear()
+
+
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_left.clear)  # they are the parent's, as the acts are
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 async def _released(journal: Journal, lease: Lease) -> None:

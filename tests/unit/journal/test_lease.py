@@ -268,6 +268,23 @@ async def test_the_same_process_goes_on_while_an_act_of_its_run_goes_on() -> Non
     assert not await journal.is_held()
 
 
+async def test_a_lease_that_was_left_twice_is_kept_until_the_acts_of_the_second_time_have_ended() -> None:
+    leases = Leases(journal := MemoryJournal())
+    acts = []
+    for run in ("first", "second"):
+        async with leases.hold("t") as held:
+            held.runs.add(run)
+            acts.append(Act(f"{run}:a:0"))
+    acts[0].end()
+    await asyncio.sleep(0.05)
+    with pytest.raises(RunBusyError):
+        await journal.acquire("t", "elsewhere:1:1:x", 30)
+    acts[1].end()
+    async with asyncio.timeout(5):
+        while await journal.is_held():
+            await asyncio.sleep(0.01)
+
+
 async def test_a_lease_that_was_left_to_an_act_and_taken_by_another_process_is_busy() -> None:
     clock = Clock()
     leases = Leases(MemoryJournal(clock=clock))
@@ -315,6 +332,7 @@ async def test_an_act_that_outlives_its_lease_is_unsure_also_after_its_own_proce
 FORKED = """
 import asyncio, os, signal, sys
 from agentic_workflows import under_way as acts
+from agentic_workflows.journal import lease
 from agentic_workflows.errors import RunBusyError
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
@@ -327,7 +345,7 @@ async def hold():
 
 with acts.under_way("r:a:0"):
     asyncio.run(hold())
-    with acts._lock:  # as another thread may have it, which does not go on in the child
+    with acts._lock, lease._lock:  # as another thread may have them, which does not go on in the child
         child = os.fork()
     if child == 0:
         signal.alarm(10)
