@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from agentic_workflows.errors import RunBusyError, RunError
+from agentic_workflows.errors import LeaseLostError, RunBusyError, RunError
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.faults import CORRUPT
 from agentic_workflows.nodes.collaborators import places_of
@@ -44,15 +44,16 @@ class Pruning:
         run, journal = self.open(thread_id), self.database.journal
         if not await self._is_due(run):
             return []
-        with suppress(RunBusyError):
-            async with self.database.leases.hold(thread_id):
+        with suppress(RunBusyError, LeaseLostError):
+            async with self.database.leases.hold(thread_id) as held:
                 if await self._is_due(run):
                     within = [one for one in inner if run.exists and not await self._has_its_own(one)]
                     # In this order: whoever finds one half of it finds that it may go, and its name to the last.
-                    await journal.forget(thread_id, *within, but_their_names=True)
+                    await journal.forget(held.lease, *within, but_their_names=True)
                     if not run.is_foreign:
+                        await journal.renew(held.lease, self.database.leases.seconds)  # a saver looks at no lease
                         await self.saver.adelete_thread(thread_id)
-                    await journal.forget(thread_id, *within)
+                    await journal.forget(held.lease, *within)
                     return [thread_id, *within] if run.values else []
         return []
 

@@ -281,11 +281,11 @@ def cut(house: House, *, at: int) -> AgenticWorkflow:
         def __getattr__(self, name: str) -> Any:
             return getattr(journal.whole, name)
 
-        async def forget(self, *threads: str, **options: bool) -> None:
+        async def forget(self, *what: Any, **options: bool) -> None:
             journal.calls += 1
             if (journal.calls, at) in [(1, 1), (2, 3)]:
                 raise CutError
-            await journal.whole.forget(*threads, **options)
+            await journal.whole.forget(*what, **options)
             if (journal.calls, at) == (1, 2):
                 raise CutError
 
@@ -333,7 +333,8 @@ async def test_while_another_process_holds_a_thread_prune_leaves_the_file_as_lar
 async def test_a_file_that_somebody_reads_or_writes_is_left_as_it_is(tmp_path: Path, held: str) -> None:
     path = tmp_path / "runs.db"
     house = await filled(path)
-    await house.open().database.journal.forget("0")
+    journal = house.open().database.journal
+    await journal.forget(await journal.acquire("0", "elsewhere:1:1:abcd", 0))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         for statement in held.split("; "):
             other.execute(statement).fetchone()

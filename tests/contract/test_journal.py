@@ -312,7 +312,8 @@ async def test_a_thread_may_have_any_name(journal: Journal, name: str) -> None:
 
 async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, journal: Journal) -> None:
     house.clock.now += 31
-    await journal.acquire("t", new_owner(), 30)
+    taken = await journal.acquire("t", new_owner(), 30)
+    await journal.begin(taken, "another run", "g")
     writes: list[Callable[[], Any]] = [
         lambda: journal.begin(lease, RUN, "g"),
         lambda: journal.propose(lease, RUN, 1, {}),
@@ -320,6 +321,7 @@ async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, 
         lambda: journal.write(lease, RUN, intents=[intent()]),
         lambda: journal.write(lease, RUN),
         lambda: journal.renew(lease, 30),
+        lambda: journal.forget(lease),
     ]
     for write in writes:
         with pytest.raises(LeaseLostError):
@@ -327,6 +329,7 @@ async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, 
     assert (await journal.past(RUN), await journal.thread_of(RUN), await journal.proposed(RUN, 1)) == (
         Past(), None, None,
     )  # fmt: skip
+    assert await journal.knows("t")
 
 
 async def test_a_lease_that_was_never_given_writes_nothing(journal: Journal) -> None:
@@ -541,7 +544,7 @@ async def test_leases_are_renewed_together_and_each_is_told_of_its_own(house: Ho
     leases = [await mine.acquire(name, new_owner(), 0 if name == "taken" else 30) for name in names]
     await other.acquire("taken", "elsewhere:1:1:x", 300)
     await other.request("asked", "cancel")
-    await other.forget("forgotten")
+    await other.forget(leases[names.index("forgotten")])
     house.clock.now += 20
     found = await mine.renew_all(leases, 30)
     told = [str(one) if isinstance(one, LeaseLostError) else one for one in found]
@@ -681,36 +684,36 @@ async def test_a_thread_is_known_once_a_run_was_begun_on_it_and_until_it_is_forg
     known = [await journal.knows("t")]
     await journal.begin(lease, RUN, "g")
     known.append(await journal.knows("t"))
-    await journal.forget("t")
+    await journal.forget(lease)
     assert [*known, await journal.knows("t")] == [False, True, False]
 
 
 async def test_threads_are_forgotten_together_and_their_names_to_the_last(journal: Journal) -> None:
-    for thread in ("a", "b", "c"):
-        await journal.begin(await journal.acquire(thread, new_owner(), 30), f"run of {thread}", "g")
-    await journal.forget("a", "b", but_their_names=True)
+    for thread in ("c", "b", "a"):
+        lease = await journal.acquire(thread, new_owner(), 30)
+        await journal.begin(lease, f"run of {thread}", "g")
+    await journal.forget(lease, "b", but_their_names=True)
     assert [await journal.thread_of(f"run of {thread}") for thread in "abc"] == [None, None, "c"]
     assert sorted(await journal.threads()) == ["a", "b", "c"]
-    await journal.forget("a", "b")
+    await journal.forget(lease, "b")
     assert await journal.threads() == ["c"]
 
 
 async def test_what_was_asked_of_a_thread_is_forgotten_with_it(journal: Journal, lease: Lease) -> None:
     await journal.request("t", "cancel")
-    await journal.release(lease)
-    await journal.forget("t")
+    await journal.forget(lease)
     assert await journal.renew(await journal.acquire("t", new_owner(), 30), 30) is None
 
 
 async def test_what_two_runs_share_stays_while_one_has_it(journal: Journal) -> None:
     both, mine = "a" * 2 * LARGE, "b" * 2 * LARGE
-    for thread in ("t", "other"):
+    for thread in ("other", "t"):
         lease = await journal.acquire(thread, new_owner(), 30)
         await journal.begin(lease, f"run of {thread}", "g")
         done = [outcome_of(intent(str(at)), result, label=PLAN) for at, result in enumerate([both, mine + thread])]
         await journal.write(lease, f"run of {thread}", intents=[intent("0"), intent("1")])
         await journal.write(lease, f"run of {thread}", outcomes=done)
-    await journal.forget("t")
+    await journal.forget(lease)
     await journal.sweep()
     assert (await journal.past("run of t")).outcomes == ()
     left = {one.place.step: one.outcome for one in (await journal.past("run of other")).outcomes}
@@ -727,7 +730,7 @@ async def test_what_is_swept_in_one_process_is_written_again_by_another_that_kne
         await mine.begin(lease, run_id, "g")
         await mine.write(lease, run_id, outcomes=[done])
         assert (await other.past(run_id)).outcomes == (done,)
-        await other.forget("t")
+        await other.forget(lease)
         await other.sweep()
 
 
@@ -739,7 +742,7 @@ async def test_what_is_written_beside_a_sweep_is_kept(shared: House) -> None:
         await mine.begin(lease, f"r{at}", "g")
         await asyncio.gather(mine.write(lease, f"r{at}", outcomes=[done]), other.sweep())
         assert (await mine.past(f"r{at}")).outcomes == (done,), f"race {at}"
-        await mine.forget(f"t{at}")
+        await mine.forget(lease)
 
 
 async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> None:

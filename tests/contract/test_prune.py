@@ -1,7 +1,8 @@
 """What `prune` removes, and what it leaves because somebody could go on with it: the same in every database."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 
-from agentic_workflows import AgenticWorkflow, RunError, ScriptedAgent, action, approve, build_graph
+from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, ScriptedAgent, action, approve, build_graph
 from agentic_workflows.graph.state import State
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.database import Database
@@ -169,6 +170,51 @@ async def test_what_a_pruned_run_shared_with_another_one_stays_with_that(house: 
     assert before[0].outcome.sources is not None
     assert (await house.workflow(ASKS).resume(approve(), thread_id="waits"))["state"] == "COMPLETE"
     assert house.send.calls == [{"x": "x" * 2 * LARGE}]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+async def test_a_prune_that_was_frozen_beyond_its_lease_removes_nothing_more(house: House, at: int) -> None:
+    now = [time.time()]
+    house.database = Database(house.url, clock=lambda: now[0])
+    journal = house.database.journal
+    await house.workflow().run("g", thread_id="t")
+
+    async def take_over() -> None:
+        now[0] += 31
+        await journal.begin(await journal.acquire("t", "elsewhere:1:1:x", 30), "another run", "g")
+
+    house.database.leases.journal = cast("Journal", Frozen(journal, at=at, meanwhile=take_over))
+    assert await house.prune() == []
+    async with house.database.checkpointer() as saver:
+        checkpoints = [one async for one in saver.alist(THREAD)]
+    begun = [one["run_id"] for one in await journal.timeline("t") if one["what"] == "run begun"]
+    assert (len(begun), begun[-1], bool(checkpoints)) == (2 if at == 1 else 1, "another run", at < 3)
+
+
+class Frozen:
+    """A journal whose process renews nothing, and during one of the three last looks at its lease does not run."""
+
+    def __init__(self, whole: "Journal", *, at: int, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._whole, self._at, self._meanwhile, self._calls = whole, at, meanwhile, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+    async def renew_all(self, *_: Any) -> None:
+        raise DatabaseError("It is frozen.")
+
+    async def renew(self, *what: Any) -> None:
+        await self._look()
+        await self._whole.renew(*what)
+
+    async def forget(self, *what: Any, **options: bool) -> None:
+        await self._look()
+        await self._whole.forget(*what, **options)
+
+    async def _look(self) -> None:
+        self._calls += 1
+        if self._calls == self._at:
+            await self._meanwhile()
 
 
 # Inside a graph that is not ours.
@@ -363,10 +409,10 @@ class Cut:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)
 
-    async def forget(self, *threads: str, **options: bool) -> None:
+    async def forget(self, *what: Any, **options: bool) -> None:
         self._calls += 1
         if (self._calls, self._at) in [(1, 1), (2, 3)]:
             raise CutError
-        await self._whole.forget(*threads, **options)
+        await self._whole.forget(*what, **options)
         if (self._calls, self._at) == (1, 2):
             raise CutError

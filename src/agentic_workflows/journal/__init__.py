@@ -212,6 +212,7 @@ while it removed runs that are over
     the next `prune` removes what is left of them, and what they shared with others
     test_a_prune_that_is_cut_is_finished_by_the_next_one_and_refuses_no_goal
     test_a_prune_of_runs_inside_each_other_that_is_cut_is_finished_by_the_next_one
+    test_a_prune_that_was_frozen_beyond_its_lease_removes_nothing_more
 between two nodes of a subclass that does a transition itself
     takes over what the node wrote, and goes on
     test_a_subclass_that_walks_goes_on_wherever_it_was_killed

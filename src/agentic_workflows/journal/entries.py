@@ -275,8 +275,15 @@ class Journal(Protocol):
         """Return everything that is written down about a thread, oldest first, each entry with `at` and `what`."""
         ...
 
-    async def forget(self, *thread_ids: str, but_their_names: bool = False) -> None:
-        """Remove everything that is written down about threads, at once; by its name, `threads` still has one."""
+    async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:
+        """Remove everything that is written down about a thread and those within, at once.
+
+        Args:
+            lease: of the thread.
+            within: threads that have no other owner than that one.
+            but_their_names: keep so much that `threads` still has them.
+
+        """
         ...
 
     async def sweep(self) -> None:

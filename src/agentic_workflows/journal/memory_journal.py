@@ -190,8 +190,10 @@ class MemoryJournal:
                 found += (told_answer(one) for one in self._answers.values() if one.run_id == run_id)
         return in_order(found)
 
-    async def forget(self, *thread_ids: str, but_their_names: bool = False) -> None:
-        """Remove everything that is written down about threads."""
+    async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:
+        """Remove everything that is written down about a thread and those within."""
+        self._check(lease)
+        thread_ids = (lease.thread_id, *within)
         gone = {run_id for run_id, run in self._runs.items() if run[0] in thread_ids}
         for kept in (self._runs, self._entries, self._intents, self._outcomes):
             for run_id in gone & kept.keys():

@@ -281,18 +281,18 @@ class SqlJournal:
 
         return await self._writer.do(work)
 
-    async def forget(self, *thread_ids: str, but_their_names: bool = False) -> None:
-        """Remove everything that is written down about threads."""
+    async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:
+        """Remove everything that is written down about a thread and those within."""
 
         def work(to: Transaction) -> None:
-            for thread_id in thread_ids:
+            for thread_id in (lease.thread_id, *within):
                 for run_id, *_ in to.send("runs", by_thread_id=thread_id).rows:
                     for what in (ANSWERS, CALLS, PLANS, RUNS):
                         to.send(f"forget_{what}", by_run_id=run_id)
                 if not but_their_names:
                     to.send("forget_lease", by_thread_id=thread_id)
 
-        await self._writer.do(work)
+        await self._fenced(lease, work)
 
     async def sweep(self) -> None:
         """Remove large results and labels that no run has any more."""
