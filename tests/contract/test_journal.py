@@ -495,6 +495,16 @@ async def test_a_held_thread_is_busy_until_it_is_released(house: House) -> None:
     assert (await other.acquire("t", new_owner(), 30)).token == lease.token + 1
 
 
+async def test_who_gives_a_lease_back_late_gives_back_its_own_also_where_its_thread_was_forgotten(
+    journal: Journal, lease: Lease
+) -> None:
+    await journal.forget(lease)
+    other = await journal.acquire("t", "elsewhere:1:1:x", 30)
+    assert other.token == lease.token
+    await journal.release(lease)
+    await journal.write(other, RUN)
+
+
 async def test_a_lease_that_is_removed_as_it_is_taken_is_taken_anew(shared: House) -> None:
     earlier = shared.open()
     await earlier.release(await earlier.acquire("t", new_owner(), 30))

@@ -156,7 +156,7 @@ class MemoryJournal:
     async def release(self, lease: Lease) -> None:
         """Give the lease back; its token stays used."""
         held = self._leases.get(lease.thread_id)
-        if held is not None and held.token == lease.token:
+        if held is not None and (held.owner, held.token) == (lease.owner, lease.token):
             self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "owner": nobody(lease.owner), "expires": 0.0})
 
     async def is_held(self) -> bool:

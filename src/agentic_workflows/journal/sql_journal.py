@@ -202,7 +202,8 @@ class SqlJournal:
             if holder and until > now and not is_dead(holder):
                 raise RefusedError(RunBusyError(thread_id, name_of(holder), until))
             mine = heir(owner, holder, now)
-            to.send("take_lease", by_thread_id=thread_id, by_token=token, token=token + 1, **held | {"owner": mine})
+            earlier = {"by_thread_id": thread_id, "by_token": token, "by_owner": holder}
+            to.send("take_lease", **earlier, token=token + 1, **held | {"owner": mine})
             return Lease(thread_id=thread_id, owner=mine, token=token + 1, expires=expires, request=request)
 
         return await self._writer.do(work)
@@ -355,7 +356,8 @@ def _refuse_used(to: Transaction, run_id: str, used: Sequence[str]) -> None:
 
 
 def _held(lease: Lease, **values: object) -> dict[str, object]:
-    return {"by_thread_id": lease.thread_id, "by_token": lease.token, "token": lease.token, **values}
+    known = {"by_thread_id": lease.thread_id, "by_token": lease.token, "by_owner": lease.owner}
+    return {**known, "token": lease.token, **values}
 
 
 def _record(to: Transaction, run_id: str, one: Recorded) -> Sent:

@@ -225,7 +225,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "leases": select(LEASES).where(LEASES.c.thread_id.in_(_each("thread_ids", dialect))),
         "first_lease": _insert(LEASES, dialect),
         "take_lease": update(LEASES)
-        .where(*_by(LEASES, "thread_id", "token"))
+        .where(*_by(LEASES, "thread_id", "token", "owner"))  # of a thread that was forgotten, tokens begin again
         .values({name: bindparam(name) for name in ("owner", "token", "expires", "touched")}),
         "threads": select(LEASES.c.thread_id).order_by(LEASES.c.touched.desc()),
         "holders": select(LEASES.c.owner).where(LEASES.c.expires > bindparam("now")),  # what is given back expired at 0
