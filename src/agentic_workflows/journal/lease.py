@@ -117,7 +117,7 @@ class Leases:
         except LeaseLostError:
             return None
         except BaseException:
-            self._leave(held)
+            await _through(self._let_go(held))
             raise
         return held
 
@@ -136,6 +136,9 @@ class Leases:
 
     async def _end(self, held: Held) -> None:
         await self._keep_no_longer(held)
+        await self._let_go(held)
+
+    async def _let_go(self, held: Held) -> None:
         if not self._leave(held):
             with suppress(DatabaseError):  # it expires by itself
                 await self.journal.release(held.lease)

@@ -285,6 +285,27 @@ async def test_a_lease_that_was_left_twice_is_kept_until_the_acts_of_the_second_
             await asyncio.sleep(0.01)
 
 
+async def test_a_lease_that_was_left_to_an_act_is_given_back_where_going_on_with_it_is_cut_as_the_act_ends() -> None:
+    class Slow(MemoryJournal):
+        async def renew(self, lease: Lease, seconds: float) -> Request | None:
+            found = await super().renew(lease, seconds)
+            act.end()
+            await asyncio.sleep(5)
+            return found
+
+    async def hold() -> None:
+        async with leases.hold("t"):
+            pass
+
+    leases = Leases(Slow())
+    async with leases.hold("t") as held:
+        held.runs.add("r")
+        act = Act("r:a:0")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(hold(), 0.1)
+    assert not await leases.journal.is_held()
+
+
 async def test_a_lease_that_was_left_to_an_act_and_taken_by_another_process_is_busy() -> None:
     clock = Clock()
     leases = Leases(MemoryJournal(clock=clock))
