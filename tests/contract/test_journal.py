@@ -13,6 +13,7 @@ import pytest
 from agentic_workflows.errors import DatabaseError, ExpiredError, LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.labels import PLAN, Label
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Known, Lease, Past, Place, Recorded
 from agentic_workflows.journal.memory_journal import MemoryJournal
@@ -421,7 +422,7 @@ async def test_a_write_tells_what_was_asked_of_the_run(journal: Journal, lease: 
     assert await journal.write(lease, RUN) is None
     await journal.request("t", "pause")
     assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == ("pause", "pause")
-    await journal.clear(lease)
+    await journal.clear(lease, "pause")
     assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == (None, None)
 
 
@@ -431,12 +432,22 @@ async def test_a_pause_takes_back_no_cancel(journal: Journal, lease: Lease) -> N
     assert await journal.renew(lease, 30) == "cancel"
 
 
+@pytest.mark.parametrize("honoured", ["pause", None])
+async def test_only_what_was_honoured_is_cleared(journal: Journal, lease: Lease, honoured: Request | None) -> None:
+    await journal.request("t", "cancel")
+    await journal.clear(lease, honoured)
+    assert await journal.renew(lease, 30) == "cancel"
+    await journal.clear(lease, "cancel")
+    await journal.clear(lease, None)
+    assert await journal.renew(lease, 30) is None
+
+
 async def test_who_lost_its_lease_clears_no_request(journal: Journal) -> None:
     old = await journal.acquire("t", "elsewhere:1:1:x", -1)
     new = await journal.acquire("t", new_owner(), 30)
     await journal.request("t", "pause")
     with pytest.raises(LeaseLostError):
-        await journal.clear(old)
+        await journal.clear(old, "pause")
     assert await journal.renew(new, 30) == "pause"
 
 
@@ -761,7 +772,7 @@ async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> Non
     await journal.release(lease)
     taken = await journal.acquire("t", new_owner(), 30)
     assert (taken.request, await journal.renew(taken, 30)) == ("cancel", "cancel")
-    await journal.clear(taken)
+    await journal.clear(taken, "cancel")
     await journal.release(taken)
     assert (await journal.acquire("t", new_owner(), 30)).request is None
     assert await journal.threads() == ["t"]

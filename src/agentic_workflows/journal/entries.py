@@ -267,8 +267,8 @@ class Journal(Protocol):
         """Ask a run to stop; tells whether the thread is known. A pause takes back no cancel."""
         ...
 
-    async def clear(self, lease: Lease) -> None:
-        """Forget what was asked of the run: whoever has its lease honoured it."""
+    async def clear(self, lease: Lease, honoured: Request | None) -> None:
+        """Forget what was asked of the run, where it is what its holder honoured."""
         ...
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:

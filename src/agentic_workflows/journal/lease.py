@@ -39,9 +39,11 @@ class Held:
             self.request = request
 
     async def clear(self) -> None:
-        """Forget what was asked of the run: it was honoured."""
-        await self._journal.clear(self.lease)
-        self.request = None  # afterwards: a renewal on its way may have told it once more
+        """Forget what was asked of the run: it was honoured. What somebody asked since then stays."""
+        honoured = self.request
+        await self._journal.clear(self.lease, honoured)
+        if self.request == honoured:  # afterwards: a renewal on its way may have told it once more
+            self.request = None
 
 
 @dataclass(frozen=True)

@@ -164,10 +164,11 @@ class MemoryJournal:
         now = self._clock()
         return any(one.expires > now and not is_dead(one.owner) for one in self._leases.values())
 
-    async def clear(self, lease: Lease) -> None:
-        """Forget what was asked of the run."""
+    async def clear(self, lease: Lease, honoured: Request | None) -> None:
+        """Forget what was asked of the run, where it is what its holder honoured."""
         self._check(lease)
-        self._requests.pop(lease.thread_id, None)
+        if self._requests.get(lease.thread_id) == honoured:
+            self._requests.pop(lease.thread_id, None)
 
     async def request(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop; tells whether the thread is known."""

@@ -251,9 +251,9 @@ class SqlJournal:
         rows = await self._writer.do(lambda to: to.send("holders", now=self._clock()).rows)
         return not all(is_dead(str(owner)) for (owner,) in rows)
 
-    async def clear(self, lease: Lease) -> None:
-        """Forget what was asked of the run."""
-        await self._fenced(lease, lambda to: to.send("set_request", by_thread_id=lease.thread_id, request=None))
+    async def clear(self, lease: Lease, honoured: Request | None) -> None:
+        """Forget what was asked of the run, where it is what its holder honoured."""
+        await self._fenced(lease, lambda to: to.send("clear", by_thread_id=lease.thread_id, by_request=honoured))
 
     async def request(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop; tells whether the thread is known."""

@@ -230,6 +230,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "threads": select(LEASES.c.thread_id).order_by(LEASES.c.touched.desc()),
         "holders": select(LEASES.c.owner).where(LEASES.c.expires > bindparam("now")),  # what is given back expired at 0
         "set_request": update(LEASES).where(*_by(LEASES, "thread_id")).values(request=bindparam("request")),
+        "clear": update(LEASES).where(*_by(LEASES, "thread_id", "request")).values(request=null()),
         "store": _insert(BODIES, dialect),
         "label": _label(dialect),
         **{f"lock_{table.name}": _lock(table, dialect) for table in (BODIES, LABELS)},

@@ -154,6 +154,25 @@ async def test_a_request_is_heard_from_this_process_at_once_and_from_another_soo
         assert held.request == "cancel"
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_what_is_asked_while_something_earlier_is_honoured_stays(*, is_ours: bool) -> None:
+    class Slow(MemoryJournal):
+        async def clear(self, lease: Lease, honoured: Request | None) -> None:
+            await self.request("t", "cancel")
+            if is_ours:
+                leases.ask("t", "cancel")
+            await super().clear(lease, honoured)
+
+    leases = Leases(Slow())
+    async with leases.hold("t") as held:
+        leases.ask("t", "pause")
+        await leases.journal.request("t", "pause")
+        await held.clear()
+        assert held.request == ("cancel" if is_ours else None)
+    async with leases.hold("t") as held:
+        assert held.request == "cancel"
+
+
 async def test_a_lease_is_given_back_when_its_holder_fails() -> None:
     leases = Leases(MemoryJournal())
     with pytest.raises(ValueError, match="x"):
