@@ -559,6 +559,18 @@ async def test_a_renewed_lease_does_not_run_out(house: House) -> None:
     await mine.write(lease, RUN)
 
 
+async def test_a_lease_that_is_renewed_by_a_clock_that_was_set_back_runs_out_by_that(house: House) -> None:
+    mine, other = house.open(), house.open()
+    lease = await mine.acquire("t", new_owner(), 30)
+    house.clock.now -= 3600
+    await mine.renew(lease, 30)
+    house.clock.now += 29
+    with pytest.raises(RunBusyError):
+        await other.acquire("t", "elsewhere:1:1:x", 30)
+    house.clock.now += 2
+    await other.acquire("t", "elsewhere:1:1:x", 30)
+
+
 async def test_leases_are_renewed_together_and_each_is_told_of_its_own(house: House) -> None:
     mine, other = house.open(), house.open()
     names = ["alone", "asked", "taken", "forgotten", ODD_NAME, "x" * 5000]

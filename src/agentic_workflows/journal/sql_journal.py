@@ -233,7 +233,7 @@ class SqlJournal:
                 row = rows.get(lease.thread_id) or to.send("lease", by_thread_id=lease.thread_id).rows
                 if lost := _lost(row, lease):
                     return lost
-                if row[0][3] < now + seconds * 2 / 3:
+                if not now + seconds * 2 / 3 <= row[0][3] <= now + seconds:  # beyond that, the clock was set back
                     to.send("take_lease", **_held(lease, owner=lease.owner, expires=now + seconds, touched=now))
                 return cast("Request | None", row[0][5])
 
