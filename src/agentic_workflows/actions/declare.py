@@ -208,7 +208,11 @@ async def _in_thread(function: Function, arguments: Mapping[str, Any], key: str)
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(deliver, result, failed)
 
-    Thread(target=work, name=function.__qualname__, daemon=True).start()
+    try:
+        Thread(target=work, name=function.__qualname__, daemon=True).start()
+    except RuntimeError:  # none is to be had
+        act.close()
+        raise
     return await done
 
 

@@ -16,6 +16,7 @@ from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonValue
+from agentic_workflows.under_way import is_under_way
 
 
 async def call(action: Action, **inputs: JsonValue) -> object:
@@ -131,6 +132,21 @@ async def test_plain_function_runs_in_a_thread() -> None:
         return threading.get_ident()
 
     assert await call(thread) != threading.get_ident()
+
+
+async def test_a_function_for_which_no_thread_is_to_be_had_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unstartable(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    @action
+    def act() -> None: ...
+
+    monkeypatch.setattr("agentic_workflows.actions.declare.Thread", Unstartable)
+    step = WorkflowStep("s", "act")
+    with pytest.raises(RuntimeError, match="can't start") as failed:
+        await act.run(ActionCall(action="act", step=step, inputs={}, run_id="r", idempotency_key="r:act:0"))
+    assert not is_under_way("r:act:0"), f"it ends only when nobody has {failed} any more"
 
 
 async def test_blocking_function_does_not_block_the_loop() -> None:
