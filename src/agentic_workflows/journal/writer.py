@@ -121,10 +121,9 @@ class Writer:
         loop = asyncio.get_running_loop()
         order = _Order(work=work, loop=loop, future=loop.create_future())
         with self._lock:
+            if self._thread is None:  # first: what cannot be done now is not done later, when its caller has given up
+                self._thread = self._begun()
             self._orders.put(order)
-            if self._thread is None:
-                self._thread = Thread(target=self._serve, name="agentic-journal", daemon=True)
-                self._thread.start()
         result: Result = await order.future
         return result
 
@@ -139,6 +138,14 @@ class Writer:
         self._orders, self._lock, self._thread = SimpleQueue(), Lock(), None
         self._inherited.append(self._backend)
         self._using, self._is_open, self._backend = RLock(), False, self._make_backend()
+
+    def _begun(self) -> Thread:
+        thread = Thread(target=self._serve, name="agentic-journal", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # none is to be had
+            raise as_database_error(self._name, error) from error
+        return thread
 
     def _serve(self) -> None:
         while True:

@@ -192,6 +192,24 @@ async def test_a_caller_that_does_not_wait_any_more_harms_nobody(writer: Writer)
     assert await writer.do(giving(2)) == 2
 
 
+async def test_where_no_thread_is_to_be_had_nothing_is_done_and_it_works_again_later(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("agentic_workflows.journal.writer.Thread", Unstartable)
+        with pytest.raises(DatabaseError, match="can't start new thread"):
+            await writer.do(lambda _: done.append(1))
+    async with asyncio.timeout(5):
+        await writer.do(lambda _: done.append(2))
+    assert done == [2]
+
+
+class Unstartable(threading.Thread):
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
 async def test_a_connection_is_closed_before_a_fork_and_opened_again_after_it(backend: Backend, writer: Writer) -> None:
     assert await writer.do(giving(1)) == 1
     with ExitStack() as forking:
