@@ -99,21 +99,22 @@ class Leases:
     async def _acquire(self, thread_id: str, until: float) -> Held:
         owner = new_owner()
         while True:
+            left = _left.copy()
             try:
                 return Held(self.journal, await self._taken(thread_id, owner))
             except RunBusyError as busy:
                 if held := await self._resumed(busy.owner):
                     return held
-                if monotonic() >= until:
+                if monotonic() >= until and busy.owner not in left:  # one of those is free by now, or soon
                     raise
                 await asyncio.sleep(0.2)
 
     async def _resumed(self, owner: str) -> Held | None:
         """Go on with a lease that was left to an act of this process; given back first, others could have it."""
         with _lock:
-            held = _left.pop(owner, None)
-        if held is None:
-            return None
+            if (held := _left.get(owner)) is None:
+                return None
+            del _left[owner]
         try:
             held.hear(await self.journal.renew(held.lease, self.seconds))
         except LeaseLostError:
@@ -158,7 +159,7 @@ class Leases:
             with _lock:
                 if _left.get(owner) is not left:  # somebody went on with it, and may have left it to more
                     return
-                del _left[owner]
+                _left[owner] = None
             Thread(target=asyncio.run, args=[_released(self.journal, held.lease)], daemon=True).start()
 
         with _lock:
@@ -201,8 +202,11 @@ class Leases:
 
 
 _lock = Lock()
-_left: dict[str, Held] = {}
-"""By the name of their owner, the leases of this process that nobody holds while an act of their runs goes on."""
+_left: dict[str, Held | None] = {}
+"""By the name of their owner, the leases of this process that nobody holds while an act of their runs goes on.
+
+None is one whose acts have ended, and that is on its way back.
+"""
 
 
 def _begin_anew() -> None:
@@ -217,8 +221,11 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 async def _released(journal: Journal, lease: Lease) -> None:
-    with suppress(DatabaseError):
-        await journal.release(lease)
+    try:
+        with suppress(DatabaseError):
+            await journal.release(lease)
+    finally:
+        del _left[name_of(lease.owner)]
 
 
 async def _through(work: Coroutine[None, None, None]) -> None:

@@ -325,6 +325,21 @@ async def test_a_lease_that_was_left_to_an_act_is_given_back_where_going_on_with
     assert not await leases.journal.is_held()
 
 
+async def test_a_lease_that_is_on_its_way_back_from_an_act_is_waited_for() -> None:
+    class Slow(MemoryJournal):
+        async def release(self, lease: Lease) -> None:
+            await asyncio.sleep(0.1)
+            await super().release(lease)
+
+    leases = Leases(Slow())
+    async with leases.hold("t") as held:
+        held.runs.add("r")
+        act = Act("r:a:0")
+    act.end()
+    async with leases.hold("t") as again:
+        assert again.lease.token == 2
+
+
 async def test_a_lease_that_was_left_to_an_act_and_taken_by_another_process_is_busy() -> None:
     clock = Clock()
     leases = Leases(MemoryJournal(clock=clock))
