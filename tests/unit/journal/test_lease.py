@@ -292,7 +292,7 @@ async def test_a_lease_that_was_left_twice_is_kept_until_the_acts_of_the_second_
     acts = []
     for run in ("first", "second"):
         async with leases.hold("t") as held:
-            held.runs.add(run)
+            held.runs[run] = {}
             acts.append(Act(f"{run}:a:0"))
     acts[0].end()
     await asyncio.sleep(0.05)
@@ -318,7 +318,7 @@ async def test_a_lease_that_was_left_to_an_act_is_given_back_where_going_on_with
 
     leases = Leases(Slow())
     async with leases.hold("t") as held:
-        held.runs.add("r")
+        held.runs["r"] = {}
         act = Act("r:a:0")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(hold(), 0.1)
@@ -333,7 +333,7 @@ async def test_a_lease_that_is_on_its_way_back_from_an_act_is_waited_for() -> No
 
     leases = Leases(Slow())
     async with leases.hold("t") as held:
-        held.runs.add("r")
+        held.runs["r"] = {}
         act = Act("r:a:0")
     act.end()
     async with leases.hold("t") as again:
@@ -375,7 +375,7 @@ async def test_an_act_that_outlives_its_lease_is_unsure_also_after_its_own_proce
     clock = Clock()
     leases = Leases(MemoryJournal(clock=clock))
     async with leases.hold("t") as held:
-        held.runs.add("r")
+        held.runs["r"] = {}
         act = Act("r:a:0")
     clock.now += 31
     async with leases.hold("t"):
@@ -396,7 +396,7 @@ leases = Leases(MemoryJournal())
 
 async def hold():
     async with leases.hold("t") as held:
-        held.runs.add("r")
+        held.runs["r"] = {}
 
 with acts.under_way("r:a:0"):
     asyncio.run(hold())
