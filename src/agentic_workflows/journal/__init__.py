@@ -125,6 +125,7 @@ an approval expired between the decision and its intent
     the transaction is refused, and it is asked again
     test_an_approval_that_expires_before_its_intent_is_written_is_asked_for_again
     test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired
+    test_a_refused_effect_is_still_that_of_its_call_after_the_intent_to_do_it_again_was_refused
 an approval expired after its intent was written
     nothing: it was used, and the effect is in doubt
     test_an_approval_that_was_used_in_time_is_not_asked_for_again

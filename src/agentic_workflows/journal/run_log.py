@@ -2,13 +2,16 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from agentic_workflows.errors import heard
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
+
+_Effect = TypeVar("_Effect", Intent, Recorded)
 
 FLUSH_SECONDS = 0.005
 """An outcome waits this long for a commit that it can share."""
@@ -35,17 +38,20 @@ class RunLog:
             self._by_step[place[:2]][place.item] = ended
         self._done: dict[str, list[Recorded]] = {}
         calls: list[Recorded | Intent] = [*past.outcomes, *past.in_doubt]
-        self._claimed = {(one.place.plan, one.key, one.occurrence) for one in calls}
+        self._claimed = {(one.place.plan, one.key, one.occurrence): one.place for one in calls}
+        """By the plan and the effect, which of its calls that effect counts as."""
         for one in past.outcomes:
             if one.outcome.status == OutcomeStatus.SUCCEEDED and one.key:
                 self._done.setdefault(one.key, []).append(one)
         refused = (one for one in past.outcomes if one.key and _is_refused(one.outcome))
         self._refused = {_intent_of(one): one.outcome.reason for one in refused}
-        # Not how many there are: an intent that was refused leaves a gap.
+        # Not how many there are, of both: an intent that was refused leaves a gap.
         self._occurrences = Counter[str]()
         for _, key, occurrence in self._claimed:
             self._occurrences[key] = max(self._occurrences[key], occurrence + 1)
-        self._attempts = Counter(one.place for one in calls)
+        self._attempts = Counter[Place]()
+        for call in calls:
+            self._attempts[call.place] = max(self._attempts[call.place], call.attempt + 1)
         self._waiting: list[Recorded] = []
         self._used: list[str] = []
         self._due = 0.0
@@ -64,22 +70,24 @@ class RunLog:
 
     def claim(self, place: Place, key: str) -> Recorded | None:
         """Return an equal effect of an earlier plan that is done, and counts as this call from now on."""
-        for one in self._done.get(key, ()):
-            if (place.plan, key, one.occurrence) not in self._claimed:
-                self._claimed.add((place.plan, key, one.occurrence))
-                return one
-        return None
+        return self._claim(place, self._done.get(key, ()))
 
     def doubt(self, place: Place, key: str) -> Intent | None:
         """Return the intent whose effect may have happened, of this call or of an equal one of an earlier plan.
 
         An effect that took place and whose result was refused is one of these: doing it again is for a person to say.
-        Each is that of one call of a plan: an equal call beside that is an effect of its own.
+        Each is that of one call of a plan from now on: an equal call beside that is an effect of its own.
         """
         if place in self._in_doubt:
             return self._in_doubt[place]
-        equal = (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key)
-        return next((one for one in equal if (place.plan, key, one.occurrence) not in self._claimed), None)
+        return self._claim(place, (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key))
+
+    def _claim(self, place: Place, equal: Iterable[_Effect]) -> _Effect | None:
+        """Return the first of these effects that counts as no other call of the plan; it counts as this one then."""
+        for one in equal:
+            if self._claimed.setdefault((place.plan, one.key, one.occurrence), place) == place:
+                return one
+        return None
 
     def is_in_doubt(self, plan: str, step: str) -> bool:
         """Tell whether a step, or an item of it, was begun and may have happened."""
@@ -120,7 +128,7 @@ class RunLog:
         self._attempts[place] = attempt + 1
         at = datetime.now(UTC).isoformat()
         intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
-        self._claimed.add((place.plan, key, occurrence))
+        self._claimed[place.plan, key, occurrence] = place
         doubt = None if again is None else self._in_doubt.pop(again.place, None)
         settled = () if doubt is None else (doubt.ended(_SUPERSEDED),)  # in the transaction of what takes its place
         try:
@@ -148,7 +156,7 @@ class RunLog:
         mine = of if isinstance(of, Intent) and of.place == place else None
         attempt = self._attempts.get(place, 0) if mine is None else mine.attempt
         key, occurrence = (of.key, of.occurrence) if of else ("", 0)
-        self._claimed.add((place.plan, key, occurrence))
+        self._claimed[place.plan, key, occurrence] = place
         recorded = Recorded(
             place=place, attempt=attempt, outcome=outcome, action=action, key=key, occurrence=occurrence
         )

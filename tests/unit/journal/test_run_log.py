@@ -104,6 +104,28 @@ async def test_a_refused_effect_of_an_earlier_plan_is_that_of_one_call_of_a_late
     assert log.doubt(Place("3:r", "x"), "k") is not None
 
 
+async def test_a_refused_effect_is_still_that_of_its_call_after_the_intent_to_do_it_again_was_refused() -> None:
+    log, journal = log_after(outcomes=(recorded(HERE, REFUSED),))
+    doubt = log.doubt(THERE, "k")
+    with pytest.raises(ExpiredError):
+        await log.intend(THERE, "act", "k", again=doubt, until=journal.now())
+    assert (log.doubt(THERE, "k"), log.doubt(Place("2:q", "c"), "k")) == (doubt, None)
+
+
+async def test_an_effect_that_may_have_happened_counts_as_one_of_the_calls_that_look_for_it_at_once() -> None:
+    log, _ = log_after(outcomes=(recorded(HERE, REFUSED),))
+    assert [log.doubt(Place("2:q", name), "k") is not None for name in "xyz"] == [True, False, False]
+
+
+async def test_an_attempt_gets_a_number_of_its_own_after_an_intent_that_was_refused() -> None:
+    log, journal = log_after(in_doubt=(begun(HERE),))
+    with pytest.raises(ExpiredError):
+        await log.intend(HERE, "act", "k", again=begun(HERE), until=journal.now())
+    written = await log.intend(HERE, "act", "k", again=begun(HERE))
+    later, _ = log_after(outcomes=(begun(HERE).ended(FAILED),), in_doubt=(written,))
+    assert (await later.intend(HERE, "act", "k", again=written)).attempt > written.attempt
+
+
 async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_it_uses() -> None:
     log, journal = log_after()
     for name in ("x", "y"):
