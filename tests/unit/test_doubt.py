@@ -24,15 +24,16 @@ from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.review import Answer, Reject, edit, reject, respond
+from agentic_workflows.graph.review import Answer, Reject, approve, edit, reject, respond
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.journal.entries import Intent, Lease, Past
+from agentic_workflows.journal.entries import Intent, Lease, Past, Place
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.run_log import RunLog
+from agentic_workflows.policies.decision import ActionRequest, Deny
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.provenance import Provenance
-from agentic_workflows.testing import RecordingAction, answer_rows
+from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
 from agentic_workflows.workflow import AgenticWorkflow
 
 EFFECT = Annotations(destructive=False, open_world=False)
@@ -339,3 +340,61 @@ async def test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on() 
     await asyncio.sleep(0.6)
     result = await workflow.resume(respond("sent"))
     assert (result["state"], sent) == ("COMPLETE", ["all"])
+
+
+class DeniesAll:
+    """Policies by which nothing may happen any more."""
+
+    digest = ""
+
+    def decide(self, request: ActionRequest, *, approved: bool = False) -> Deny:  # noqa: ARG002 - an engine's shape
+        return Deny(reason="Not any more.")
+
+
+@pytest.mark.parametrize("why", ["its attempt is refused", "its secret is gone", "policy denies it", "it is rejected"])
+async def test_what_was_in_doubt_may_have_happened_also_where_something_keeps_it_from_being_done_again(
+    why: str,
+) -> None:
+    mail = Mail(reconciles=False, error=ValueError("429"))
+    mail.action = replace(mail.action, annotations=replace(EFFECT, idempotent=True, arguments={"to": "secret"}))
+    inputs = {"to": "${secrets.TO}"}
+    call = replace(CALL, inputs=inputs, step=WorkflowStep("s", "send", inputs))
+    _, run = a_pass(mail, Past())
+    asked = make_case(call, mail.action, run).review_id
+    doubt = begun(mail, call.inputs)
+    point, run = a_pass(mail, Past(in_doubt=(doubt,)), [Reject(feedback="no", id=asked)] if "rejected" in why else [])
+    run.secrets = {} if "gone" in why else {"TO": "a long secret"}
+    point = ExecutionPoint(DeniesAll()) if "denies" in why else point
+    outcome = await point.execute(call, mail.action, run)
+    assert (outcome.status.is_failure, len(mail.sent)) == (True, "refused" in why)
+    later = memory_log(doubt.ended(outcome)).doubt(Place("2:q", "other"), doubt.key)
+    assert later is not None
+    assert later.occurrence == doubt.occurrence
+
+
+async def test_what_a_person_had_done_again_and_was_refused_is_asked_about_before_another_plan_does_it() -> None:
+    async def run(_: ActionCall) -> str:
+        sent.append(1)
+        raise ConnectionError("gone") if len(sent) == 1 else ValueError("429")
+
+    sent: list[int] = []
+    send = Action(name="send", annotations=replace(EFFECT, trusted=True), run=run)
+    plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}}]} for name in "ab"]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1))
+    await workflow.run("Send it to all")
+    result = await workflow.resume(approve())
+    assert (result["state"], [one["step"] for one in result["reviews"]], len(sent)) == ("REVIEWING", ["b"], 2)
+
+
+async def test_an_idempotent_effect_that_took_place_keeps_its_key_although_a_later_attempt_was_refused() -> None:
+    async def run(call: ActionCall) -> object:
+        keys.append(call.idempotency_key)
+        if len(keys) == 2:
+            raise ValueError("429")
+        return object() if len(keys) == 1 else "sent"
+
+    keys: list[str] = []
+    send = Action(name="send", annotations=replace(EFFECT, idempotent=True, trusted=True), run=run)
+    plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}, "retries": 1}]} for name in "ab"]
+    result = await AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1)).run("Send it")
+    assert (result["state"], len(keys), len(set(keys))) == ("COMPLETE", 3, 1)

@@ -120,10 +120,10 @@ class ExecutionPoint:
             return self._checked(case, answer.message, attempts=0)
         if fault := _fault(case):
             case.use_answer()
-            return Outcome(status=OutcomeStatus.FAILED, reason=fault, quotes_output=False)
+            return Outcome(status=OutcomeStatus.FAILED, reason=fault, quotes_output=False, took_place=case.took_place)
         if isinstance(answer, Reject):
             case.use_answer()
-            return Outcome(status=OutcomeStatus.DENIED, reason=f"A reviewer rejected it: {answer.feedback}")
+            return _denied(case, f"A reviewer rejected it: {answer.feedback}")
         # An effect that was begun was decided on then, and its answer used up.
         approved = isinstance(answer, Approve | Edit) or case.is_begun
         decision = self.engine.decide(_request(case), approved=approved)
@@ -132,13 +132,14 @@ class ExecutionPoint:
             return Outcome(status=OutcomeStatus.ASKED, ask=question.to_json())
         case.use_answer()
         if isinstance(decision, Deny):
-            return Outcome(status=OutcomeStatus.DENIED, reason=_because(decision))
+            return _denied(case, _because(decision))
         # No await between the decision and the count it was made on.
         run.counts[case.call.action] += 1
         return await self._act(case)
 
     async def _act(self, case: Case) -> Outcome:
         call, run, is_retryable = case.call, case.run, case.action.annotations.is_retryable
+        attempts, may_have_happened = 0, case.took_place
         if case.key:
             until = run.grants.until(case.used)
             try:
@@ -151,15 +152,14 @@ class ExecutionPoint:
             case.used = []
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
         most = 1 + (call.step.retries if is_retryable else 0)
-        attempts, is_lost = 0, False
 
         async def attempt() -> JsonValue:
-            nonlocal attempts, is_lost
+            nonlocal attempts, may_have_happened
             attempts += 1
             try:
                 return await attempt_once(case.handed(case.intent), case.action, run.limits, case.secrets)
-            except LostError:
-                is_lost = True
+            except (LostError, ResultError):
+                may_have_happened = True
                 raise
 
         try:
@@ -174,7 +174,7 @@ class ExecutionPoint:
                 reason=said(error),
                 attempts=attempts,
                 quotes_output=error.quotes_output,
-                took_place=(is_lost or isinstance(error, ResultError)) and case.took_place,
+                took_place=may_have_happened and case.took_place,
             )
         return self._checked(case, result, attempts=attempts)
 
@@ -215,6 +215,10 @@ def _request(case: Case) -> ActionRequest:
         count=case.run.counts[case.call.action],
         provenance=case.call.provenance,
     )
+
+
+def _denied(case: Case, reason: str) -> Outcome:
+    return Outcome(status=OutcomeStatus.DENIED, reason=reason, took_place=case.took_place)
 
 
 def _because(decision: Deny) -> str:

@@ -70,6 +70,10 @@ what a replaced plan left in doubt was answered, not checkpointed
 an idempotent effect was lost sight of in every attempt, and its plan replaced
     calls it under the same key where the new plan has an equal one
     test_an_idempotent_effect_that_was_lost_sight_of_is_done_by_another_plan_under_the_same_key
+intent without outcome, and to do it again is refused, denied or rejected, or has no secret
+    keeps in mind that it may have happened: another plan calls it under the same key, or asks
+    test_what_was_in_doubt_may_have_happened_also_where_something_keeps_it_from_being_done_again
+    test_what_a_person_had_done_again_and_was_refused_is_asked_about_before_another_plan_does_it
 intent without outcome, and a subclass chooses no further step
     settles it as if it was chosen: only what was not begun is skipped
     test_in_doubt_a_step_is_settled_also_where_a_subclass_chooses_no_further_one

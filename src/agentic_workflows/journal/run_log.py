@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -130,7 +131,8 @@ class RunLog:
         intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
         self._claimed[place.plan, key, occurrence] = place
         doubt = None if again is None else self._in_doubt.pop(again.place, None)
-        settled = () if doubt is None else (doubt.ended(_SUPERSEDED),)  # in the transaction of what takes its place
+        # In the transaction of what takes its place; where that has other inputs, this may have happened beside it.
+        settled = () if doubt is None else (doubt.ended(replace(_SUPERSEDED, took_place=not is_same)),)
         try:
             await self._write([intent], settled, used, until)
         except BaseException:
@@ -250,8 +252,8 @@ _SUPERSEDED = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and 
 
 
 def _is_refused(outcome: Outcome) -> bool:
-    """Tell whether an effect failed although it took place, or may have; older rows tell it by their result."""
-    return outcome.status == OutcomeStatus.FAILED and (outcome.took_place or outcome.result is not None)
+    """Tell whether a call failed although its effect took place, or may have; older rows tell it by their result."""
+    return outcome.status.is_failure and (outcome.took_place or outcome.result is not None)
 
 
 def _intent_of(one: Recorded) -> Intent:

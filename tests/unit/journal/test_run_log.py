@@ -126,6 +126,14 @@ async def test_an_attempt_gets_a_number_of_its_own_after_an_intent_that_was_refu
     assert (await later.intend(HERE, "act", "k", again=written)).attempt > written.attempt
 
 
+async def test_a_doubt_may_still_have_happened_after_an_effect_with_other_inputs_took_its_place() -> None:
+    log, journal = log_after(in_doubt=(begun(HERE),))
+    log.record(HERE, DONE, await log.intend(HERE, "act", "other", again=begun(HERE)))
+    await log.flush()
+    later, _ = log_after(outcomes=(await journal.past("r")).outcomes)
+    assert [later.doubt(THERE, key) is not None for key in ("k", "other")] == [True, False]
+
+
 async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_it_uses() -> None:
     log, journal = log_after()
     for name in ("x", "y"):
