@@ -45,7 +45,7 @@ class Mail:
     def __init__(self, found: object = None, *, reconciles: bool = True, error: BaseException | None = None) -> None:
         self.sent: list[Mapping[str, Any]] = []
         self.asked: list[ActionCall] = []
-        self._found, self._error = found, error
+        self.finds, self._error = found, error
         reconcile: Any = self._reconcile if reconciles else None
         self.action = Action(name="send", annotations=EFFECT, run=self._send, reconcile=reconcile)
 
@@ -57,7 +57,7 @@ class Mail:
 
     async def _reconcile(self, call: ActionCall) -> object:
         self.asked.append(call)
-        return self._found
+        return self.finds
 
 
 def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[ExecutionPoint, RunPass]:
@@ -398,3 +398,49 @@ async def test_an_idempotent_effect_that_took_place_keeps_its_key_although_a_lat
     plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}, "retries": 1}]} for name in "ab"]
     result = await AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1)).run("Send it")
     assert (result["state"], len(keys), len(set(keys))) == ("COMPLETE", 3, 1)
+
+
+async def test_an_equal_effect_of_another_plan_is_decided_on_for_that_plan_although_it_was_begun() -> None:
+    async def run(call: ActionCall) -> str:
+        keys.append(call.idempotency_key)
+        if len(keys) == 1:
+            raise ConnectionError("gone")
+        return "sent"
+
+    keys: list[str] = []
+    send = Action(name="send", annotations=replace(EFFECT, idempotent=True, trusted=True), run=run)
+    step = {"action": "send", "inputs": {"to": "all"}}
+    plans = [{"steps": [{"name": "a"} | step]}, {"steps": [{"name": "b", "human_review_required": True} | step]}]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1))
+    asked = await workflow.run("Send it to all")
+    assert (asked["state"], [one["step"] for one in asked["reviews"]], len(keys)) == ("REVIEWING", ["b"], 1)
+    done = await workflow.resume(approve())
+    assert (done["state"], len(keys), len(set(keys))) == ("COMPLETE", 2, 1)
+
+
+async def test_what_a_person_gave_up_in_doubt_is_decided_on_again_where_its_reconcile_finds_it_did_not_happen() -> None:
+    mail = Mail(error=ConnectionError("gone"), found="nobody knows")
+    step = {"action": "send", "inputs": {"to": "all"}, "human_review_required": True}
+    plans = [{"steps": [{"name": name} | step]} for name in "ab"]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[mail.action], limits=Limits(max_replans=1))
+    await workflow.run("Send it to all")
+    await workflow.resume(approve())
+    mail.finds = None
+    asked = await workflow.resume(reject("Leave it."))
+    assert (asked["state"], [one["step"] for one in asked["reviews"]], len(mail.sent)) == ("REVIEWING", ["b"], 1)
+
+
+async def test_to_do_an_effect_in_doubt_again_is_to_approve_of_the_call() -> None:
+    mail = Mail(reconciles=False, error=ConnectionError("gone"))
+    step = {"action": "send", "inputs": {"to": "all"}, "human_review_required": True}
+    workflow = AgenticWorkflow(
+        ScriptedAgent([{"steps": [{"name": "a"} | step]}, {"steps": [{"name": "b"} | step]}]),
+        actions=[mail.action],
+        limits=Limits(max_replans=1),
+    )
+    await workflow.run("Send it to all")
+    await workflow.resume(approve())
+    await workflow.resume(reject("Leave it."))
+    asked = await workflow.resume(approve())
+    assert (asked["state"], len(mail.sent)) == ("REVIEWING", 2)
+    assert "may have happened" in asked["reviews"][0]["reason"]

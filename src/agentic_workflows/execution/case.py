@@ -70,6 +70,8 @@ class Case:
     """Written down for this call; without an outcome it is in doubt."""
     done: Recorded | None = None
     """An equal effect of an earlier plan, which counts as this call."""
+    is_wanted_again: bool = False
+    """Whether a person said that what is in doubt is to be done again."""
     used: list[str] = field(default_factory=list)
     """Answers that this call uses up, in the transaction that writes it down."""
 
@@ -112,8 +114,17 @@ class Case:
 
     @property
     def is_begun(self) -> bool:
-        """Tell whether exactly this effect was begun before, and so decided on then."""
+        """Tell whether exactly this effect was begun before."""
         return self.intent is not None and self.intent.key == self.key
+
+    @property
+    def was_decided(self) -> bool:
+        """Tell whether exactly this call was decided on when it was begun, or a person has said so since.
+
+        An equal call of an earlier plan is another one: nobody has said that this plan may do it.
+        """
+        is_own = self.intent is not None and self.intent.place == self.place
+        return self.is_begun and (is_own or self.is_wanted_again)
 
     @property
     def secret_arguments(self) -> Mapping[str, str]:
@@ -159,7 +170,7 @@ class Case:
     def withdraw(self) -> None:
         """Forget what this call was about to be done under: an approval has expired, and nothing was done."""
         self.run.grants.give_back(self.used)
-        self.used = []
+        self.used, self.is_wanted_again = [], False
         for name in ("review_id", "answer", "call", "key", "_fetched"):
             vars(self).pop(name, None)
 

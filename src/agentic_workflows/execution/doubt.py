@@ -46,6 +46,7 @@ async def resolve(case: Case, doubt: Intent) -> Resolution:
             return Found(result=message)
         case Approve():
             case.use(asked)
+            case.is_wanted_again = True
             return Again()
     is_safe = case.is_begun and case.action.annotations.idempotent
     match None if is_safe and case.action.reconcile is None else await find_out(case, doubt):

@@ -124,8 +124,7 @@ class ExecutionPoint:
         if isinstance(answer, Reject):
             case.use_answer()
             return _denied(case, f"A reviewer rejected it: {answer.feedback}")
-        # An effect that was begun was decided on then, and its answer used up.
-        approved = isinstance(answer, Approve | Edit) or case.is_begun
+        approved = isinstance(answer, Approve | Edit) or case.was_decided
         decision = self.engine.decide(_request(case), approved=approved)
         if isinstance(decision, Ask):
             question = case.question(decision.reason, decision.rules)
