@@ -19,6 +19,7 @@ from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.actions.declare import action
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.execution.case import RunPass, make_case
+from agentic_workflows.execution.doubt import doubt_id
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import Annotations
@@ -63,7 +64,7 @@ class Mail:
 def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[ExecutionPoint, RunPass]:
     point = ExecutionPoint(CedarEngine({"send": mail.action}))
     lease = Lease(thread_id="t", owner="o:1:1:x", token=1, expires=float("inf"))
-    journal = MemoryJournal(leases=[lease])
+    journal = MemoryJournal(leases=[lease], answers=answer_rows(answers).values())
     run = RunPass(
         run_id="r",
         plan="1:p",
@@ -444,3 +445,23 @@ async def test_to_do_an_effect_in_doubt_again_is_to_approve_of_the_call() -> Non
     asked = await workflow.resume(approve())
     assert (asked["state"], len(mail.sent)) == ("REVIEWING", 2)
     assert "may have happened" in asked["reviews"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "answer, status, sent", [(approve, "succeeded", 1), (respond, "succeeded", 0), (None, "asked", 0)]
+)
+async def test_what_is_in_doubt_is_asked_about_also_where_its_action_is_declared_without_effect_by_now(
+    answer: Any, status: str, sent: int
+) -> None:
+    mail = Mail(Found(result="sent before"))
+    doubt = begun(mail, CALL.inputs)
+    mail.action = replace(mail.action, annotations=Annotations(read_only=True))
+    _, run = a_pass(mail, Past())
+    asked = doubt_id(make_case(CALL, mail.action, run), doubt)
+    given = {None: [], approve: [approve(asked)], respond: [respond("sent", asked)]}[answer]
+    point, run = a_pass(mail, Past(in_doubt=(doubt,)), given)
+    outcome = await point.execute(CALL, mail.action, run)
+    assert (outcome.status, len(mail.sent), mail.asked) == (status, sent, [])
+    assert answer or "is declared to have no effect by now" in str(outcome.ask)
+    assert run.log.is_in_doubt("1:p", "s") == (answer is None)
+    await run.log.flush()

@@ -64,7 +64,7 @@ async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:
     """Ask the action itself whether the effect took place; None is no."""
     reconcile = case.action.reconcile
     if reconcile is None or not case.is_begun:
-        return Unknown(why="" if case.is_begun else "It was begun with other inputs.")
+        return Unknown(why=_changed(case))
     limit = case.call.step.timeout or case.run.limits.default_timeout
     try:
         call = case.handed(doubt)
@@ -82,6 +82,13 @@ async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:
     except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say
         why = hidden(f"{type(error).__name__}: {said(error)}", case.secrets)
         return Unknown(why=f"It could not be found out: {why}.")
+
+
+def _changed(case: Case) -> str:
+    """Return what has changed since the effect was begun; empty where nothing has."""
+    if case.is_begun:
+        return ""
+    return "It was begun with other inputs." if case.key else "Its action is declared to have no effect by now."
 
 
 def doubt_id(case: Case, doubt: Intent) -> str:

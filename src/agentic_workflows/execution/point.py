@@ -92,8 +92,6 @@ class ExecutionPoint:
 
     async def _known(self, case: Case) -> Outcome | None:
         """Return what is known of an effect that was begun or done before; None where it is to be done now."""
-        if not case.key:
-            return None
         case.done = case.run.log.claim(case.place, case.key)
         if case.done is not None:
             known = self._checked(case, case.done.outcome.result, attempts=0)

@@ -44,6 +44,7 @@ intent without outcome, any other action
     asks a person
     test_in_doubt_a_person_says_what_becomes_of_it
     test_in_doubt_a_person_gives_it_up_and_the_next_plan_does_without
+    test_what_is_in_doubt_is_asked_about_also_where_its_action_is_declared_without_effect_by_now
 the act was cut, and goes on in the same process
     asks a person: what `reconcile` sees may change at any moment
     test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on
