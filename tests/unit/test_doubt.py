@@ -31,7 +31,7 @@ from agentic_workflows.journal.entries import Intent, Lease, Past, Place
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.run_log import RunLog
-from agentic_workflows.policies.decision import ActionRequest, Deny
+from agentic_workflows.policies.decision import ActionRequest, Allow, Decision, Deny
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
@@ -348,7 +348,7 @@ class DeniesAll:
 
     digest = ""
 
-    def decide(self, request: ActionRequest, *, approved: bool = False) -> Deny:  # noqa: ARG002 - an engine's shape
+    def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:  # noqa: ARG002 - an engine's shape
         return Deny(reason="Not any more.")
 
 
@@ -465,3 +465,20 @@ async def test_what_is_in_doubt_is_asked_about_also_where_its_action_is_declared
     assert answer or "is declared to have no effect by now" in str(outcome.ask)
     assert run.log.is_in_doubt("1:p", "s") == (answer is None)
     await run.log.flush()
+
+
+async def test_a_limit_on_the_count_does_not_count_an_effect_that_is_begun_again_against_itself() -> None:
+    class OnlyOne(DeniesAll):
+        def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
+            return super().decide(request, approved=approved) if request.count else Allow()
+
+    mail = Mail(None)
+    doubt = begun(mail, CALL.inputs)
+    before = doubt.ended(Outcome(status=OutcomeStatus.FAILED, attempts=1))
+    past = Past(outcomes=(before,), in_doubt=(replace(doubt, attempt=1),))
+    _, run = a_pass(mail, past)
+    run.counts, point = past.counts, ExecutionPoint(OnlyOne())
+    again = await point.execute(CALL, mail.action, run)
+    other = await point.execute(replace(CALL, step=replace(CALL.step, name="other")), mail.action, run)
+    await run.log.flush()
+    assert (again.status, other.status, run.counts) == (OutcomeStatus.SUCCEEDED, OutcomeStatus.DENIED, {"send": 1})

@@ -127,6 +127,11 @@ class Case:
         return self.is_begun and (is_own or self.is_wanted_again)
 
     @property
+    def count(self) -> int:
+        """How many other calls of its action were started; itself, if it was begun before, is none of them."""
+        return self.run.counts[self.call.action] - self.is_begun
+
+    @property
     def secret_arguments(self) -> Mapping[str, str]:
         """The arguments that are secrets, with the names of these."""
         return named_secrets(self.call) if self.action.takes_secrets else {}

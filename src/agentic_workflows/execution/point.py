@@ -131,7 +131,7 @@ class ExecutionPoint:
         if isinstance(decision, Deny):
             return _denied(case, _because(decision))
         # No await between the decision and the count it was made on.
-        run.counts[case.call.action] += 1
+        run.counts[case.call.action] = case.count + 1
         return await self._act(case)
 
     async def _act(self, case: Case) -> Outcome:
@@ -144,7 +144,7 @@ class ExecutionPoint:
                     case.place, call.action, case.key, again=case.intent, used=case.used, until=until
                 )
             except ExpiredError:
-                run.counts[call.action] -= 1
+                run.counts[call.action] -= not case.is_begun
                 raise
             case.used = []
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
@@ -209,7 +209,7 @@ def _request(case: Case) -> ActionRequest:
         action=case.action,
         inputs=case.call.inputs,
         human_review_required=case.call.step.human_review_required,
-        count=case.run.counts[case.call.action],
+        count=case.count,
         provenance=case.call.provenance,
     )
 

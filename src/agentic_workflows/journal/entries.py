@@ -97,9 +97,11 @@ class Past:
 
     @property
     def counts(self) -> Counter[str]:
-        """Return how many calls were started, by action."""
-        started = [one.action for one in self.outcomes if one.outcome.attempts]
-        return Counter([*started, *(one.action for one in self.in_doubt)])
+        """Return how many calls were started, by action; an effect counts once, however often it was begun."""
+        calls: list[Recorded | Intent] = [*self.outcomes, *self.in_doubt]
+        effects = {(one.key, one.occurrence): one.action for one in calls if one.key}
+        others = (one.action for one in self.outcomes if one.outcome.attempts and not one.key)
+        return Counter([*effects.values(), *others])
 
 
 @dataclass(frozen=True, kw_only=True)
