@@ -149,9 +149,11 @@ async def test_an_effect_in_doubt_whose_secret_cannot_be_had_is_a_question() -> 
     assert "It could not be found out: ActionError: These secrets are not set: TO." in str(outcome.ask)
 
 
-async def test_what_a_reviewer_edited_away_is_never_sent_after_a_crash() -> None:
+@pytest.mark.parametrize("policy", ["the one in force", "another one"])
+async def test_what_a_reviewer_edited_away_is_never_sent_after_a_crash(policy: str) -> None:
     mail = Mail(None)
     _, run = a_pass(mail, Past())
+    run.policy = run.policy if "force" in policy else policy
     asked = make_case(CALL, mail.action, run).review_id
     rows = {one: replace(row, used=True) for one, row in answer_rows([edit({"to": "bob"}, asked)]).items()}
     past = Past(in_doubt=(begun(mail, {"to": "bob"}),), answers=rows)

@@ -16,7 +16,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import as_json, digest
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
@@ -96,7 +96,7 @@ class Case:
         """The call as it would be executed: an edit holds also after its answer was used up."""
         if isinstance(self.answer, Edit):
             return replace(self.planned, inputs=self.answer.inputs)
-        edited = self.run.grants.edited(self.first_id) if self.run.grants.rows else None
+        edited = self._edited() if self.run.grants.rows else None
         return self.planned if edited is None else replace(self.planned, inputs=edited)
 
     @cached_property
@@ -104,8 +104,18 @@ class Case:
         """The digest of the call's content; empty for one without effect."""
         if not self.action.has_effect:
             return ""
+        return self._key_of(self.call.inputs)
+
+    def _key_of(self, inputs: Mapping[str, JsonValue]) -> str:
         # What has no declaration is done by its step, so its name is part of what is done.
-        return digest([self.call.action, self.call.inputs, self.call.step.name if self.action.undeclared else None])
+        return digest([self.planned.action, inputs, self.planned.step.name if self.action.undeclared else None])
+
+    def _edited(self) -> JsonObject | None:
+        """Return what a person put in place of the call's own inputs; of a call in doubt, what it was begun with."""
+        if (doubt := self.run.log.doubt_at(self.place)) is None:
+            return self.run.grants.edited(self.first_id)
+        # By its content, for the question may have had another id: under other policies, or with another action.
+        return next((one for one in self.run.grants.edits() if self._key_of(one) == doubt.key), None)
 
     @property
     def took_place(self) -> bool:

@@ -46,6 +46,13 @@ class Grants:
                 inputs = answer.inputs
         return inputs
 
+    def edits(self) -> Iterator[JsonObject]:
+        """Yield the inputs of every edit that was used, whatever it was an answer to."""
+        for row in filter(self._is_used, self.rows.values()):
+            answer = from_json(row.answer, id=row.review_id)
+            if isinstance(answer, Edit):
+                yield answer.inputs
+
     def expired(self, first: str) -> Answered | None:
         """Return the last answer to a question where it expired before it was used."""
         last = None

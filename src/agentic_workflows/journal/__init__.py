@@ -125,6 +125,7 @@ grant and intent
     one transaction writes both, so the grant is unused, or the effect is in doubt
     test_an_approval_is_used_up_in_the_transaction_of_its_intent
     test_a_used_approval_is_never_used_again
+    test_what_a_reviewer_edited_away_is_never_sent_after_a_crash
 an approval expired while the process was dead
     asks again, under an id of its own: the effect had not happened
     test_an_approval_that_expired_while_the_process_was_dead_is_asked_for_again

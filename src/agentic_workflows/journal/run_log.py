@@ -90,6 +90,10 @@ class RunLog:
                 return one
         return None
 
+    def doubt_at(self, place: Place) -> Intent | None:
+        """Return the intent of the call at this place, where it may have happened."""
+        return self._in_doubt.get(place)
+
     def is_in_doubt(self, plan: str, step: str) -> bool:
         """Tell whether a step, or an item of it, was begun and may have happened."""
         return any((place.plan, place.step) == (plan, step) for place in self._in_doubt)
