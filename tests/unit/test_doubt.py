@@ -267,6 +267,16 @@ async def test_an_idempotent_effect_that_was_lost_sight_of_is_done_by_another_pl
     assert (result["state"], result["reviews"], len(keys), len(set(keys))) == ("COMPLETE", [], 3, 1)
 
 
+@pytest.mark.parametrize("found, status", [(Found(result="sent"), "succeeded"), (None, "failed"), ("yes", "failed")])
+async def test_an_idempotent_effect_that_was_lost_sight_of_in_every_attempt_is_looked_for(
+    found: object, status: str
+) -> None:
+    mail = Mail(found, error=ConnectionError("gone"))
+    mail.action = replace(mail.action, annotations=replace(EFFECT, idempotent=True))
+    outcome = await recovered(mail, Past())
+    assert (outcome.status, outcome.took_place, len(mail.asked)) == (status, status == "failed", 1)
+
+
 async def test_an_idempotent_effect_that_was_refused_for_certain_is_another_plans_own() -> None:
     mail = Mail(reconciles=False, error=ValueError("no"))
     mail.action = replace(mail.action, annotations=replace(EFFECT, idempotent=True))

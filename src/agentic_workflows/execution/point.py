@@ -135,7 +135,7 @@ class ExecutionPoint:
         return await self._act(case)
 
     async def _act(self, case: Case) -> Outcome:
-        call, run, is_retryable = case.call, case.run, case.action.annotations.is_retryable
+        call, run = case.call, case.run
         attempts, may_have_happened = 0, case.took_place
         if case.key:
             until = run.grants.until(case.used)
@@ -148,7 +148,7 @@ class ExecutionPoint:
                 raise
             case.used = []
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
-        most = 1 + (call.step.retries if is_retryable else 0)
+        most = 1 + (call.step.retries if case.action.annotations.is_retryable else 0)
 
         async def attempt() -> JsonValue:
             nonlocal attempts, may_have_happened
@@ -162,11 +162,8 @@ class ExecutionPoint:
         try:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
         except ActionError as error:
-            if isinstance(error, LostError) and case.intent is not None and not is_retryable:
-                known = await self._resolved(case, case.intent, attempts=1, reason=str(error))
-                reason = f"{error} It did not happen."
-                return known or Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1)
-            return Outcome(
+            known = await self._lost(case, error, attempts=attempts) if isinstance(error, LostError) else None
+            return known or Outcome(
                 status=OutcomeStatus.FAILED,
                 reason=said(error),
                 attempts=attempts,
@@ -174,6 +171,15 @@ class ExecutionPoint:
                 took_place=may_have_happened and case.took_place,
             )
         return self._checked(case, result, attempts=attempts)
+
+    async def _lost(self, case: Case, error: LostError, *, attempts: int) -> Outcome | None:
+        """Return what becomes of an effect that was lost sight of; None where it may have happened and is a failure."""
+        if not case.key or case.intent is None:
+            return None
+        known = await self._resolved(case, case.intent, attempts=attempts, reason=str(error))
+        if known is None and not case.action.annotations.is_retryable:
+            return Outcome(status=OutcomeStatus.FAILED, reason=f"{error} It did not happen.", attempts=attempts)
+        return known
 
     def _checked(self, case: Case, result: JsonValue, *, attempts: int) -> Outcome:
         """Return a result as an outcome, once it satisfies all that is asked of it."""

@@ -68,8 +68,9 @@ what a replaced plan left in doubt was found out, and is not written down; or is
 what a replaced plan left in doubt was answered, not checkpointed
     takes the answer, whatever the action says by now
     test_what_a_person_said_of_a_replaced_effect_counts_although_its_process_was_killed
-an idempotent effect was lost sight of in every attempt, and its plan replaced
+an idempotent effect was lost sight of in every attempt, not found by its action, and its plan replaced
     calls it under the same key where the new plan has an equal one, once that is decided on anew
+    test_an_idempotent_effect_that_was_lost_sight_of_in_every_attempt_is_looked_for
     test_an_idempotent_effect_that_was_lost_sight_of_is_done_by_another_plan_under_the_same_key
     test_an_equal_effect_of_another_plan_is_decided_on_for_that_plan_although_it_was_begun
     test_what_a_person_gave_up_in_doubt_is_decided_on_again_where_its_reconcile_finds_it_did_not_happen
