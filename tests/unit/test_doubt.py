@@ -494,3 +494,18 @@ async def test_a_limit_on_the_count_does_not_count_an_effect_that_is_begun_again
     other = await point.execute(replace(CALL, step=replace(CALL.step, name="other")), mail.action, run)
     await run.log.flush()
     assert (again.status, other.status, run.counts) == (OutcomeStatus.SUCCEEDED, OutcomeStatus.DENIED, {"send": 1})
+
+
+@pytest.mark.parametrize("status", [OutcomeStatus.SUCCEEDED, OutcomeStatus.FAILED])
+async def test_nobody_is_asked_ahead_about_a_call_whose_effect_was_begun_by_an_earlier_plan(
+    status: OutcomeStatus,
+) -> None:
+    mail = Mail()
+    call = replace(CALL, step=replace(CALL.step, human_review_required=True))
+    outcome = Outcome(status=status, took_place=status == OutcomeStatus.FAILED)
+    earlier = replace(begun(mail, CALL.inputs), place=Place("0:p", "before")).ended(outcome)
+    point, run = a_pass(mail, Past(outcomes=(earlier,)))
+    assert point.question(call, mail.action, run) is None
+    run.log.claim(Place("1:p", "other"), earlier.key)
+    run.log.doubt(Place("1:p", "other"), earlier.key)
+    assert point.question(call, mail.action, run) is not None

@@ -43,9 +43,9 @@ class ExecutionPoint:
         self._check_result = check_result
 
     def question(self, call: ActionCall, action: Action, run: RunPass) -> Question | None:
-        """Return what a person would be asked before this call; None where nothing is asked or it is answered."""
+        """Return what a person would be asked before this call; None where nothing is asked, or not by policy first."""
         case = make_case(call, action, run)
-        if case.answer or _fault(case):
+        if case.answer or run.log.is_begun(case.place, case.key) or _fault(case):
             return None
         decision = self.engine.decide(_request(case))
         return case.question(decision.reason, decision.rules) if isinstance(decision, Ask) else None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -81,14 +81,25 @@ class RunLog:
         """
         if place in self._in_doubt:
             return self._in_doubt[place]
-        return self._claim(place, (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key))
+        return self._claim(place, self._unknown(key))
+
+    def is_begun(self, place: Place, key: str) -> bool:
+        """Tell whether `claim` or `doubt` would find something, which counts as this call only once they do."""
+        equal: Iterable[Recorded | Intent] = (*self._done.get(key, ()), *self._unknown(key))
+        return place in self._in_doubt or any(self._is_free(one, place) for one in equal)
+
+    def _unknown(self, key: str) -> Iterator[Intent]:
+        return (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key)
 
     def _claim(self, place: Place, equal: Iterable[_Effect]) -> _Effect | None:
         """Return the first of these effects that counts as no other call of the plan; it counts as this one then."""
-        for one in equal:
-            if self._claimed.setdefault((place.plan, one.key, one.occurrence), place) == place:
-                return one
-        return None
+        one = next((one for one in equal if self._is_free(one, place)), None)
+        if one is not None:
+            self._claimed[place.plan, one.key, one.occurrence] = place
+        return one
+
+    def _is_free(self, one: Recorded | Intent, place: Place) -> bool:
+        return self._claimed.get((place.plan, one.key, one.occurrence), place) == place
 
     def doubt_at(self, place: Place) -> Intent | None:
         """Return the intent of the call at this place, where it may have happened."""
