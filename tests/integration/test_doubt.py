@@ -137,6 +137,22 @@ async def test_a_failure_beside_an_effect_in_doubt_waits_until_that_is_settled(
     assert status or "gave up step mail (lost), which may have happened: Leave it." in str(house.told)
 
 
+@pytest.mark.parametrize("most", [0, 1])
+async def test_a_failed_item_beside_one_in_doubt_waits_until_that_is_settled(house: House, most: int) -> None:
+    def pays(inputs: dict[str, Any]) -> str:
+        raise ConnectionError("gone") if inputs["text"] == "lost" else ValueError("no such account")
+
+    house.fine, house.lost = house.action("fine", result=["lost", "broken"]), house.action("lost", result=pays)
+    items = step("pay", "lost", foreach="${names}", inputs={"text": "${item}"})
+    first = plan(step("names", "fine", outputs=["names"]), items)
+    asked = await house.open(first, OTHERWISE, max_replans=most).run("g", thread_id="t")
+    assert (asked["state"], open_steps(asked), len(house.agent.histories)) == ("REVIEWING", ["pay"], 1)
+    done = await house.resume(respond("sent"), OTHERWISE, max_replans=most)
+    assert done["state"] == ("COMPLETE" if most else "FAILED")
+    assert [call["text"] for call in house.lost.calls] == ["lost", "broken"]
+    assert "1 of 2 items failed. item 2: lost raised ValueError: no such account" in str(done)
+
+
 async def test_an_effect_in_doubt_is_done_again_where_somebody_says_so_although_its_plan_failed(house: House) -> None:
     await house.open(plan(LOST, BROKEN)).run("g", thread_id="t")
     house.lost = house.action("lost", result="sent")

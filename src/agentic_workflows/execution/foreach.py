@@ -166,10 +166,13 @@ def items_by_step(known: Mapping[Place, Outcome]) -> dict[tuple[str, str], list[
 
 
 def together(items: Sequence[Outcome]) -> Outcome:
-    """Return what became of a `foreach`: the worst of its items, each of them visible."""
+    """Return what became of a `foreach`: the worst of its items, each of them visible.
+
+    It has not ended while one is in doubt, whatever became of others: a person says first whether that happened.
+    """
     result: JsonValue = [item.result for item in items]
     failed = [f"item {at + 1}: {item.reason}" for at, item in enumerate(items) if item.status.is_failure]
-    if failed:
+    if failed and not any(item.ask and item.ask.get("in_doubt") for item in items):
         status, reason = OutcomeStatus.FAILED, f"{len(failed)} of {len(items)} items failed. {' '.join(failed[:5])}"
     elif any(item.status == OutcomeStatus.ASKED for item in items):
         status, reason = OutcomeStatus.ASKED, "Items wait for a person."

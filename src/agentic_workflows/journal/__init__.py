@@ -82,9 +82,10 @@ intent without outcome, and a subclass chooses no further step
     settles it as if it was chosen: only what was not begun is skipped
     test_in_doubt_a_step_is_settled_also_where_a_subclass_chooses_no_further_one
     test_what_is_in_doubt_is_asked_about_also_where_a_subclass_chooses_no_further_step
-intent without outcome, and another step of the plan failed, or another question was rejected
+intent without outcome, and another step of the plan, or another item, failed, or another question was rejected
     settles what is in doubt first, and plans again only then
     test_a_failure_beside_an_effect_in_doubt_waits_until_that_is_settled
+    test_a_failed_item_beside_one_in_doubt_waits_until_that_is_settled
     test_a_rejection_beside_an_effect_in_doubt_waits_until_that_is_settled
 outcome without checkpoint
     takes the outcome
