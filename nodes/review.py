@@ -1,6 +1,6 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
@@ -15,6 +15,7 @@ from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.review import (
     Answer,
     Approve,
@@ -28,9 +29,10 @@ from agentic_workflows.graph.review import (
 )
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.values import JsonObject, JsonValue
-from agentic_workflows.journal.entries import Answered, Journal
+from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
+from agentic_workflows.nodes.execute import plan_name
 
 DEADLINE: Final = "the deadline"
 """Stands for the reviewer where nobody answered in time."""
@@ -192,7 +194,7 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
     # What failed beside an effect in doubt has waited for this; executing comes to it, and to a result that was given.
     has_failed = any(OutcomeStatus(str(one["status"])).is_failure for one in state["steps"].values())
     settled = rejected if has_failed else [*rejected, *_happened(questions, known)]
-    await _settle(state["run_id"], settled, known, pen)
+    await _settle(state, settled, known, pen)
     kept = sorted({str(one["step"]) for one in questions if one["id"] in known and one not in settled})
     entries = [_feedback(question, known[str(question["id"])], kept) for question in settled]
     return {
@@ -209,15 +211,24 @@ def _happened(questions: Sequence[JsonObject], known: Mapping[str, Answered]) ->
     return [one for one in doubts if one["id"] in known and known[str(one["id"])].answer["type"] == "respond"]
 
 
-async def _settle(run_id: str, settled: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> None:
+async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> None:
     """Use up answers that no call will, and write down what they say of effects in doubt."""
+    run_id = state["run_id"]
     past = await pen.journal.past(run_id)
-    said = [(one["in_doubt"], _said(known[str(one["id"])])) for one in settled]
-    outcomes = [
-        doubt.ended(told) for at, told in said for doubt in past.in_doubt if [*doubt.place, doubt.attempt] == at
-    ]
+    outcomes = [one for question in settled for one in _told(question, known[str(question["id"])], past, state)]
     used = [one for one in (str(question["id"]) for question in settled) if not past.answers[one].used]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
+
+
+def _told(question: JsonObject, row: Answered, past: Past, state: State) -> Iterator[Recorded]:
+    """Yield what an answer says of an effect that may have happened; of one that was refused, as that of the call."""
+    at, said = question["in_doubt"], _said(row)
+    yield from (doubt.ended(said) for doubt in past.in_doubt if [*doubt.place, doubt.attempt] == at)
+    refused = (one for one in past.outcomes if one.outcome.status.is_failure and [*one.place, one.attempt] == at)
+    for one in refused if said.status == OutcomeStatus.SUCCEEDED else ():
+        plan, item = plan_name(state["plan_number"], restore(state["plan"] or {})), question["item"]
+        here = Place(plan, str(question["step"]), WHOLE if item is None else cast("int", item))
+        yield replace(one, place=here, attempt=0, outcome=said)
 
 
 def _said(row: Answered) -> Outcome:

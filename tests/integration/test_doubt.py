@@ -195,6 +195,16 @@ async def test_what_happened_as_somebody_said_is_not_done_again_by_the_next_plan
     assert house.sent == ["mail"]
 
 
+async def test_what_happened_as_somebody_said_of_a_refused_effect_is_not_asked_about_again(house: House) -> None:
+    house.lost = house.action("lost", result=object())
+    again = [step(name, "lost", inputs={"text": "mail"}) for name in ("again", "once more")]
+    asked = await house.open(plan(LOST), plan(again[0], ASKED), max_replans=2).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    answers = {ids["again"]: respond("sent"), ids["asked"]: reject("Not this.")}
+    done = await house.resume(answers, plan(again[1]), max_replans=2)
+    assert (done["state"], done["history"][-1]["result"], house.sent) == ("COMPLETE", "sent", ["mail"])
+
+
 @pytest.mark.parametrize("answer, word", [(respond("sent"), "happened"), (reject("Leave it."), "gave up step mail")])
 async def test_what_a_replaced_plan_left_in_doubt_is_settled_before_the_next_plan(
     house: House, answer: Any, word: str

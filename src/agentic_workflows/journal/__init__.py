@@ -57,6 +57,7 @@ the effect took place, and what it gave cannot be used; or it was given up in do
     asks before an equal effect of another plan is done
     test_an_effect_that_gave_what_nobody_can_use_is_not_done_again_by_another_plan
     test_an_effect_that_was_given_up_in_doubt_is_asked_about_before_it_is_done_again
+    test_what_happened_as_somebody_said_of_a_refused_effect_is_not_asked_about_again
 intent without outcome, and its plan was replaced all the same: policy refuses it now, or another question was rejected
     asks the action before it plans again, nobody of what is idempotent, else a person; and does nothing until then
     test_what_a_replaced_plan_left_in_doubt_is_found_out_or_done_under_the_same_key_and_nobody_is_asked
