@@ -22,7 +22,7 @@ from agentic_workflows.execution.case import RunPass, make_case
 from agentic_workflows.execution.doubt import doubt_id
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
-from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Answer, Reject, approve, edit, reject, respond
@@ -31,7 +31,7 @@ from agentic_workflows.journal.entries import Intent, Lease, Past, Place
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.run_log import RunLog
-from agentic_workflows.policies.decision import ActionRequest, Allow, Decision, Deny
+from agentic_workflows.policies.decision import ActionRequest, Allow, Decision, Deny, StaticDecision
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
@@ -72,6 +72,7 @@ def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[Exec
         limits=Limits(),
         emit=lambda _: None,
         log=RunLog(journal, Held(journal, lease), "r", past),
+        counts=past.counts,
         grants=Grants(rows={**past.answers, **answer_rows(answers)}),
     )
     return point, run
@@ -355,13 +356,21 @@ async def test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on() 
     assert (result["state"], sent) == ("COMPLETE", ["all"])
 
 
-class DeniesAll:
-    """Policies by which nothing may happen any more."""
+class AtMost:
+    """Policies by which a run may call an action so often."""
 
     digest = ""
 
+    def __init__(self, most: int) -> None:
+        self._most = most
+
     def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:  # noqa: ARG002 - an engine's shape
-        return Deny(reason="Not any more.")
+        return Allow() if request.count < self._most else Deny(reason="Not any more.")
+
+    def decide_early(
+        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
+    ) -> StaticDecision:
+        return self.decide(ActionRequest(action=action, inputs=step.inputs, provenance=provenance))
 
 
 @pytest.mark.parametrize("why", ["its attempt is refused", "its secret is gone", "policy denies it", "it is rejected"])
@@ -377,7 +386,7 @@ async def test_what_was_in_doubt_may_have_happened_also_where_something_keeps_it
     doubt = begun(mail, call.inputs)
     point, run = a_pass(mail, Past(in_doubt=(doubt,)), [Reject(feedback="no", id=asked)] if "rejected" in why else [])
     run.secrets = {} if "gone" in why else {"TO": "a long secret"}
-    point = ExecutionPoint(DeniesAll()) if "denies" in why else point
+    point = ExecutionPoint(AtMost(0)) if "denies" in why else point
     outcome = await point.execute(call, mail.action, run)
     assert (outcome.status.is_failure, len(mail.sent)) == (True, "refused" in why)
     later = memory_log(doubt.ended(outcome)).doubt(Place("2:q", "other"), doubt.key)
@@ -480,16 +489,12 @@ async def test_what_is_in_doubt_is_asked_about_also_where_its_action_is_declared
 
 
 async def test_a_limit_on_the_count_does_not_count_an_effect_that_is_begun_again_against_itself() -> None:
-    class OnlyOne(DeniesAll):
-        def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
-            return super().decide(request, approved=approved) if request.count else Allow()
-
     mail = Mail(None)
     doubt = begun(mail, CALL.inputs)
     before = doubt.ended(Outcome(status=OutcomeStatus.FAILED, attempts=1))
     past = Past(outcomes=(before,), in_doubt=(replace(doubt, attempt=1),))
     _, run = a_pass(mail, past)
-    run.counts, point = past.counts, ExecutionPoint(OnlyOne())
+    point = ExecutionPoint(AtMost(1))
     again = await point.execute(CALL, mail.action, run)
     other = await point.execute(replace(CALL, step=replace(CALL.step, name="other")), mail.action, run)
     await run.log.flush()

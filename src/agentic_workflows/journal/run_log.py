@@ -71,7 +71,7 @@ class RunLog:
 
     def claim(self, place: Place, key: str) -> Recorded | None:
         """Return an equal effect of an earlier plan that is done, and counts as this call from now on."""
-        return self._claim(place, self._done.get(key, ()))
+        return self._claim(place, self._done.get(key, []))
 
     def doubt(self, place: Place, key: str) -> Intent | None:
         """Return the intent whose effect may have happened, of this call or of an equal one of an earlier plan.
