@@ -72,7 +72,7 @@ class ActionRequest:
     """Resolved."""
     human_review_required: bool = False
     count: int = 0
-    """How many calls of this action the run has started before this one."""
+    """How many calls of this action the run has started before this one; an effect counts once, however often begun."""
     provenance: Provenance | None = None
     """Where the inputs come from; None is not known, and then none of them is trusted."""
 
