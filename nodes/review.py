@@ -1,6 +1,8 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
@@ -28,7 +30,7 @@ from agentic_workflows.graph.review import (
     to_json,
 )
 from agentic_workflows.graph.state import State, Update, WorkflowState
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
@@ -89,12 +91,21 @@ def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Cat
             counts.
 
     """
-    answers = read_answers(raw, questions)
     by_id = {str(question["id"]): question for question in questions}
+    actions = {one: catalogue.get(str(question["name"])) for one, question in by_id.items()}
+    answers = {one: _as_meant(answer, actions[one]) for one, answer in read_answers(raw, questions).items()}
     for one, answer in answers.items():
-        if misfit := _misfit(answer, by_id[one], catalogue.get(str(by_id[one]["name"]))):
+        if misfit := _misfit(answer, by_id[one], actions[one]):
             raise ReviewError(misfit)
     return answers
+
+
+def _as_meant(answer: Answer, action: ActionSpec | None) -> Answer:
+    """Return an answer with the result that is meant: people type text, also for an action that gives none."""
+    if isinstance(answer, Respond) and isinstance(answer.message, str) and _not_given(answer.message, action):
+        with suppress(ValueError, RecursionError, ActionError):
+            return replace(answer, message=as_json(json.loads(answer.message)))
+    return answer
 
 
 def _misfit(answer: Answer, question: JsonObject, action: ActionSpec | None) -> str:

@@ -181,6 +181,18 @@ async def test_a_response_that_the_action_could_not_give_leaves_the_question_ope
     assert ((await house.resume({ids(asked)[0]: respond("sent")}))["state"], house.sent) == ("COMPLETE", [])
 
 
+@pytest.mark.parametrize("typed, given", [("5", 5), ("five", None), ("NaN", None), ("[" * 100_000, None)])
+async def test_what_a_person_types_is_a_result_of_the_actions_own_kind(house: House, typed: str, given: object) -> None:
+    house.output = {"type": "integer"}
+    asked = await house.run({"goal": "g", "steps": [{**ONE["steps"][0], "outputs": ["x"]}]})
+    if given is None:
+        with pytest.raises(ReviewError, match="is no result of send"):
+            await house.resume({ids(asked)[0]: respond(typed)})
+    else:
+        told = await house.resume({ids(asked)[0]: respond(typed)})
+        assert (told["state"], told["outputs"], house.sent) == ("COMPLETE", {"x": given}, [])
+
+
 async def test_an_edit_written_behind_the_journals_back_is_checked_where_it_runs(house: House) -> None:
     asked = await house.run(ONE)
     at = datetime.fromtimestamp(house.now, UTC).isoformat()
