@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from threading import Lock, Timer
 from typing import Any, NoReturn, cast
 
@@ -41,11 +42,12 @@ class Driver:
         self._workflow, self._thread, self._output = workflow, thread, output
         self._workspace, self._runner = workspace, runner
         self._progress = Progress(output)
+        output.is_aside = True
         self._signals, self._ending = 0, Lock()
         self._later = Timer(_GRACE_SECONDS, self._end)
         self._later.daemon = True
 
-    def drive(self, events: AsyncIterator[Event] | None) -> int:
+    def drive(self, events: AsyncGenerator[Event, None] | None) -> int:
         """Follow the events, ask where somebody can be asked, go on, and return the exit code.
 
         Args:
@@ -65,7 +67,7 @@ class Driver:
             result = self._follow(self._workflow.resume_stream(answers, thread_id=self._thread))
         return self._finish(result)
 
-    def resume(self, events: AsyncIterator[Event]) -> int:
+    def resume(self, events: AsyncGenerator[Event, None]) -> int:
         """Do what `drive` does for a run that was shown to nobody in this process."""
         self._loaded()
         return self.drive(events)
@@ -75,17 +77,18 @@ class Driver:
         self._progress.begin(result)
         return result
 
-    def _follow(self, events: AsyncIterator[Event]) -> dict[str, Any]:
+    def _follow(self, events: AsyncGenerator[Event, None]) -> dict[str, Any]:
         with self._progress:
             self._runner.run(self._consume(events))
         return self._workflow.get_results()
 
-    async def _consume(self, events: AsyncIterator[Event]) -> None:
+    async def _consume(self, events: AsyncGenerator[Event, None]) -> None:
         loop, current = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
         with heard(lambda: self._stop(loop, current)):
             try:
-                async for event in events:
-                    self._progress.show(event)
+                async with aclosing(events):
+                    async for event in events:
+                        self._progress.show(event)
             except asyncio.CancelledError:
                 self._end()
 

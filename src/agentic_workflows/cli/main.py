@@ -8,7 +8,8 @@ from typer.exceptions import TyperException
 
 from agentic_workflows.cli import catalogue, history, policy, review, run, runs
 from agentic_workflows.cli.output import BAD_INPUT, FAILED, INTERRUPTED, Output
-from agentic_workflows.errors import WorkflowError
+from agentic_workflows.cli.streams import replace_standard_streams
+from agentic_workflows.errors import RunError, WorkflowError
 
 _HELP = "Run goals with an agent that people dare to let act: checked plans, policy on every step, review by people."
 _EPILOG = "Exit codes: 0 complete, 1 failed, 2 bad input, 3 waiting for a person, 130 stopped."
@@ -16,6 +17,7 @@ _EPILOG = "Exit codes: 0 complete, 1 failed, 2 bad input, 3 waiting for a person
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
+    replace_standard_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -24,24 +26,31 @@ def run_command(arguments: Sequence[str]) -> int:
     output = Output(as_json="--json" in arguments)
     try:
         # Outside its standalone mode typer returns what the command returned.
-        return int(_app()(list(arguments), prog_name="agentic", standalone_mode=False, obj=output) or 0)
+        code = int(_app()(list(arguments), prog_name="agentic", standalone_mode=False, obj=output) or 0)
+        return code if output.is_aside else _unless_lost(code, output)
     except TyperException as error:
         _tell(error, output)
         return BAD_INPUT
-    except WorkflowError as error:
+    except (WorkflowError, OSError) as error:
         output.error(error)
         return BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        output.abandon()
-        return FAILED
     except Exception as error:
         if output.is_json:
             output.error(error)
         raise
     finally:
         output.close()
+
+
+def _unless_lost(code: int, output: Output) -> int:
+    """Return the exit code, or that of a failure where not all could be written; who looks away knows of it."""
+    if output.lost is None:
+        return code
+    if not isinstance(output.lost, BrokenPipeError):
+        output.error(RunError(f"Not all could be written: {output.lost.strerror}."))
+    return code or FAILED
 
 
 def _tell(error: TyperException, output: Output) -> None:

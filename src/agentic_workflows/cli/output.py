@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from agentic_workflows.cli.streams import STDERR, STDOUT, Stream, lost_by
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -21,7 +23,6 @@ EXIT_CODES: Final = {"COMPLETE": COMPLETE, "FAILED": FAILED, "REVIEWING": WAITIN
 """By the state that a run came to."""
 
 _PLAIN_WIDTH = 120
-_STDOUT, _STDERR = 1, 2
 
 
 class Output:
@@ -34,18 +35,28 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.is_json = as_json
+        self.is_aside = False
+        """Whether what is shown is beside the point: a run goes on without, and its exit code tells of it."""
         self._document = -1
+        self._lost: OSError | None = None
         if as_json:
             sys.stdout.flush()
             # On the level of descriptors, so that also what a child process or a C library prints is caught.
-            self._document = os.dup(_STDOUT)
-            os.dup2(_STDERR, _STDOUT)
+            self._document = os.dup(STDOUT)
+            os.dup2(STDERR, STDOUT)
 
     @property
     def is_interactive(self) -> bool:
         """Tell whether somebody can be asked."""
         # Python has no stdin at all where the descriptor was closed.
-        return not self.is_json and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+        is_shown = not self.is_json and self.lost is None
+        return is_shown and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+
+    @property
+    def lost(self) -> OSError | None:
+        """Return why something of this output could not be written."""
+        sys.stdout.flush()
+        return self._lost or lost_by(sys.stdout)
 
     @cached_property
     def console(self) -> "Console":
@@ -79,13 +90,14 @@ class Output:
         """Write the one JSON document, where JSON was asked for."""
         if self.is_json:
             text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-            with os.fdopen(os.dup(self._document), "wb") as stream:
-                # What UTF-8 cannot hold is a lone surrogate, and its escape is JSON.
-                stream.write(text.encode("utf-8", "backslashreplace"))
+            # What UTF-8 cannot hold is a lone surrogate, and its escape is JSON.
+            with Stream(self._document, encoding="utf-8") as stream:
+                stream.write(text)
+            self._lost = self._lost or stream.lost
 
     def error(self, error: Exception) -> None:
         """Tell what went wrong."""
-        if self.is_json:
+        if self.is_json and self._lost is None:
             self.document({"error": {"type": type(error).__name__, "message": str(error)}})
         else:
             sys.stderr.write(f"Error: {visible(str(error))}\n")
@@ -94,13 +106,9 @@ class Output:
         """Give stdout back."""
         if self._document >= 0:
             sys.stdout.flush()
-            os.dup2(self._document, _STDOUT)
+            os.dup2(self._document, STDOUT)
             os.close(self._document)
             self._document = -1
-
-    def abandon(self) -> None:
-        """Drop what could not be written because nobody reads it any more."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
 
 
 def visible(text: str) -> str:
