@@ -429,7 +429,7 @@ def test_a_run_that_its_process_left_behind_is_cancelled(folder: Path) -> None:
     assert (again.returncode, "is FAILED already" in again.stderr) == (BAD_INPUT, True)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_pauses_and_another_process_goes_on(folder: Path, sent: signal.Signals) -> None:
     with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t") as process:
         wait_until((folder / "started").exists)
@@ -442,6 +442,18 @@ def test_signal_pauses_and_another_process_goes_on(folder: Path, sent: signal.Si
     assert "second (wait) running" not in out
     done = agentic("resume", "t", "--json")
     assert (done.returncode, json.loads(done.stdout)["outputs"]) == (COMPLETE, {"a": "waited", "b": "waited"})
+
+
+def test_ignored_signals_stay_ignored(folder: Path) -> None:
+    command = ["sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh", *COMMAND]
+    arguments = ["run", "--plan", "slow.yaml", "--actions", "own:ACTIONS"]
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        wait_until((folder / "started").exists)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)
+        (folder / "go").touch()
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, "Pausing" in out) == (COMPLETE, False), out
 
 
 def test_second_signal_stops_at_once(folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -96,10 +97,20 @@ class Terminal:
             pass
         return self._process.wait(timeout=30)
 
+    def hang_up(self) -> int:
+        """Close the terminal as its window is closed, let go on what runs, and return the exit code."""
+        os.close(self._fd)
+        self._fd = -1
+        self._process.send_signal(signal.SIGHUP)  # as a shell does for what it has started, beside the kernel
+        time.sleep(0.5)
+        Path("go").touch()
+        return self._process.wait(timeout=30)
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def _read(self) -> bool:
         if not select.select([self._fd], [], [], 30)[0]:
@@ -243,6 +254,25 @@ def test_ctrl_c_pauses_and_says_how_to_go_on(folder: Path) -> None:
     terminal.close()
     assert "PAUSED" in terminal.screen
     assert "resume t" in terminal.screen
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_terminal_that_is_closed_pauses() -> None:
+    terminal = Terminal("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t")
+    terminal.expect("running")
+    assert terminal.hang_up() == WAITING
+    terminal.close()
+    again = Terminal("resume", "t")
+    assert again.end() == COMPLETE
+    again.close()
+
+
+def test_a_terminal_that_is_closed_leaves_the_question_open(replacing: Terminal, folder: Path) -> None:
+    assert replacing.hang_up() == WAITING
+    assert (folder / "b.md").read_text() == "from b"
+    again = Terminal("resume", "t")
+    again.expect(PROMPT)
+    again.close()
 
 
 def test_control_characters_of_others_are_shown_not_obeyed(folder: Path) -> None:

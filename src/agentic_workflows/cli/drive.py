@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 from agentic_workflows.cli.display import Progress
 from agentic_workflows.cli.output import EXIT_CODES, FAILED, INTERRUPTED, Output
 from agentic_workflows.cli.questions import ask_all, open_ids
-from agentic_workflows.cli.signals import heard
+from agentic_workflows.cli.signals import heard, interrupt_from_now_on
 from agentic_workflows.cli.summary import show_summary, written_files
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.events import Event
@@ -60,7 +60,7 @@ class Driver:
             questions = open_ids(result["reviews"], but=later)
             later.update(str(question["id"]) for question in questions)
             # A signal that comes while somebody is asked leaves the question open.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            interrupt_from_now_on()
             answers = ask_all(questions, self._output)
             if not answers:
                 break
@@ -84,7 +84,7 @@ class Driver:
 
     async def _consume(self, events: AsyncGenerator[Event, None]) -> None:
         loop, current = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
-        with heard(lambda: self._stop(loop, current)):
+        with heard(lambda number: self._stop(number, loop, current)):
             try:
                 async with aclosing(events):
                     async for event in events:
@@ -92,7 +92,9 @@ class Driver:
             except asyncio.CancelledError:
                 self._end()
 
-    def _stop(self, loop: asyncio.AbstractEventLoop, current: "asyncio.Task[None]") -> None:
+    def _stop(self, number: int, loop: asyncio.AbstractEventLoop, current: "asyncio.Task[None]") -> None:
+        if number == signal.SIGHUP and self._signals:
+            return  # of a terminal that is closed the kernel tells, and the shell once more: nobody is in a hurry
         self._signals += 1
         # Not by way of the database, which may be what everything waits for.
         if self._signals == 1 and self._workflow.database.leases.ask(self._thread, "pause"):

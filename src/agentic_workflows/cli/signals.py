@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard by a thread: an action that blocks the event loop keeps nobody from stopping it."""
+"""Ctrl-C, SIGTERM and SIGHUP, heard by a thread: an action that blocks the event loop keeps nobody from stopping it."""
 
 import select
 import signal
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Final
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def heard(tell: Callable[[], None]) -> Iterator[None]:
-    """Call something in a thread of its own for each Ctrl-C and SIGTERM that comes meanwhile."""
+def heard(tell: Callable[[int], None]) -> Iterator[None]:
+    """Call something in a thread of its own, with the number, for each of the signals that comes meanwhile."""
     read, written = socket.socketpair()
     written.setblocking(False)
-    before = {one: signal.signal(one, _pass) for one in _SIGNALS}
+    before = {one: signal.signal(one, _pass) for one in _heeded()}
     # Written by the C part of the interpreter: what blocks the main thread keeps it from calling a Python function.
     wakeup = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
     Thread(target=_listen, args=(read, tell), name="agentic-signals", daemon=True).start()
@@ -30,11 +30,22 @@ def heard(tell: Callable[[], None]) -> Iterator[None]:
         written.close()
 
 
-def _listen(read: socket.socket, tell: Callable[[], None]) -> None:
+def _listen(read: socket.socket, tell: Callable[[int], None]) -> None:
     with read:
         while number := read.recv(1):
             if number[0] in _SIGNALS:
-                tell()
+                tell(number[0])
+
+
+def interrupt_from_now_on() -> None:
+    """Let each of the signals do what Ctrl-C does where nothing runs."""
+    for one in _heeded():
+        signal.signal(one, signal.default_int_handler)
+
+
+def _heeded() -> list[signal.Signals]:
+    """Return the signals but those that whoever started this process had ignored, such as `nohup`."""
+    return [one for one in _SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
 
 
 def _pass(*_: object) -> None:
