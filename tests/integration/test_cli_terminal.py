@@ -152,8 +152,8 @@ def test_approval_lets_the_step_run(replacing: Terminal, folder: Path) -> None:
     assert "Written:" in replacing.screen
 
 
-@pytest.mark.parametrize("typed", ["\n", "\x04", "yes\n"])
-def test_whatever_is_no_answer_rejects(replacing: Terminal, folder: Path, typed: str) -> None:
+@pytest.mark.parametrize("typed", ["\n", "\x04"])
+def test_silence_rejects(replacing: Terminal, folder: Path, typed: str) -> None:
     replacing.type(typed)
     replacing.expect("What should the planner know?")
     replacing.type("leave it\n")
@@ -168,6 +168,20 @@ def test_edit_changes_what_runs(replacing: Terminal, folder: Path) -> None:
     replacing.type('{"path": "new.md", "overwrite": false}\n')
     assert replacing.end() == COMPLETE
     assert ((folder / "b.md").read_text(), (folder / "new.md").read_text()) == ("from b", "from a")
+
+
+def test_a_slip_is_asked_again(replacing: Terminal, folder: Path) -> None:
+    replacing.type("y\n")
+    replacing.expect("'y' is no answer. Type one of the letters.")
+    replacing.expect(PROMPT)
+    replacing.type("e\n")
+    replacing.expect("The inputs to change")
+    replacing.type("{path: new.md}\n")
+    replacing.expect("'{path: new.md}' is no JSON object. Nothing is changed yet.")
+    replacing.expect(PROMPT)
+    replacing.type("a\n")
+    assert replacing.end() == COMPLETE
+    assert (folder / "b.md").read_text() == "from a"
 
 
 def test_response_takes_the_place_of_the_result(replacing: Terminal, folder: Path) -> None:
@@ -211,13 +225,16 @@ def test_questions_are_asked_one_by_one(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "typed, code, paid",
-    [(["\n"], WAITING, 1), (["x\n"], WAITING, 1), (["s\n", "r-1\n"], COMPLETE, 1), (["a\n"], WAITING, 2)],
+    [(["\n"], WAITING, 1), (["l\n"], WAITING, 1), (["s\n", "r-1\n"], COMPLETE, 1), (["a\n"], WAITING, 2)],
 )
 def test_what_is_in_doubt_is_asked_of_as_such_and_silence_decides_nothing(
     folder: Path, typed: list[str], code: int, paid: int
 ) -> None:
     terminal = Terminal("run", "--plan", "pay.yaml", "--actions", "own:ACTIONS", "--thread", "t")
     terminal.expect("did step pay call pay?")
+    terminal.expect("(Enter: later) > ")
+    terminal.type("e\n")
+    terminal.expect("'e' is no answer.")
     terminal.expect("(Enter: later) > ")
     terminal.type(typed[0])
     for more in typed[1:]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from agentic_workflows.cli.output import Output, shortened, visible
+from agentic_workflows.cli.output import Output, shortened
 from agentic_workflows.cli.signals import wait_for_line
 from agentic_workflows.cli.tables import came_from
 from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond
@@ -75,24 +75,32 @@ def open_ids(questions: Sequence[Mapping[str, Any]], *, but: Collection[str]) ->
 
 
 def _ask(question: Mapping[str, Any], output: Output) -> Answer | None:
-    is_in_doubt, is_over = bool(question.get("in_doubt")), bool(question.get("replaced"))
-    prompt = _DOUBT_PROMPT.format(again="" if is_over else _AGAIN) if is_in_doubt else _PROMPT
-    chosen = _read(prompt).strip().lower()
     one = str(question["id"])
-    letter = _LETTERS.get(chosen, chosen)
-    if is_in_doubt and letter not in ({"r", "s"} if is_over else {"a", "r", "s"}):
-        return None
-    match letter:
+    match _letter(question, output):
         case "a":
             return approve(one)
-        case "l":
-            return None
         case "s":
             return respond(_read("The result to take in its place > "), one)
         case "e":
             inputs = _inputs(question, output)
-            return reject("", one) if inputs is None else edit(inputs, one)
-    return reject(_read("Rejected. What should the planner know? (Enter: nothing) > ").strip(), one)
+            return _ask(question, output) if inputs is None else edit(inputs, one)
+        case "r":
+            return reject(_read("Rejected. What should the planner know? (Enter: nothing) > ").strip(), one)
+    return None
+
+
+def _letter(question: Mapping[str, Any], output: Output) -> str:
+    """Return the letter of an answer that the question can have; what is none of them is asked again."""
+    prompt, enter, letters = _PROMPT, "r", list("aersl")
+    if question.get("in_doubt"):
+        again, letters = ("", list("rsl")) if question.get("replaced") else (_AGAIN, list("arsl"))
+        prompt, enter = _DOUBT_PROMPT.format(again=again), "l"
+    while True:
+        typed = _read(prompt).strip().lower()
+        letter = _LETTERS.get(typed, typed) or enter
+        if letter in letters:
+            return letter
+        output.say(f"{shortened(typed, _OVERVIEW)!r} is no answer. Type one of the letters.")
 
 
 def _inputs(question: Mapping[str, Any], output: Output) -> dict[str, Any] | None:
@@ -102,7 +110,7 @@ def _inputs(question: Mapping[str, Any], output: Output) -> dict[str, Any] | Non
         changes = json.loads(typed)
         if isinstance(changes, dict):
             return {**question["args"], **changes}
-    output.say(f"{visible(typed)!r} is no JSON object.")
+    output.say(f"{shortened(typed, _OVERVIEW)!r} is no JSON object. Nothing is changed yet.")
     return None
 
 
