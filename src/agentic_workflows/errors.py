@@ -118,7 +118,7 @@ class RunBusyError(RunError):
         self.thread_id, self.owner, self.expires = thread_id, owner, expires
         until = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
         super().__init__(
-            f"The run {thread_id} is held by {_process_of(owner)} until {until}. Wait for it, pause it with "
+            f"The run {thread_id} is held by {process_of(owner)} until {until}. Wait for it, pause it with "
             f"`agentic pause {thread_id}`, or try again after that time."
         )
 
@@ -128,7 +128,7 @@ class LeaseLostError(RunError):
 
     def __init__(self, thread_id: str, owner: str) -> None:
         self.thread_id, self.owner = thread_id, owner
-        taken = f"was taken over by {_process_of(owner)}" if owner else "is not held any more"
+        taken = f"was taken over by {process_of(owner)}" if owner else "is not held any more"
         super().__init__(f"The run {thread_id} {taken}; what this process did since then was not written.")
 
 
@@ -144,12 +144,6 @@ class ModelError(WorkflowError):
     """A model is missing or broken, or gives no usable answer."""
 
 
-def _made_again(kind: type[WorkflowError], args: tuple[Any, ...], held: dict[str, Any]) -> WorkflowError:
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(held)
-    return error
-
-
-def _process_of(owner: str) -> str:
+def process_of(owner: str) -> str:
     """Return host and process number of a lease's owner."""
     return owner.rsplit(":", 2)[0]

@@ -663,6 +663,20 @@ async def test_a_lease_is_held_until_it_is_given_back_runs_out_or_its_owner_is_d
     assert [*held, await other.is_held()] == [False, True, False, False, True, False]
 
 
+async def test_the_holder_of_a_thread_is_told_while_it_holds_it(house: House) -> None:
+    mine, other = house.open(), house.open()
+    assert await other.holder("t") is None
+    lease = await mine.acquire("t", new_owner(), 30)
+    assert (await other.holder("t"), await other.holder("u")) == (lease, None)
+    await mine.release(lease)
+    await mine.acquire("dead", dead_owner(), 30)
+    await mine.acquire("elsewhere", "elsewhere:1:1:abcd", 30)
+    found = [await other.holder(thread_id) for thread_id in ("t", "dead", "elsewhere")]
+    assert [one and one.owner for one in found] == [None, None, "elsewhere:1:1:abcd"]
+    house.clock.now += 31
+    assert await other.holder("elsewhere") is None
+
+
 async def test_of_processes_that_take_a_lease_at_once_one_gets_it(shared: House) -> None:
     journals = [shared.open() for _ in range(4)]
     for at in range(10):  # first time and takeover

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -532,10 +533,19 @@ def test_runs_and_show_tell_what_is_done_of_a_run_under_way_and_of_one_that_was_
         wait_until((folder / "started").exists)
         under_way = [agentic("runs").stdout, agentic("show", "t").stdout]
         process.kill()
-    for listed, shown in (under_way, [agentic("runs").stdout, agentic("show", "t").stdout]):
+    left_behind = [agentic("runs").stdout, agentic("show", "t").stdout]
+    for listed, shown in (under_way, left_behind):
         assert re.search(r"t +EXECUTING +g +1/3", listed), listed
         assert "EXECUTING  1/3 steps" in shown, shown
+        assert re.search(r"1 +look +list_files", shown), shown
+    holder = f"{socket.gethostname()}:{process.pid} runs it"
+    assert (f"{holder}." in under_way[0], f"{holder}, and holds it until 20" in under_way[1]) == (True, True), under_way
+    assert ("Nobody runs it." in left_behind[0], left_behind[1].count("Nobody runs it.\nGo on with: ")) == (True, 1)
+    began = time.monotonic()
+    assert agentic("pause", "t").stdout.startswith("No process runs the run t; `")
+    assert time.monotonic() - began < 5, "it waited for nobody"
     kept = json.loads(agentic("show", "t", "--json").stdout)
+    assert kept["held_by"] is None
     assert {name: (one["status"], one["attempts"]) for name, one in kept["steps"].items()} == {"look": ("succeeded", 1)}
 
 

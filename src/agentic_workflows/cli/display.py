@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from agentic_workflows.cli.output import Output, shortened, visible
+from agentic_workflows.cli.output import UNDER_WAY, Output, shortened, visible
 from agentic_workflows.cli.tables import plan_table
 from agentic_workflows.graph.events import (
     AnswerRefused,
@@ -33,8 +33,6 @@ _COLOURS = {"running": "cyan", "succeeded": "green", "failed": "red", "denied": 
 _SPARE_LINES = 8
 """Of the terminal, beside the steps."""
 _NOTE = 90
-_UNDER_WAY = ("PLANNING", "EXECUTING")
-"""States that are worth a line; the summary tells the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +98,7 @@ class Progress:
         match event:
             case StateEntered():
                 self._state = event.state
-                if event.state in _UNDER_WAY and not self._live:
+                if event.state in UNDER_WAY and not self._live:  # the summary tells the others
                     self.note(event.state)
             case PlanAccepted():
                 self._accept(event.report)
@@ -130,7 +128,7 @@ class Progress:
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         for _ in range(4):
             table.add_column(overflow="ellipsis", no_wrap=True)
-        if self._state in _UNDER_WAY:
+        if self._state in UNDER_WAY:
             table.add_row(Text(self._state, "bold cyan"), "", "", f"{monotonic() - self._began:.1f} s")
         for name, row in self._shown():
             seconds = monotonic() - row.began if row.status == "running" else row.seconds

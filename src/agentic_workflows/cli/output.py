@@ -21,6 +21,8 @@ WAITING: Final = 3
 INTERRUPTED: Final = 130
 EXIT_CODES: Final = {"COMPLETE": COMPLETE, "FAILED": FAILED, "REVIEWING": WAITING, "PAUSED": WAITING}
 """By the state that a run came to."""
+UNDER_WAY: Final = ("PLANNING", "EXECUTING")
+"""States that a run only leaves while a process has it."""
 
 _PLAIN_WIDTH = 120
 

@@ -1,7 +1,8 @@
 """`runs`, `show`, `pause`, `cancel`: looking at runs, and stopping them."""
 
 import asyncio
-from shlex import quote
+from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,13 @@ import typer
 
 from agentic_workflows.cli import history
 from agentic_workflows.cli.options import Database, Json, Thread
-from agentic_workflows.cli.output import COMPLETE, EXIT_CODES, Output
-from agentic_workflows.errors import RunBusyError, RunError
+from agentic_workflows.cli.output import COMPLETE, EXIT_CODES, UNDER_WAY, Output
+from agentic_workflows.errors import RunBusyError, RunError, process_of
 
 if TYPE_CHECKING:
     from agentic_workflows.graph.state import Request
     from agentic_workflows.workflow import AgenticWorkflow
 
-_UNDER_WAY = ("PLANNING", "EXECUTING")
 _FINISHED = ("COMPLETE", "FAILED")
 _UNKNOWN = "UNKNOWN"
 _WAIT_SECONDS = 5.0
@@ -54,7 +54,7 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
     from agentic_workflows.cli.summary import show_summary  # noqa: PLC0415
 
     reader = build_reader(database_of(database))
-    result = asyncio.run(reader.result(thread))
+    result = asyncio.run(_with_holder(reader, asyncio.run(reader.result(thread))))
     ctx.obj.document(result)
     if not ctx.obj.is_json:
         setup = setup_from(Flags(), asyncio.run(reader.metadata_of(thread)))
@@ -72,19 +72,11 @@ def pause(ctx: typer.Context, *, thread: Thread, database: Database = None, _jso
         return _ask_unseen(reader, result, "pause", ctx.obj)
     if result["state"] in _FINISHED:
         raise RunError(f"The run {thread} is {result['state']} already; there is nothing to pause.")
-    if result["state"] not in _UNDER_WAY:
+    if result["state"] not in UNDER_WAY:
         return _tell(result, ctx.obj, f"The run {thread} is {result['state']} already and runs nothing.")
     reader.request(thread, "pause")
     result = _awaited(reader, thread)
-    if result["state"] in _UNDER_WAY:
-        how = f"the thread {result['outer']}" if result["outer"] else f"`agentic resume {quote(thread)}`"
-        said = (
-            f"The run {thread} was asked to pause; steps that are under way are finished first. "
-            f"If no process runs it any more, {how} continues it."
-        )
-    else:
-        said = f"The run {thread} is {result['state']}."
-    _tell(result, ctx.obj, said)
+    _tell(result, ctx.obj, _paused(result, reader.database.url))
     return COMPLETE
 
 
@@ -99,7 +91,7 @@ def cancel(
     reader, result = _read(thread, database)
     if result["state"] == _UNKNOWN:
         return _ask_unseen(reader, result, "cancel", ctx.obj)
-    was_under_way = result["state"] in _UNDER_WAY
+    was_under_way = result["state"] in UNDER_WAY
     if was_under_way:
         reader.request(thread, "cancel")
         result = _awaited(reader, thread)
@@ -124,7 +116,7 @@ def all_runs(database: str | None) -> list[dict[str, Any]]:
         if database is not None:
             raise
         return []
-    return asyncio.run(reader.runs())
+    return asyncio.run(_all_with_holder(reader))
 
 
 def _read(thread: str, database: str | None) -> "tuple[AgenticWorkflow, dict[str, Any]]":
@@ -143,11 +135,44 @@ def _ask_unseen(reader: "AgenticWorkflow", result: dict[str, Any], request: "Req
 
 
 def _awaited(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:
-    """Return the run as soon as it has stopped, or as it is after a while."""
+    """Return the run as soon as it has stopped or nobody runs it, or as it is after a while."""
     end = monotonic() + _WAIT_SECONDS
-    while (result := asyncio.run(reader.result(thread)))["state"] in _UNDER_WAY and monotonic() < end:
+    while True:
+        result = asyncio.run(_with_holder(reader, asyncio.run(reader.result(thread))))
+        if result["state"] not in UNDER_WAY or not result["held_by"] or monotonic() > end:
+            return result
         sleep(_POLL_SECONDS)
-    return result
+
+
+def _paused(result: dict[str, Any], database: str | Path) -> str:
+    """Return what came of asking a run to pause."""
+    from agentic_workflows.cli.summary import command  # noqa: PLC0415 - heavy
+
+    thread = result["thread_id"]
+    if result["state"] not in UNDER_WAY:
+        return f"The run {thread} is {result['state']}."
+    how = f"the thread {result['outer']}" if result["outer"] else f"`{command('resume', thread, database)}`"
+    if not result["held_by"]:
+        return f"No process runs the run {thread}; {how} continues it."
+    return (
+        f"The run {thread} was asked to pause; steps that are under way are finished first. "
+        f"If no process runs it any more, {how} continues it."
+    )
+
+
+async def _all_with_holder(reader: "AgenticWorkflow") -> list[dict[str, Any]]:
+    return [await _with_holder(reader, one) for one in await reader.runs()]
+
+
+async def _with_holder(reader: "AgenticWorkflow", result: dict[str, Any]) -> dict[str, Any]:
+    """Return a run with who holds it, if it is under way; one that nobody holds may have ended since it was read."""
+    if result["state"] not in UNDER_WAY:
+        return {**result, "held_by": None}
+    lease = await reader.database.journal.holder(result["thread_id"])
+    if lease is None:
+        return {**await reader.result(result["thread_id"]), "held_by": None}
+    until = datetime.fromtimestamp(lease.expires, UTC).isoformat(timespec="seconds")
+    return {**result, "held_by": {"process": process_of(lease.owner), "until": until}}
 
 
 def _tell(result: dict[str, Any], output: Output, text: str) -> int:
@@ -162,6 +187,6 @@ def _show_steps(result: dict[str, Any], output: Output) -> None:
     from agentic_workflows.cli.tables import plan_table  # noqa: PLC0415 - heavy
 
     output.say(f"Thread: {result['thread_id']}\nGoal:   {result['goal']}\n")
-    if result["plan"] and result["report"]:
-        output.show(plan_table(result["plan"], result["report"]))
+    if result["plan"]:
+        output.show(plan_table(result["plan"], result["report"] or {"order": None, "decisions": {}}))
         output.say()

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from agentic_workflows.cli.output import Output, own_name, shortened
+from agentic_workflows.cli.output import UNDER_WAY, Output, own_name, shortened
 from agentic_workflows.cli.questions import show_question
 from agentic_workflows.cli.tables import STATE_COLOURS, progress_of
 from agentic_workflows.journal.database import DEFAULT_DATABASE, MEMORY
@@ -49,28 +49,36 @@ def written_files(result: Mapping[str, Any]) -> list[str]:
 
 
 def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[str]:
-    """Yield the commands that continue a run, where it can be continued."""
-    state, thread = result["state"], result["thread_id"]
-    if state not in {"REVIEWING", "PAUSED", "FAILED"}:
+    """Yield who goes on with a run, or the commands that do, where it can be continued."""
+    state, is_under_way = result["state"], result["state"] in UNDER_WAY
+    if is_under_way and result.get("held_by"):
+        yield "{process} runs it, and holds it until {until}.".format(**result["held_by"])
+        return
+    if is_under_way:
+        yield "Nobody runs it."
+    elif state not in {"REVIEWING", "PAUSED", "FAILED"}:
         return
     if result["outer"]:
         yield f"It is a part of the thread {result['outer']}, and goes on with that one."
-        return
-    if database == MEMORY:
-        if state != "FAILED":
-            yield "This run was kept in memory alone and ends here. Use a --database file to continue runs."
-        return
+    elif database != MEMORY:
+        yield from _commands(result, database)
+    elif state != "FAILED":
+        yield "This run was kept in memory alone and ends here. Use a --database file to continue runs."
+
+
+def _commands(result: Mapping[str, Any], database: str | Path) -> Iterator[str]:
+    state, thread = result["state"], result["thread_id"]
     if state == "REVIEWING":
-        yield f"\nIt waits for a person. Answer at a terminal: {_command('review', thread, database)}"
-        yield f"or with options, such as: {_command('review', thread, database, _an_answer(result['reviews']))}"
-    elif state == "PAUSED":
-        yield f"Go on with: {_command('resume', thread, database)}"
+        yield f"\nIt waits for a person. Answer at a terminal: {command('review', thread, database)}"
+        yield f"or with options, such as: {command('review', thread, database, _an_answer(result['reviews']))}"
+    elif state != "FAILED":
+        yield f"Go on with: {command('resume', thread, database)}"
     elif str(result["reason"]).startswith("max_iterations"):
         more = int(result["iterations"]) + _MORE_ITERATIONS
-        yield f"Give it more with: {_command('resume', thread, database, f'--max-iterations {more}')}"
+        yield f"Give it more with: {command('resume', thread, database, f'--max-iterations {more}')}"
 
 
-def _command(verb: str, thread: str, database: str | Path, options: str = "") -> str:
+def command(verb: str, thread: str, database: str | Path, options: str = "") -> str:
     """Return what is typed in a shell; a thread that looks like an option stands behind all of them."""
     is_default = Path(database) == DEFAULT_DATABASE.absolute()
     where = "" if is_default else f"--database {quote(without_password(database))}"

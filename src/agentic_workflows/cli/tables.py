@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from agentic_workflows.cli.output import shortened, visible
+from agentic_workflows.cli.output import UNDER_WAY, shortened, visible
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.review import answer_by
 from agentic_workflows.graph.values import JsonObject
@@ -81,9 +81,15 @@ def runs_table(results: Iterable[JsonObject]) -> Table:
     for one in results:
         state = str(one["state"])
         shown = Text(state, STATE_COLOURS.get(state, ""))
-        goal, reason = shortened(one["goal"] or "", 60), shortened(one["reason"] or "", 80)
+        goal, reason = shortened(one["goal"] or "", 60), shortened(one["reason"] or _holder(one), 80)
         table.add_row(_typed(one), shown, goal, progress_of(one), reason)
     return table
+
+
+def _holder(result: Mapping[str, Any]) -> str:
+    if result["state"] not in UNDER_WAY:
+        return ""
+    return f"{result['held_by']['process']} runs it." if result["held_by"] else "Nobody runs it."
 
 
 def progress_of(result: Mapping[str, Any]) -> str:

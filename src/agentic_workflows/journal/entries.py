@@ -261,6 +261,10 @@ class Journal(Protocol):
         """Give the lease back."""
         ...
 
+    async def holder(self, thread_id: str) -> Lease | None:
+        """Return the lease of a thread, where anybody holds it who is not known to be dead."""
+        ...
+
     async def is_held(self) -> bool:
         """Tell whether anybody holds a thread, and so may be running it."""
         ...

@@ -159,6 +159,11 @@ class MemoryJournal:
         if held is not None and (held.owner, held.token) == (lease.owner, lease.token):
             self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "owner": nobody(lease.owner), "expires": 0.0})
 
+    async def holder(self, thread_id: str) -> Lease | None:
+        """Return the lease of a thread, where anybody holds it who is not known to be dead."""
+        held = self._leases.get(thread_id)
+        return held if held and held.expires > self._clock() and not is_dead(held.owner) else None
+
     async def is_held(self) -> bool:
         """Tell whether anybody holds a thread."""
         now = self._clock()

@@ -246,6 +246,15 @@ class SqlJournal:
         freed = {"owner": nobody(lease.owner), "expires": 0.0, "touched": self._clock()}
         await self._writer.do(lambda to: to.send("take_lease", **_held(lease, **freed)))
 
+    async def holder(self, thread_id: str) -> Lease | None:
+        """Return the lease of a thread, where anybody holds it who is not known to be dead."""
+        for _, owner, token, expires, *_ in await self._writer.do(
+            lambda to: to.send("lease", by_thread_id=thread_id).rows
+        ):
+            if expires > self._clock() and not is_dead(owner):
+                return Lease(thread_id=thread_id, owner=owner, token=token, expires=expires)
+        return None
+
     async def is_held(self) -> bool:
         """Tell whether anybody holds a thread."""
         rows = await self._writer.do(lambda to: to.send("holders", now=self._clock()).rows)
