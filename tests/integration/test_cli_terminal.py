@@ -66,7 +66,7 @@ steps:
 class Terminal:
     """A process at a terminal of its own."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, columns: int = 160) -> None:
         self.screen = ""
         self._fd, inner = pty.openpty()
         self._process = subprocess.Popen(
@@ -76,7 +76,7 @@ class Terminal:
             stderr=inner,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no thread runs here
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"},
+            env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"},
         )
         os.close(inner)
 
@@ -205,6 +205,15 @@ def test_question_left_for_later_is_asked_again_by_resume(replacing: Terminal, f
     assert again.end() == COMPLETE
     again.close()
     assert (folder / "b.md").read_text() == "from a"
+
+
+def test_in_a_narrow_terminal_only_what_is_said_of_a_step_is_shortened(folder: Path) -> None:
+    (folder / "long.yaml").write_text(REPLACE.replace("name: save", "name: save-over-the-other"))
+    terminal = Terminal("run", "--plan", "long.yaml", columns=60)
+    terminal.expect("  read                 read_file   succeeded  0.0 s")
+    terminal.expect("  save-over-the-other  write_file  asked      It may overwr…")
+    terminal.expect(PROMPT)
+    terminal.close()
 
 
 def test_questions_are_asked_one_by_one(folder: Path) -> None:

@@ -33,6 +33,8 @@ _COLOURS = {"running": "cyan", "succeeded": "green", "failed": "red", "denied": 
 _SPARE_LINES = 8
 """Of the terminal, beside the steps."""
 _NOTE = 90
+_STATUS, _TIME = 9, 8
+"""Characters that stay of a row's status and time, however long its names are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,15 +128,17 @@ class Progress:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-        for _ in range(4):
-            table.add_column(overflow="ellipsis", no_wrap=True)
+        for least in (None, None, _STATUS):
+            table.add_column(overflow="ellipsis", no_wrap=True, min_width=least)
+        table.add_column(overflow="ellipsis", min_width=_TIME)  # what may be wrapped is shortened first
         if self._state in UNDER_WAY:
             table.add_row(Text(self._state, "bold cyan"), "", "", f"{monotonic() - self._began:.1f} s")
         for name, row in self._shown():
             seconds = monotonic() - row.began if row.status == "running" else row.seconds
             time = f"{seconds:.1f} s" if seconds else ""
             status = Text(row.status, _COLOURS.get(row.status, "dim"))
-            table.add_row(f"  {visible(name)}", visible(row.action), status, f"{time}  {row.note}".strip())
+            note = Text(f"{time}  {row.note}".strip(), no_wrap=True)
+            table.add_row(f"  {visible(name)}", visible(row.action), status, note)
         return table
 
     def _shown(self) -> list[tuple[str, _Row]]:
