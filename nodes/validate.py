@@ -116,8 +116,9 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_rep
     limit = _limits(state).max_replans
     if state["replans"] >= limit and not is_replaced:
         spent = f" max_replans={limit} is used up." if limit else ""
-        unknown = "".join(f" Step {ask['step']} may have happened; nobody knows." for ask in doubts)
-        return {"status": WorkflowState.FAILED.value, "reason": reason + spent + unknown, "asks": []}
+        more = spent + "".join(f" Step {ask['step']} may have happened; nobody knows." for ask in doubts)
+        stop = "." if more and reason[-1] not in ".!?" else ""
+        return {"status": WorkflowState.FAILED.value, "reason": reason + stop + more, "asks": []}
     if doubts:  # a new plan must know what happened; the failures come up again once that is settled
         return {"status": WorkflowState.REVIEWING.value, "asks": cast("list[JsonValue]", doubts)}
     found: list[JsonValue] = [

@@ -282,10 +282,10 @@ class OpenRun:
                 f"It is too late to answer {', '.join(late)}: nobody did in time, which counts as a rejection. "
                 f"Resume the run without an answer."
             )
-        for one, answer in read.items():
-            row = answered(run_id, answer, reviewer=_reviewer(), at=now)
+        for question in (one for one in questions if one["id"] in read):
+            row = answered(run_id, question, read[str(question["id"])], reviewer=_reviewer(), at=now)
             if not await self.journal.answer(row):
-                raise ReviewError(f"The question {one} was answered already, and that answer counts.")
+                raise ReviewError(f"The question {question['id']} was answered already, and that answer counts.")
 
     async def heed(self) -> None:
         """Honour what was asked while nobody ran it: one that was cancelled ends, and whoever goes on ends a pause."""

@@ -67,7 +67,15 @@ async def block(file: str) -> str:
         time.sleep(30)
     return "waited"
 
-ACTIONS = [wait, block]
+@action(destructive=False, open_world=False)
+async def pay() -> str:
+    '''Pay, and lose the connection the first time.'''
+    if not Path("paid").exists():
+        Path("paid").touch()
+        raise ConnectionError("gone")
+    return "paid"
+
+ACTIONS = [wait, block, pay]
 """
 
 
@@ -239,7 +247,7 @@ def test_silence_is_a_rejection_that_says_so(call: Callable[..., Any]) -> None:
     code, out, _ = call("review", "t")
     assert (code, "Nobody answered by" in out) == (FAILED, True)
     assert Path("files/b.md").read_text() == "from b"
-    assert re.search(r"the deadline answered \w+: reject  Nobody answered by", call("show", "t")[1])
+    assert re.search("the deadline answered save: reject  Nobody answered by", call("show", "t")[1])
 
 
 def test_a_short_approval_is_asked_for_again(call: Callable[..., Any]) -> None:
@@ -578,6 +586,37 @@ def test_export_prints_what_happened_a_json_object_a_line() -> None:
     assert written == ["intent", "outcome"]
     assert json.loads(agentic("export", "t", "--json").stdout) == entries
     assert "is about to act" in agentic("show", "t").stdout
+
+
+def test_the_timeline_tells_a_doubt_after_what_settled_it_and_export_its_key(
+    call: Callable[..., Any], folder: Path
+) -> None:
+    (folder / "pay.yaml").write_text("{goal: Pay, steps: [{name: pay, action: pay}]}")
+    options = ["--plan", "pay.yaml", "--actions", "own:ACTIONS", "--workspace", "files", "--thread", "t"]
+    assert call("run", *options)[0] == WAITING
+    assert call("review", "t", "--approve", "all")[0] == COMPLETE
+    lines = re.findall(r"^  20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC  (.*)$", call("show", "t")[1], re.MULTILINE)
+    assert [re.sub(r"^\S+ answered|\d\.\d s", "...", line) for line in lines] == [
+        "run begun",
+        "plan 1",
+        "pay (pay) is about to act",
+        "... pay: approve",
+        "pay settled  It was in doubt, and is done again.",
+        "pay, attempt 2 (pay) is about to act",
+        "pay, attempt 2 succeeded ...",
+    ]
+    entries = [json.loads(line) for line in call("export", "t")[1].splitlines()]
+    assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
+    (key,) = {entry["idempotency_key"] for entry in entries if entry["what"] == "intent"}
+    assert key.startswith(f"{entries[0]['run_id']}:")
+
+
+def test_items_are_counted_from_one_as_everywhere(call: Callable[..., Any], folder: Path) -> None:
+    each = {"name": "each", "action": "read_file", "foreach": "${all}", "inputs": {"path": "${item}"}}
+    plan = {"goal": "Read", "steps": [{"name": "list", "action": "list_files", "outputs": ["all"]}, each]}
+    (folder / "each.json").write_text(json.dumps(plan))
+    assert call("run", "--plan", "each.json", "--workspace", "files", "--thread", "t")[0] == COMPLETE
+    assert re.findall(r"each\S* item \d", call("show", "t")[1]) == ["each, item 1", "each, item 2"]
 
 
 def test_a_corrupt_checkpoint_is_one_clear_error_of_every_command(folder: Path) -> None:

@@ -63,10 +63,17 @@ def prune(
 def show_timeline(entries: Sequence[Mapping[str, object]], output: Output) -> None:
     """Show what happened, a line each: attempts, how long they took, who answered what."""
     for entry in entries:
-        output.say(f"  {str(entry['at'])[11:19] or '        '}  {_line(entry)}")
+        output.say(f"  {_time(str(entry['at']))}  {_line(entry)}")
+
+
+def _time(at: str) -> str:
+    """Return a time of the journal, which is UTC, to the second; a step that was skipped has none."""
+    return f"{at[:10]} {at[11:19]} UTC" if at else " " * len("2026-01-01 00:00:00 UTC")
 
 
 def _line(entry: Mapping[str, object]) -> str:
+    from agentic_workflows.journal.timeline import is_settled  # noqa: PLC0415 - heavy
+
     match entry["what"]:
         case "run begun":
             return "run begun"
@@ -74,16 +81,20 @@ def _line(entry: Mapping[str, object]) -> str:
             return f"plan {entry['number']}"
         case "intent":
             return f"{_where(entry)} ({entry['action']}) is about to act"
+        case "outcome" if is_settled(entry):
+            return f"{_where(entry)} settled  {entry['reason']}"
         case "outcome":
             reason = f"  {entry['reason']}" if entry["reason"] else ""
             return f"{_where(entry)} {entry['status']} {entry['seconds']:.1f} s{reason}"
         case _:
             answer = entry["answer"] if isinstance(entry["answer"], dict) else {}
             said = f"  {answer['message']}" if answer.get("message") else ""
-            return f"{entry['reviewer'] or 'somebody'} answered {entry['review_id']}: {answer.get('type')}{said}"
+            about = _where(entry) if entry["step"] else entry["review_id"]
+            return f"{entry['reviewer'] or 'somebody'} answered {about}: {answer.get('type')}{said}"
 
 
 def _where(entry: Mapping[str, object]) -> str:
-    item = entry["item"]
-    attempt = f", attempt {int(str(entry['attempt'])) + 1}" if entry["attempt"] else ""
-    return f"{entry['step']}{f'[{item}]' if item is not None else ''}{attempt}"
+    """Return the step of an entry, its item and its attempt, counted from 1 as everywhere."""
+    item = "" if entry["item"] is None else f", item {int(str(entry['item'])) + 1}"
+    attempt = f", attempt {int(str(entry['attempt'])) + 1}" if entry.get("attempt") else ""
+    return f"{entry['step']}{item}{attempt}"

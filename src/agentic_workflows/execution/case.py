@@ -16,8 +16,8 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
-from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded
+from agentic_workflows.graph.values import as_json, digest
+from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, idempotency_key
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
 
@@ -171,7 +171,7 @@ class Case:
         """
         if self.secret_fault:
             raise ActionError(self.secret_fault)
-        key = "" if intent is None else f"{self.run.run_id}:{self.key}:{intent.occurrence}"
+        key = "" if intent is None else idempotency_key(self.run.run_id, self.key, intent.occurrence)
         inputs = {argument: as_json(value) for argument, value in self.call.inputs.items()}
         if self.secrets:
             inputs |= {argument: self.secrets[name] for argument, name in self.secret_arguments.items()}

@@ -21,6 +21,11 @@ WHOLE = -1
 """The item of a step that is no `foreach`."""
 
 
+def idempotency_key(run_id: str, key: str, occurrence: int) -> str:
+    """Return the key under which an effect is done, however often it is begun."""
+    return f"{run_id}:{key}:{occurrence}"
+
+
 class Place(NamedTuple):
     """Where a call stands in a run."""
 

@@ -191,9 +191,9 @@ class MemoryJournal:
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans = {number: kept for (one, number), kept in self._plans.items() if one == run_id}
                 found += [told_plan(number, plan, at) for number, (plan, at) in plans.items()]
-                found += map(told_intent, self._intents.get(run_id, ()))
-                found += map(told_outcome, self._outcomes.get(run_id, ()))
+                found += (told_intent(run_id, one) for one in self._intents.get(run_id, ()))
                 found += (told_answer(one) for one in self._answers.values() if one.run_id == run_id)
+                found += map(told_outcome, self._outcomes.get(run_id, ()))
         return in_order(found)
 
     async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:

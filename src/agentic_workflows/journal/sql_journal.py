@@ -284,9 +284,9 @@ class SqlJournal:
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans, calls, answers = (to.send(name, by_run_id=run_id).rows for name in ("plans", "calls", "answers"))
                 found += [told_plan(number_of(row), plan_of(row), row[3]) for row in plans]
-                found += [told_intent(intent_of(row)) for row in calls if row[KEY]]
-                found += [told_outcome(recorded_of(row)) for row in calls if row[OUTCOME] is not None]
+                found += [told_intent(run_id, intent_of(row)) for row in calls if row[KEY]]
                 found += [told_answer(answered_of(row)) for row in answers]
+                found += [told_outcome(recorded_of(row)) for row in calls if row[OUTCOME] is not None]
             return in_order(found)
 
         return await self._writer.do(work)

@@ -1,11 +1,11 @@
 """What is written down about a thread, told as entries with a time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.journal.entries import WHOLE, Answered, Intent, Place, Recorded
+from agentic_workflows.journal.entries import WHOLE, Answered, Intent, Place, Recorded, idempotency_key
 
 
 def told_plan(number: int, plan: JsonObject, at: str) -> JsonObject:
@@ -13,7 +13,7 @@ def told_plan(number: int, plan: JsonObject, at: str) -> JsonObject:
     return {"at": at, "what": "plan", "number": number, "plan": plan}
 
 
-def told_intent(intent: Intent) -> JsonObject:
+def told_intent(run_id: str, intent: Intent) -> JsonObject:
     """Return an entry for an effect that was about to happen."""
     return {
         "at": intent.at,
@@ -21,6 +21,7 @@ def told_intent(intent: Intent) -> JsonObject:
         **_where(intent.place),
         "attempt": intent.attempt,
         "action": intent.action,
+        "idempotency_key": idempotency_key(run_id, intent.key, intent.occurrence),
     }
 
 
@@ -46,18 +47,37 @@ def told_answer(answered: Answered) -> JsonObject:
         "at": answered.at,
         "what": "answer",
         "review_id": answered.review_id,
+        "step": answered.answer.get("step"),
+        "item": answered.answer.get("item"),
         "reviewer": answered.reviewer,
         "answer": answered.answer,
     }
 
 
-def in_order(entries: Iterable[JsonObject]) -> list[JsonObject]:
+def is_settled(entry: Mapping[str, object]) -> bool:
+    """Tell whether an entry is of an effect in doubt, and says what was found out or said about it later."""
+    return entry["what"] == "outcome" and str(entry["reason"]).startswith("It was in doubt")
+
+
+def in_order(entries: Sequence[JsonObject]) -> list[JsonObject]:
     """Return entries by their time; what has none, a step that was skipped, comes with what is before it."""
     latest, timed = "", []
-    for at, entry in enumerate(entries):
+    for at, entry in enumerate(_timed(entries)):
         latest = str(entry["at"]) or latest
         timed.append((latest, at, entry))
     return [entry for _, _, entry in sorted(timed, key=lambda one: one[:2])]
+
+
+def _timed(entries: Sequence[JsonObject]) -> Iterator[JsonObject]:
+    """Yield entries; of a doubt that was settled only when it was begun is known: it is as late as what settled it."""
+    causes: dict[object, list[str]] = {}
+    for one in entries:
+        if one["what"] in {"answer", "intent"}:
+            causes.setdefault((one["step"], one["item"]), []).append(str(one["at"]))
+    for entry in entries:
+        since = str(entry["at"])
+        later = (at for at in causes.get((entry["step"], entry["item"]), ()) if at > since) if is_settled(entry) else ()
+        yield {**entry, "at": min(later, default=since)}
 
 
 def _ended(outcome: Outcome) -> str:

@@ -89,6 +89,9 @@ async def test_a_failed_step_is_planned_again_while_replans_are_left() -> None:
     assert (after["status"], after["replans"], len(after["history"])) == ("PLANNING", 1, 1)
     again = await judged({**after, "status": "EXECUTING", "steps": {"a": BAD}})
     assert (again["status"], again["reason"]) == ("FAILED", "Step a failed: It broke. max_replans=1 is used up.")
+    bare = {**BAD, "reason": "no full stop"}
+    again = await judged({**after, "status": "EXECUTING", "steps": {"a": bare}})
+    assert again["reason"] == "Step a failed: no full stop. max_replans=1 is used up."
 
 
 @pytest.mark.parametrize(
