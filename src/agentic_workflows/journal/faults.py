@@ -12,24 +12,39 @@ CORRUPT = (
 """What reading raises of what somebody else has changed."""
 _UNFIT = {"DataError", "ProgramLimitExceeded"}
 """What psycopg calls it when Postgres cannot hold a value: a character, or a name that is too long for an index."""
+_AWAY = {"OperationalError", "InterfaceError"}
+"""What psycopg calls it when there is no connection to Postgres, or none any more."""
+_REMEDIES = {
+    "disk is full": "Free some space there, then resume the run.",
+    "No space left": "Free some space there, then resume the run.",
+    "locked": "Another program holds it; end that one or wait.",
+    "not a database": "Give the path of another file; this one is left as it is.",
+    "malformed": "Give the path of another file; this one is left as it is.",
+}
+"""By a part of what a database says."""
 
 
 def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
     """Return an error that names the database, what happened and the remedy."""
     if isinstance(error, DatabaseError):
         return error
-    remedy = "Give another --database, or make it readable and writable."
-    if isinstance(error, ImportError):
-        remedy = "Postgres needs the extra: pip install 'agentic-workflows[postgres]'."
-    elif isinstance(error, UnicodeError) or _UNFIT & {kind.__name__ for kind in type(error).__mro__}:
-        remedy = "It cannot hold this text; give another one."
-    elif "locked" in str(error):
-        remedy = "Another program holds it; end that one or wait."
-    elif "not a database" in str(error) or "malformed" in str(error):
-        remedy = "Give the path of another file; this one is left as it is."
-    made = DatabaseError(f"The database {without_password(url)} cannot be used: {str(error).strip()}. {remedy}")
+    said = str(error).strip().partition("\n")[0].rstrip(".")  # Postgres goes on with hints and with our own SQL
+    made = DatabaseError(f"The database {without_password(url)} cannot be used: {said}. {_remedy(url, error)}")
     made.__cause__ = error
     return made
+
+
+def _remedy(url: str | Path, error: BaseException) -> str:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, ImportError):
+        return "Postgres needs the extra: pip install 'agentic-workflows[postgres]'."
+    if isinstance(error, UnicodeError) or _UNFIT & kinds:
+        return "It cannot hold this text; give another one."
+    if known := next((remedy for part, remedy in _REMEDIES.items() if part in str(error)), ""):
+        return known
+    if "://" in str(url) and _AWAY & kinds:
+        return "See that its server runs, can be reached and lets you in, then resume the run."
+    return "Give another --database, or make it readable and writable."
 
 
 def corrupt(what: str, part: str, error: Exception) -> CorruptError:

@@ -1,5 +1,7 @@
 """What is shown of a database's URL, and what is told of its faults."""
 
+from sqlite3 import OperationalError  # the name that psycopg gives it, too
+
 import pytest
 
 from agentic_workflows.journal.faults import as_database_error, without_password
@@ -29,7 +31,34 @@ def test_a_password_is_never_shown_and_the_rest_still_works(url: str, shown: str
         (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed"), "give another one"),
         (OSError("database is locked"), "Another program holds it"),
         (OSError("disk I/O error"), "Give another --database"),
+        (OperationalError("database or disk is full"), "Free some space there, then resume the run."),
+        (OSError(28, "No space left on device"), "Free some space there, then resume the run."),
+        (OperationalError("attempt to write a readonly database"), "make it readable and writable"),
     ],
 )
 def test_a_fault_comes_with_its_remedy(error: Exception, remedy: str) -> None:
     assert remedy in str(as_database_error("runs.db", error))
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (
+            OperationalError("connection failed: Connection refused\n\tIs the server running on that host?"),
+            (
+                "connection failed: Connection refused. "
+                "See that its server runs, can be reached and lets you in, then resume the run."
+            ),
+        ),
+        (
+            OperationalError("could not extend file: No space left on device\nHINT:  Check free disk space."),
+            "could not extend file: No space left on device. Free some space there, then resume the run.",
+        ),
+        (
+            ValueError('relation "agentic_leases" does not exist\nLINE 2: SELECT\n        ^'),
+            'relation "agentic_leases" does not exist. Give another --database, or make it readable and writable.',
+        ),
+    ],
+)
+def test_a_fault_of_postgres_is_one_line(error: Exception, told: str) -> None:
+    assert str(as_database_error("postgresql://h/d", error)) == f"The database postgresql://h/d cannot be used: {told}"
