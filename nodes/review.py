@@ -101,6 +101,37 @@ def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Cat
     return answers
 
 
+def _as_meant(answer: Answer, action: ActionSpec | None) -> Answer:
+    """Return an answer with the result that is meant: people type text, also for an action that gives none."""
+    if isinstance(answer, Respond) and isinstance(answer.message, str) and _not_given(answer.message, action):
+        with suppress(ValueError, RecursionError, ActionError):
+            return replace(answer, message=as_json(json.loads(answer.message)))
+    return answer
+
+
+def _misfit(answer: Answer, question: JsonObject, action: ActionSpec | None) -> str:
+    """Return why an answer cannot count for its question; nothing where it can."""
+    one = question["id"]
+    match answer:
+        case Approve() if question.get("replaced"):
+            return f"The plan of {one} was replaced, so nothing does it again; respond or reject it."
+        case Edit() if action is None:
+            return f"The action {question['name']} of {one} is not there any more; reject it."
+        case Edit() if action and (findings := list(input_findings(str(question["step"]), answer.inputs, action))):
+            return f"The edit of {one} does not fit: {' '.join(map(str, findings))}"
+        case Edit() if question.get("in_doubt"):
+            return f"The call of {one} was begun with its inputs; approve, respond or reject it."
+        case Respond() if errors := _not_given(answer.message, action):
+            return f"The response to {one} is no result of {question['name']}: {' '.join(errors)}"
+    return ""
+
+
+def _not_given(result: JsonValue, action: ActionSpec | None) -> list[str]:
+    """Return what keeps a value from being what an action gives, as far as that is declared."""
+    validator = action.output_validator if action else None
+    return [f"{error.message[:300]}." for error in validator.iter_errors(result)] if validator else []
+
+
 def answered(run_id: str, question: JsonObject, answer: Answer, *, reviewer: str, at: datetime) -> Answered:
     """Return the row of an answer, which also says what it was about: nobody keeps a question that is answered."""
     said = {**to_json(answer), "step": question["step"], "item": question["item"]}

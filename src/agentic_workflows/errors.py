@@ -22,6 +22,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -114,12 +115,12 @@ class RunError(WorkflowError):
 class RunBusyError(RunError):
     """Another process has the run; nothing was changed."""
 
-    def __init__(self, thread_id: str, owner: str, expires: float) -> None:
+    def __init__(self, thread_id: str, owner: str, expires: float, *, pause: str = "") -> None:
         self.thread_id, self.owner, self.expires = thread_id, owner, expires
         until = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
         super().__init__(
             f"The run {thread_id} is held by {process_of(owner)} until {until}. Wait for it, pause it with "
-            f"`agentic pause {thread_id}`, or try again after that time."
+            f"`{pause or f'agentic pause {quote(thread_id)}'}`, or try again after that time."
         )
 
 
@@ -142,6 +143,12 @@ class CorruptError(DatabaseError):
 
 class ModelError(WorkflowError):
     """A model is missing or broken, or gives no usable answer."""
+
+
+def _made_again(kind: type[WorkflowError], args: tuple[Any, ...], held: dict[str, Any]) -> WorkflowError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(held)
+    return error
 
 
 def process_of(owner: str) -> str:

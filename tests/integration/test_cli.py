@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
@@ -134,6 +135,7 @@ def test_plan_file_runs_to_its_end_without_a_model(folder: Path) -> None:
     done = agentic("run", "--plan", "copy.yaml", "--workspace", "files")
     assert done.returncode == COMPLETE, done.stderr
     assert (folder / "files" / "copy.md").read_text() == "from a"
+    assert re.search(r"^Thread: [0-9a-f]{8}\nGoal:   Copy a.md\n", done.stdout)
     assert "known-action" in done.stdout
     assert "read (read_file) succeeded" in done.stdout
     assert str(folder / "files" / "copy.md") in done.stdout
@@ -269,6 +271,8 @@ def test_bad_input_is_one_clear_error(call: Callable[..., Any]) -> None:
     wrong = {
         "There is no goal": ["run"],
         "There is no goal.": ["run", "  "],
+        "--thread is empty": ["run", "--plan", "copy.yaml", "--thread", ""],
+        "--database is empty": ["runs", "--database", ""],
         "cannot be used: No such file": ["run", "--plan", "copy.yaml", "--workspace", "nowhere"],
         "no run 'unknown'": ["resume", "unknown", "--database", "kept.db"],
         "does not exist": ["show", "t", "--database", "none.db"],
@@ -428,6 +432,44 @@ def test_waiting_run_is_cancelled(call: Callable[..., Any]) -> None:
     assert json.loads(call("show", "t", "--json")[1])["reason"] == "Cancelled on request."
 
 
+def test_hints_name_the_database(folder: Path) -> None:
+    place = ["--database", "my runs.db"]
+    with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t", *place) as process:
+        wait_until((folder / "started").exists)
+        busy = agentic("resume", "t", *place)
+        process.kill()
+    known = f" t --database '{folder / 'my runs.db'}'`"
+    assert (busy.returncode, f"pause{known}, or try again" in busy.stderr) == (BAD_INPUT, True), busy
+    assert f"resume{known} continues it" in agentic("pause", "t", *place).stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_an_error_in_mid_run_names_the_run(folder: Path, options: list[str]) -> None:
+    with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t", *options) as process:
+        wait_until((folder / "started").exists)
+        (folder / ".agentic" / "agentic.db").unlink()
+        (folder / "go").touch()
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == BAD_INPUT, err
+    if options:
+        assert json.loads(out)["thread_id"] == "t"
+    else:
+        assert err.startswith("Error in the run t: The database ")
+
+
+def test_show_says_nothing_of_a_run_that_cannot_be_read(call: Callable[..., Any]) -> None:
+    call("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "t")
+    with closing(sqlite3.connect(".agentic/agentic.db")) as connection:
+        connection.execute("UPDATE agentic_plans SET plan = '{'")
+        connection.commit()
+    code, out, err = call("show", "t")
+    assert (code, out, "agentic_plans is corrupt" in err) == (BAD_INPUT, "", True)
+
+
+def test_the_version_is_told(call: Callable[..., Any]) -> None:
+    assert call("--version") == (COMPLETE, f"agentic {version('agentic-workflows')}\n", "")
+
+
 def test_a_run_that_its_process_left_behind_is_cancelled(folder: Path) -> None:
     with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t") as process:
         wait_until((folder / "started").exists)
@@ -473,7 +515,9 @@ def test_second_signal_stops_at_once(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=10)
     assert process.returncode == INTERRUPTED
-    assert "stopped at once" in json.loads(out)["error"]["message"]
+    told = json.loads(out)
+    assert (told["thread_id"], "stopped at once" in told["error"]["message"]) == ("t", True)
+    assert "resume t` goes on" in told["error"]["message"]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -594,6 +638,8 @@ def test_the_timeline_tells_a_doubt_after_what_settled_it_and_export_its_key(
     (folder / "pay.yaml").write_text("{goal: Pay, steps: [{name: pay, action: pay}]}")
     options = ["--plan", "pay.yaml", "--actions", "own:ACTIONS", "--workspace", "files", "--thread", "t"]
     assert call("run", *options)[0] == WAITING
+    listed = call("review")[1]
+    assert ("In doubt. It was begun at" in " ".join(listed.split()), "[]" in listed) == (True, False), listed
     assert call("review", "t", "--approve", "all")[0] == COMPLETE
     lines = re.findall(r"^  20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC  (.*)$", call("show", "t")[1], re.MULTILINE)
     assert [re.sub(r"^\S+ answered|\d\.\d s", "...", line) for line in lines] == [

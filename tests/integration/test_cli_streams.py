@@ -78,7 +78,7 @@ def test_what_cannot_be_encoded_is_escaped(folder: Path, encoding: str) -> None:
     (folder / "go").touch()
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = agentic(*RUN, env=environment)
-    assert (done.returncode, done.stderr, r"Goal: \u6f22 \u2192 \U0001f389" in done.stdout) == (COMPLETE, "", True)
+    assert (done.returncode, done.stderr, r"Goal:   \u6f22 \u2192 \U0001f389" in done.stdout) == (COMPLETE, "", True)
     assert r"\u6f22" in agentic("runs", env=environment).stdout
 
 

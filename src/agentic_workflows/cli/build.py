@@ -124,7 +124,14 @@ def model_factory(name: str | None) -> "Callable[[], BaseChatModel]":
 
 
 def database_of(named: str | None) -> str | Path:
-    """Return the database that an option names."""
+    """Return the database that an option names.
+
+    Raises:
+        RunError: it names none.
+
+    """
+    if named is not None and not named.strip():
+        raise RunError("--database is empty. Name a file or a URL, or leave the option out.")
     return DEFAULT_DATABASE if named is None else named
 
 

@@ -55,11 +55,12 @@ class Progress:
 
     Args:
         output: where to.
+        thread: the run.
 
     """
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
+    def __init__(self, output: Output, thread: str) -> None:
+        self._output, self._thread = output, thread
         self._rows: dict[str, _Row] = {}
         self._state = "PLANNING"
         self._began = monotonic()
@@ -98,6 +99,8 @@ class Progress:
     def show(self, event: Event) -> None:
         """Show one event."""
         match event:
+            case RunStarted():
+                self.note(f"Thread: {self._thread}\nGoal:   {event.goal}")
             case StateEntered():
                 self._state = event.state
                 if event.state in UNDER_WAY and not self._live:  # the summary tells the others
@@ -167,8 +170,6 @@ def _updated(row: _Row, event: Event) -> _Row:
 def _told(event: Event) -> str:
     """Return the line for an event that is about no step; empty where it has none."""
     match event:
-        case RunStarted():
-            return f"Goal: {event.goal}"
         case AnswerRefused():
             return event.problem
         case PlanRefused():

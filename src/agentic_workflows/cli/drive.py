@@ -13,14 +13,13 @@ from agentic_workflows.cli.display import Progress
 from agentic_workflows.cli.output import EXIT_CODES, FAILED, INTERRUPTED, Output
 from agentic_workflows.cli.questions import ask_all, open_ids
 from agentic_workflows.cli.signals import heard, interrupt_from_now_on
-from agentic_workflows.cli.summary import show_summary, written_files
-from agentic_workflows.errors import RunError
+from agentic_workflows.cli.summary import command, show_summary, written_files
+from agentic_workflows.errors import RunBusyError, RunError
 from agentic_workflows.graph.events import Event
 from agentic_workflows.workflow import AgenticWorkflow
 
 _GRACE_SECONDS = 1.0
 """How long the second Ctrl-C lets what runs clean up; the event loop may be blocked, or wait for the database."""
-_MAYBE = "what was under way may have happened. `resume` goes on after the last state that was kept."
 _PAUSING = "Pausing: what runs is finished first. Ctrl-C again stops at once."
 
 
@@ -41,8 +40,8 @@ class Driver:
     ) -> None:
         self._workflow, self._thread, self._output = workflow, thread, output
         self._workspace, self._runner = workspace, runner
-        self._progress = Progress(output)
-        output.is_aside = True
+        self._progress = Progress(output, thread)
+        output.thread = thread
         self._signals, self._ending = 0, Lock()
         self._later = Timer(_GRACE_SECONDS, self._end)
         self._later.daemon = True
@@ -78,8 +77,11 @@ class Driver:
         return result
 
     def _follow(self, events: AsyncGenerator[Event, None]) -> dict[str, Any]:
-        with self._progress:
-            self._runner.run(self._consume(events))
+        try:
+            with self._progress:
+                self._runner.run(self._consume(events))
+        except RunBusyError as busy:
+            raise RunBusyError(busy.thread_id, busy.owner, busy.expires, pause=self._command("pause")) from busy
         return self._workflow.get_results()
 
     async def _consume(self, events: AsyncGenerator[Event, None]) -> None:
@@ -109,9 +111,13 @@ class Driver:
         """End the process: threads of actions cannot be cancelled, and the user does not want to wait for them."""
         self._ending.acquire()  # and never given back: whoever comes second waits for the end
         self._progress.__exit__(None, None, None)
-        self._output.error(RunError(f"The run {self._thread} was stopped at once; {_MAYBE}"))
+        told = f"what was under way may have happened. `{self._command('resume')}` goes on after what was kept last."
+        self._output.error(RunError(f"The run {self._thread} was stopped at once; {told}"))
         sys.stdout.flush()
         os._exit(INTERRUPTED)
+
+    def _command(self, verb: str) -> str:
+        return command(verb, self._thread, self._workflow.database.url)
 
     def _finish(self, result: dict[str, Any]) -> int:
         database = self._workflow.database.url

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -27,7 +28,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         # Outside its standalone mode typer returns what the command returned.
         code = int(_app()(list(arguments), prog_name="agentic", standalone_mode=False, obj=output) or 0)
-        return code if output.is_aside else _unless_lost(code, output)
+        return code if output.thread is not None else _unless_lost(code, output)
     except TyperException as error:
         _tell(error, output)
         return BAD_INPUT
@@ -42,6 +43,14 @@ def run_command(arguments: Sequence[str]) -> int:
         raise
     finally:
         output.close()
+
+
+def _print_version(ctx: typer.Context, asked: bool) -> None:  # noqa: FBT001 - typer's form
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - heavy
+
+        ctx.obj.raw(f"agentic {version('agentic-workflows')}\n")
+        raise typer.Exit
 
 
 def _unless_lost(code: int, output: Output) -> int:
@@ -62,6 +71,15 @@ def _tell(error: TyperException, output: Output) -> None:
         show()
 
 
+def _agentic(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 def _app() -> typer.Typer:
     app = typer.Typer(
         help=_HELP,
@@ -72,6 +90,7 @@ def _app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_agentic)
     for command in (run.plan, run.run, run.resume, review.review, runs.pause, runs.cancel, runs.show, history.export):
         app.command()(command)
     app.command()(catalogue.actions)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from agentic_workflows.cli.streams import STDERR, STDOUT, Stream, lost_by
+from agentic_workflows.errors import ReviewError, RunError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -37,8 +38,8 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.is_json = as_json
-        self.is_aside = False
-        """Whether what is shown is beside the point: a run goes on without, and its exit code tells of it."""
+        self.thread: str | None = None
+        """The run that is driven meanwhile: it goes on whether it is seen or not, and its exit code tells of it."""
         self._document = -1
         self._lost: OSError | None = None
         if as_json:
@@ -99,10 +100,13 @@ class Output:
 
     def error(self, error: Exception) -> None:
         """Tell what went wrong."""
+        named = {} if self.thread is None else {"thread_id": self.thread}
         if self.is_json and self._lost is None:
-            self.document({"error": {"type": type(error).__name__, "message": str(error)}})
+            self.document({"error": {"type": type(error).__name__, "message": str(error)}, **named})
         else:
-            sys.stderr.write(f"Error: {visible(str(error))}\n")
+            is_told = self.thread is None or isinstance(error, RunError | ReviewError)  # these name the run
+            where = "" if is_told else f" in the run {self.thread}"
+            sys.stderr.write(visible(f"Error{where}: {error}\n"))
 
     def close(self) -> None:
         """Give stdout back."""

@@ -126,7 +126,9 @@ def run(
         grant_seconds=grant_seconds,
     )
     chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
-    name = thread or uuid4().hex[:8]
+    if thread is not None and not thread.strip():
+        raise RunError("--thread is empty. Give the run a name, or leave the option out for a new one.")
+    name = uuid4().hex[:8] if thread is None else thread
     return _run(goal or "", ctx.obj, given=given, chosen=chosen, limits=limits, database=database, thread=name)
 
 

@@ -58,8 +58,9 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
     ctx.obj.document(result)
     if not ctx.obj.is_json:
         setup = setup_from(Flags(), asyncio.run(reader.metadata_of(thread)))
+        told = asyncio.run(reader.timeline(thread))
         _show_steps(result, ctx.obj)
-        history.show_timeline(asyncio.run(reader.timeline(thread)), ctx.obj)
+        history.show_timeline(told, ctx.obj)
         ctx.obj.say()
         show_summary(result, ctx.obj, workspace=setup.workspace, database=reader.database.url)
     return COMPLETE

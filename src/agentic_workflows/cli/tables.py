@@ -104,10 +104,16 @@ def questions_table(results: Iterable[Mapping[str, Any]]) -> Table:
     table = _table(*columns, whole=("Thread", "Review"))
     for one in results:
         for question in one["reviews"]:
-            inputs, why = shortened(question["args"], _INPUTS), f"{question['reason']} [{', '.join(question['rules'])}]"
+            inputs, why = shortened(question["args"], _INPUTS), _why(question)
             cells = (visible(str(question[name])) for name in ("id", "step", "name"))
             table.add_row(_typed(one), *cells, inputs, visible(why), answer_by(question) or "-")
     return table
+
+
+def _why(question: Mapping[str, Any]) -> str:
+    if question.get("in_doubt"):
+        return f"In doubt. {question['reason']}"
+    return f"{question['reason']} [{', '.join(question['rules'])}]" if question["rules"] else str(question["reason"])
 
 
 def actions_table(specs: Sequence[ActionSpec]) -> Table:

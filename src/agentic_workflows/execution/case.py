@@ -16,7 +16,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import as_json, digest
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, idempotency_key
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
