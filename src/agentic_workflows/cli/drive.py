@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,7 +11,7 @@ from typing import Any, NoReturn, cast
 from agentic_workflows.cli.display import Progress
 from agentic_workflows.cli.output import EXIT_CODES, FAILED, INTERRUPTED, Output
 from agentic_workflows.cli.questions import ask_all, open_ids
-from agentic_workflows.cli.signals import heard, interrupt_from_now_on
+from agentic_workflows.cli.signals import HANG_UP, heard, interrupt_from_now_on
 from agentic_workflows.cli.summary import command, show_summary, written_files
 from agentic_workflows.errors import RunBusyError, RunError
 from agentic_workflows.graph.events import Event
@@ -95,7 +94,7 @@ class Driver:
                 self._end()
 
     def _stop(self, number: int, loop: asyncio.AbstractEventLoop, current: "asyncio.Task[None]") -> None:
-        if number == signal.SIGHUP and self._signals:
+        if number == HANG_UP and self._signals:
             return  # of a terminal that is closed the kernel tells, and the shell once more: nobody is in a hurry
         self._signals += 1
         # Not by way of the database, which may be what everything waits for.

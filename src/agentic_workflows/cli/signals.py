@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Final
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HANG_UP: Final = getattr(signal, "SIGHUP", None)
+"""Of a terminal that is closed; Windows has none."""
+_SIGNALS: Final = tuple(one for one in (signal.SIGINT, signal.SIGTERM, HANG_UP) if one is not None)
 
 
 @contextmanager
