@@ -3,6 +3,7 @@
 # ruff: noqa: ARG001 - fakes have the parameters of what they stand for
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -264,6 +265,7 @@ async def test_an_approval_under_another_policy_is_asked_for_again(house: House)
     again = await house.resume(approved(asked))
     assert (again["state"], len(again["reviews"]), house.sent) == ("REVIEWING", 1, [])
     assert ids(again) != ids(asked)
+    assert re.search(r"approved this step at .* under another plan, other policies", again["reviews"][0]["reason"])
     assert ((await house.resume(approved(again)))["state"], house.sent) == ("COMPLETE", ["ada"])
 
 

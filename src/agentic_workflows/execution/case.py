@@ -201,6 +201,9 @@ class Case:
         first, grants = first_id or self.first_id, self.run.grants
         if row := grants.expired(first):
             reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired before it was used."
+        elif row := grants.elsewhere(self.call.step.name, self.call.item):
+            under = "under another plan, other policies or actions, or with other inputs"
+            reason += f" {row.reviewer or 'Somebody'} approved this step at {row.at} {under}, which does not count now."
         return Question(
             id=grants.current(first),
             step=self.call.step.name,

@@ -1,8 +1,10 @@
 """Grants: what people answered. Each answer counts for one call, once, and an approval only for a while."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 from agentic_workflows.graph.review import Answer, Approve, Edit, asked_again, from_json
 from agentic_workflows.graph.state import Limits
@@ -59,6 +61,21 @@ class Grants:
         for row in self._spent(first):
             last = row
         return None if last is None or self._is_used(last) else last
+
+    def elsewhere(self, step: str, item: int | None) -> Answered | None:
+        """Return the last approval of a step, or an item of it, that was given and never used.
+
+        Where the step is asked about once more, that was for a question which does not stand any more.
+        """
+        return next((row for row in self._approvals.get((step, item), ()) if not self._is_spent(row)), None)
+
+    @cached_property
+    def _approvals(self) -> Mapping[tuple[object, object], Sequence[Answered]]:
+        found = defaultdict[tuple[object, object], list[Answered]](list)
+        for row in sorted(self.rows.values(), key=lambda row: row.at, reverse=True):
+            if isinstance(from_json(row.answer, id=row.review_id), Approve | Edit):
+                found[row.answer.get("step"), row.answer.get("item")].append(row)
+        return found
 
     def take(self, review_id: str) -> bool:
         """Use an answer up for this pass; False where there is none, or it was used.
