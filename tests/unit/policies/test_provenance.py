@@ -91,7 +91,8 @@ def test_whatever_a_late_plan_makes_of_a_trusted_value_is_its_own_word(value: Js
 
 def test_what_a_late_plan_only_selects_stays_as_trusted_as_it_is() -> None:
     clock = WorkflowStep("now", "clock", {}, ["now"])
-    for value in ("${now}", "${now.days[?name == 'Monday'] | [0].date}", ["${now.days[*].date}"]):
+    values: list[JsonValue] = ["${now}", "${now.days[?name == 'Monday'] | [0].date}", ["${now.days[*].date}"]]
+    for value in values:
         assert all(one.is_trusted for one in label_of(value, clock, late=True))
 
 
