@@ -1,5 +1,6 @@
 """What every test shares: property tests that are repeatable, leave no files and know no deadline; a clock set back."""
 
+import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +19,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 settings.load_profile("house")
+
+# A shell in the background, or `nohup`, has these ignored, and so would what tests start; a handler nobody inherits.
+for _one in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_one) is signal.SIG_IGN:
+        signal.signal(_one, lambda *_: None)
 
 
 @pytest.fixture
