@@ -54,7 +54,7 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
     from agentic_workflows.cli.summary import show_summary  # noqa: PLC0415
 
     reader = build_reader(database_of(database))
-    result = asyncio.run(_with_holder(reader, asyncio.run(reader.result(thread))))
+    result = asyncio.run(_held(reader, thread))
     ctx.obj.document(result)
     if not ctx.obj.is_json:
         setup = setup_from(Flags(), asyncio.run(reader.metadata_of(thread)))
@@ -139,7 +139,7 @@ def _awaited(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:
     """Return the run as soon as it has stopped or nobody runs it, or as it is after a while."""
     end = monotonic() + _WAIT_SECONDS
     while True:
-        result = asyncio.run(_with_holder(reader, asyncio.run(reader.result(thread))))
+        result = asyncio.run(_held(reader, thread))
         if result["state"] not in UNDER_WAY or not result["held_by"] or monotonic() > end:
             return result
         sleep(_POLL_SECONDS)
@@ -163,6 +163,10 @@ def _paused(result: dict[str, Any], database: str | Path) -> str:
 
 async def _all_with_holder(reader: "AgenticWorkflow") -> list[dict[str, Any]]:
     return [await _with_holder(reader, one) for one in await reader.runs()]
+
+
+async def _held(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:
+    return await _with_holder(reader, await reader.result(thread))
 
 
 async def _with_holder(reader: "AgenticWorkflow", result: dict[str, Any]) -> dict[str, Any]:
