@@ -101,8 +101,9 @@ class Terminal:
         """Close the terminal as its window is closed, let go on what runs, and return the exit code."""
         os.close(self._fd)
         self._fd = -1
-        self._process.send_signal(signal.SIGHUP)  # as a shell does for what it has started, beside the kernel
-        time.sleep(0.5)
+        for _ in range(50):  # a shell sends it for what it has started, at any time after the kernel
+            self._process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
         Path("go").touch()
         return self._process.wait(timeout=30)
 

@@ -57,9 +57,12 @@ class Driver:
         while result["state"] == "REVIEWING" and self._output.is_interactive:
             questions = open_ids(result["reviews"], but=later)
             later.update(str(question["id"]) for question in questions)
-            # A signal that comes while somebody is asked leaves the question open.
-            interrupt_from_now_on()
-            answers = ask_all(questions, self._output)
+            try:
+                interrupt_from_now_on()
+                answers = ask_all(questions, self._output)
+            except KeyboardInterrupt:  # leaves the questions open
+                self._output.say()
+                break
             if not answers:
                 break
             result = self._follow(self._workflow.resume_stream(answers, thread_id=self._thread))

@@ -27,7 +27,7 @@ _OVERVIEW: Final = 80
 def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answer]:
     """Show what is asked, then ask one question after the other and return the answers; a later one has none.
 
-    A rejection ends the round: the run plans again, so that no other answer would count.
+    A rejection ends the round: the run plans again, so that no other answer would count. Ctrl-C drops the answers.
     """
     if len(questions) > 1:  # nobody has to answer the first one without knowing of the last
         output.say(f"\n{len(questions)} questions wait for you:")
@@ -36,11 +36,7 @@ def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answ
     answers: list[Answer] = []
     for number, question in enumerate(questions, start=1):
         show_question(question, output, number=number, total=len(questions))
-        try:
-            answer = _ask(question, output)
-        except KeyboardInterrupt:
-            output.say()
-            return []
+        answer = _ask(question, output)
         if isinstance(answer, Reject):
             return [answer]
         if answer is not None:

@@ -42,7 +42,13 @@ def _listen(read: socket.socket, tell: Callable[[int], None]) -> None:
 def interrupt_from_now_on() -> None:
     """Let each of the signals do what Ctrl-C does where nothing runs."""
     for one in _heeded():
-        signal.signal(one, signal.default_int_handler)
+        signal.signal(one, _interrupt)
+
+
+def _interrupt(number: int, _: object) -> None:
+    if number == HANG_UP:  # the kernel tells of it, and the shell once more: the second would end what the first began
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _heeded() -> list[signal.Signals]:
