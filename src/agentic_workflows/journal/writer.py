@@ -168,10 +168,10 @@ class Writer:
 
     def _transact(self, orders: list[_Order[Any]]) -> None:
         """Run the orders in one transaction."""
-        if not self._is_open and not self._connect(orders):
+        transaction = self._begin(orders)
+        if transaction is None:
             return
         try:
-            transaction = self._backend.begin()
             found = [order.begun(transaction) for order in orders]
             for order, one in zip(orders, found, strict=True):
                 order.result = one.read() if isinstance(one, Later) else one
@@ -185,17 +185,18 @@ class Writer:
             for order in orders:
                 order.error = error.reason if isinstance(error, RefusedError) else as_database_error(self._name, error)
 
-    def _connect(self, orders: list[_Order[Any]]) -> bool:
-        """Open the connection once for all orders; they all hear of it where it fails."""
+    def _begin(self, orders: list[_Order[Any]]) -> Transaction | None:
+        """Begin once for all orders, so that none waits again for what keeps all out; they all hear of it then."""
         try:
-            self._backend.connect()
+            if not self._is_open:
+                self._backend.connect()
+                self._is_open = True
+            return self._backend.begin()
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
             self._close()
             for order in orders:
                 order.error = as_database_error(self._name, error)
-            return False
-        self._is_open = True
-        return True
+            return None
 
     def _close(self) -> None:
         self._is_open = False

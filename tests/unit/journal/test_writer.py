@@ -55,12 +55,19 @@ def writer(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Writer:
     return Writer("postgresql://me:secret@host/db", lambda: backend)
 
 
-async def test_a_connection_that_fails_is_tried_once_for_all_who_wait(backend: Backend, writer: Writer) -> None:
-    backend.fails["connect"] = 1
-    calls = [asyncio.ensure_future(writer.do(giving(at))) for at in range(5)]
+@pytest.mark.parametrize("what", ["connect", "begin"])
+async def test_what_keeps_all_out_is_tried_once_for_all_who_wait(backend: Backend, writer: Writer, what: str) -> None:
+    backend.fails = {"commit": 1, what: 0}
+    begun, come = threading.Event(), threading.Event()
+    calls = [asyncio.ensure_future(writer.do(lambda _: (begun.set(), come.wait(10))))]
+    await asyncio.to_thread(begun.wait, 10)
+    backend.fails[what] = 1
+    calls += [asyncio.ensure_future(writer.do(giving(at))) for at in range(5)]
+    await asyncio.sleep(0)
+    come.set()
     found = await asyncio.gather(*calls, return_exceptions=True)
-    failed = [one for one in found if isinstance(one, DatabaseError)]
-    assert (len(failed) + sum(backend.fails.values()), backend.calls.count("close")) == (len(failed), 1)
+    assert [type(one) for one in found] == [DatabaseError] * 6
+    assert (backend.fails[what], backend.calls.count("close")) == (0, 2)
     assert await writer.do(giving("again")) == "again"
 
 
