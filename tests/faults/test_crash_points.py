@@ -103,6 +103,8 @@ class House:
         """Every piece of feedback that the planner was given, the last time."""
         self.refused = ""
         """An action that policy refuses."""
+        self.reviewed = ""
+        """An action that policy lets happen only where a person approved it."""
         self.looked: list[str] = []
         """Keys of the effects that `reconcile` was asked about."""
         self.is_unsure = False
@@ -132,14 +134,18 @@ class House:
 
         most = 50 if self.limits.max_iterations == Limits().max_iterations else self.limits.max_iterations
         rules = self.path.with_suffix(".cedar")
-        rules.write_text(f'forbid (principal, action == Action::"{self.refused}", resource);' * bool(self.refused))
+        unless = {self.refused: "false", self.reviewed: "context.approved"}
+        some = (
+            f'(principal, action == Action::"{one}", resource) unless {{ {so} }}' for one, so in unless.items() if one
+        )
+        rules.write_text("".join(f"forbid {one};" for one in some))
         return self.kind(
             Agent([]),
             most,
             actions=self.actions(),
             database=database,
             limits=self.limits,
-            policies=["default", rules] if self.refused else None,
+            policies=["default", rules] if self.refused or self.reviewed else None,
         )
 
     def actions(self) -> list[Action]:
@@ -838,6 +844,19 @@ async def test_an_approval_that_was_used_in_time_is_not_asked_for_again(house: C
         await here.open(at_outcome("sent"), before=True).resume(approve(), thread_id="t")
     here.later = 30 * DAY
     assert ((await here.resume())["state"], here.world, len(set(here.keys))) == ("COMPLETE", ["sent", "sent"], 1)
+
+
+@pytest.mark.parametrize("action", ["put", "found"])
+async def test_what_policy_lets_happen_no_more_without_a_person_is_not_done_again_without_one(
+    house: Callable[..., House], action: str
+) -> None:
+    here = house(plan(step("sent", action)))
+    await here.crashed(at_intent("sent"))
+    here.reviewed = action
+    asked = await here.resume()
+    assert (asked["state"], [bool(one["in_doubt"]) for one in asked["reviews"]]) == ("REVIEWING", [False])
+    assert here.world == []
+    assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])
 
 
 async def test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired(house: Callable[..., House]) -> None:

@@ -128,13 +128,16 @@ class Case:
         return self.intent is not None and self.intent.key == self.key
 
     @property
-    def was_decided(self) -> bool:
-        """Tell whether exactly this call was decided on when it was begun, or a person has said so since.
+    def was_approved(self) -> bool:
+        """Tell whether a person approved exactly this call before it was begun, or said since that it is wanted again.
 
-        An equal call of an earlier plan is another one: nobody has said that this plan may do it.
+        An equal call of an earlier plan is another one: nobody has said that this plan may do it. And what policy let
+        happen is for policy to say again, which may have changed.
         """
+        if not self.is_begun or self.is_wanted_again:
+            return self.is_begun
         is_own = self.intent is not None and self.intent.place == self.place
-        return self.is_begun and (is_own or self.is_wanted_again)
+        return is_own and self.run.grants.was_approved(self.first_id)
 
     @property
     def count(self) -> int:

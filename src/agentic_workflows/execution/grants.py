@@ -48,6 +48,11 @@ class Grants:
                 inputs = answer.inputs
         return inputs
 
+    def was_approved(self, first: str) -> bool:
+        """Tell whether an approval of a question, or an edit, was used."""
+        used = filter(self._is_used, self._spent(first))
+        return any(isinstance(from_json(row.answer, id=row.review_id), Approve | Edit) for row in used)
+
     def edits(self) -> Iterator[JsonObject]:
         """Yield the inputs of every edit that was used, whatever it was an answer to."""
         for row in filter(self._is_used, self.rows.values()):

@@ -122,7 +122,7 @@ class ExecutionPoint:
         if isinstance(answer, Reject):
             case.use_answer()
             return _denied(case, f"A reviewer rejected it: {answer.feedback}")
-        approved = isinstance(answer, Approve | Edit) or case.was_decided
+        approved = isinstance(answer, Approve | Edit) or case.was_approved
         decision = self.engine.decide(_request(case), approved=approved)
         if isinstance(decision, Ask):
             question = case.question(decision.reason, decision.rules)

@@ -40,6 +40,10 @@ intent without outcome, the action can reconcile
 intent without outcome, the action is idempotent
     calls it again under the same key
     test_in_doubt_an_idempotent_action_is_called_again_under_the_same_key
+intent without outcome, and policies since then that ask about it
+    asks, where no person had approved it before it was begun
+    test_what_policy_lets_happen_no_more_without_a_person_is_not_done_again_without_one
+    test_an_approval_that_was_used_in_time_is_not_asked_for_again
 intent without outcome, any other action
     asks a person
     test_in_doubt_a_person_says_what_becomes_of_it
