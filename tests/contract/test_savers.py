@@ -1,10 +1,16 @@
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
+import psycopg
+import pytest
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.savers import _shared, shared
 from agentic_workflows.journal.sqlite_saver import sqlite_saver
 
@@ -34,3 +40,55 @@ async def test_a_saver_that_failed_somebody_is_shared_no_more(tmp_path: Path) ->
         async with opened(path) as two:
             assert one is not two
     assert not _shared
+
+
+CONFIG: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "1"}}
+WRITES: list[Callable[[BaseCheckpointSaver[Any]], Awaitable[object]]] = [
+    lambda saver: saver.aput(CONFIG, empty_checkpoint(), {}, {}),
+    lambda saver: saver.aput_writes(CONFIG, [("a", 1), ("b", 2)], "task"),
+    lambda saver: saver.adelete_thread("t"),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_saver_that_is_cut_while_it_writes_keeps_nobody_out(
+    tmp_path: Path, write: Callable[[BaseCheckpointSaver[Any]], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut() -> None:
+        raise asyncio.CancelledError
+
+    async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
+        monkeypatch.setattr(saver.conn, "commit", cut)
+        with pytest.raises(asyncio.CancelledError):
+            await write(saver)
+        with closing(sqlite3.connect(tmp_path / "runs.db", timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_saver_goes_on_once_nobody_locks_its_file(
+    tmp_path: Path, write: Callable[[BaseCheckpointSaver[Any]], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.sqlite_saver.BUSY_SECONDS", 0.05)
+    async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
+        with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as other:
+            other.execute("CREATE TABLE counts (n)")
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                await write(saver)
+            other.execute("COMMIT")
+            for _ in range(2):  # beside others who write
+                assert await saver.aget_tuple({"configurable": {"thread_id": "other"}}) is None
+                other.execute("INSERT INTO counts VALUES (1)")
+                await write(saver)
+
+
+async def test_a_saver_gets_another_connection_to_postgres_for_one_that_is_gone(postgres: str) -> None:
+    async with Database(postgres).checkpointer() as saver:
+        await saver.aput(CONFIG, empty_checkpoint(), {}, {})
+        with psycopg.connect(postgres, autocommit=True) as other:
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            other.execute(f"{ended} WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        with suppress(psycopg.OperationalError):  # which tells that it is gone
+            await saver.aget_tuple(CONFIG)
+        assert await saver.aget_tuple({"configurable": {"thread_id": "t"}})

@@ -1,5 +1,6 @@
 """The command `agentic`; nothing heavy is imported before a command needs it."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,6 +20,7 @@ _EPILOG = "Exit codes: 0 complete, 1 failed, 2 bad input, 3 waiting for a person
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     replace_standard_streams()
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of is told as an error, with its remedy
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -3,22 +3,38 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from agentic_workflows.journal.backends import BUSY_SECONDS
+
+GONE_SECONDS = 2.0
+"""How long a run waits for a connection in the place of one that is gone; all that come meanwhile wait behind it."""
 
 
 @asynccontextmanager
 async def postgres_saver(url: str, serde: SerializerProtocol) -> AsyncIterator[AsyncPostgresSaver]:
-    """Open a saver, with its tables."""
-    async with await AsyncConnection[DictRow].connect(
-        url, autocommit=True, prepare_threshold=0, row_factory=dict_row
-    ) as connection:
-        saver = AsyncPostgresSaver(connection, serde=serde)
-        await _set_up(saver, connection)
-        yield saver
+    """Open a saver, with its tables.
+
+    Its connection is replaced once it is gone: by a server that was started anew, or a run that was cut while using it.
+    """
+    kwargs: dict[str, Any] = {
+        "autocommit": True,
+        "prepare_threshold": 0,
+        "row_factory": dict_row,
+        "connect_timeout": BUSY_SECONDS,
+    }
+    async with await AsyncConnection[DictRow].connect(url, **kwargs) as connection:  # tells better what is wrong
+        await _set_up(AsyncPostgresSaver(connection), connection)
+    async with AsyncConnectionPool[AsyncConnection[DictRow]](
+        url, min_size=1, max_size=1, open=False, kwargs=kwargs, timeout=GONE_SECONDS
+    ) as pool:
+        yield AsyncPostgresSaver(pool, serde=serde)
 
 
 async def _set_up(saver: AsyncPostgresSaver, connection: AsyncConnection[DictRow]) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import aiosqlite
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -44,9 +45,34 @@ async def _connected(path: Path) -> aiosqlite.Connection:
     return await aiosqlite.Connection(partial(_in_wal, path), iter_chunk_size=64)
 
 
+class _Cursor(sqlite3.Cursor):
+    """Writes many rows in one transaction, and leaves none open."""
+
+    def executemany(self, sql: str, rows: Iterable[Any], /) -> Self:
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            super().executemany(sql, rows)
+            self.execute("COMMIT")
+        except BaseException:
+            self.connection.rollback()
+            raise
+        return self
+
+
+class _Connection(sqlite3.Connection):
+    """A connection on which every statement is durable once it is done.
+
+    A saver writes and commits in two turns of the event loop. Between them another run may hold the loop up, or the
+    saver be cut, and the file would be locked for everybody all the while.
+    """
+
+    def cursor(self, factory: type[sqlite3.Cursor] = _Cursor) -> sqlite3.Cursor:  # type: ignore[override]
+        return super().cursor(factory)
+
+
 def _in_wal(path: Path) -> sqlite3.Connection:
     """Open the file, in the thread of the connection; the saver has nothing left to switch then."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=_Connection)
     try:
         use_wal(connection)
     except sqlite3.Error:
