@@ -84,9 +84,7 @@ def make_execute(
             if lease.lost:
                 raise lease.lost
             update = {**_update(state, flow, seconds=perf_counter() - began), "lineage": lineage}
-            if lease.request and not flow.is_finished:
-                request = lease.request
-                await lease.clear()
+            if not flow.is_finished and (request := await lease.honour()):
                 return {**update, **stopped(request, WorkflowState.EXECUTING)}
             return {**update, **_exhausted(flow, limits, update["iteration"], in_time=in_time)}
 

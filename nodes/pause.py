@@ -20,8 +20,7 @@ def make_pause(leases: Leases) -> Node:
         left = state.get("left") or WorkflowState.PLANNING.value
         interrupt({"paused": True, "left": left, "resume_with": True})
         async with held(leases, state, config) as lease:
-            is_cancelled = lease.request == "cancel"
-            await lease.clear()
+            is_cancelled = await lease.honour() == "cancel"
         return stopped("cancel", WorkflowState.PAUSED) if is_cancelled else {"status": left, "left": "", "reason": None}
 
     return pause

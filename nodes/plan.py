@@ -58,9 +58,7 @@ def make_plan(
                 await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
                 await lease.clear()  # it was asked of the run before, and came too late for that
                 await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
-            if lease.request:
-                request = lease.request
-                await lease.clear()
+            if request := await lease.honour():
                 return {**update, **stopped(request, WorkflowState.PLANNING)}
             settled = await settle(now, lease)
             if settled.get("asks"):
@@ -125,9 +123,8 @@ class _Call:
         while not (await asyncio.wait({planning}, timeout=POLL_SECONDS))[0]:
             if self._lease.lost:
                 raise self._lease.lost
-            if self._lease.request:
-                self.stopped = self._lease.request
-                await self._lease.clear()
+            if request := await self._lease.honour():
+                self.stopped = request
                 return None
         try:
             return planning.result()

@@ -11,10 +11,11 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
 from agentic_workflows import (
@@ -844,6 +845,27 @@ async def test_an_approval_that_was_used_in_time_is_not_asked_for_again(house: C
         await here.open(at_outcome("sent"), before=True).resume(approve(), thread_id="t")
     here.later = 30 * DAY
     assert ((await here.resume())["state"], here.world, len(set(here.keys))) == ("COMPLETE", ["sent", "sent"], 1)
+
+
+async def test_a_cancel_is_not_forgotten_by_a_process_that_is_killed_before_the_end_is_kept(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = house(plan(step("one", "put"), step("two", "put", after=["one"]), step("three", "put", after=["two"])))
+
+    def cancelled(name: str, value: Any) -> bool:
+        if at_outcome("one")(name, value):
+            here.open().request("t", "cancel")
+        return False
+
+    async def killed(*_: object) -> NoReturn:
+        raise sqlite3.OperationalError("The process is gone.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AsyncSqliteSaver, "aput", killed)
+        with pytest.raises(DatabaseError, match="process"):
+            await here.open(cancelled).run("g", thread_id="t")
+    ended = await here.resume()
+    assert (ended["state"], ended["reason"], here.world) == ("FAILED", "Cancelled on request.", ["one", "two"])
 
 
 @pytest.mark.parametrize("action", ["put", "found"])

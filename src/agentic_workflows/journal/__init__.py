@@ -103,6 +103,7 @@ asked to stop while its process was frozen or gone
     ends it before anything is done where that was a cancel; to go on with it ends a pause
     test_a_run_that_was_cancelled_while_nobody_ran_it_does_nothing_more
     test_a_run_of_a_server_that_was_cancelled_while_nobody_ran_it_does_nothing_more
+    test_a_cancel_is_not_forgotten_by_a_process_that_is_killed_before_the_end_is_kept
     test_a_pause_that_nobody_honoured_is_over_when_somebody_goes_on
 asked to stop too late, and another run begun on its thread
     forgets it: it was not asked of that one

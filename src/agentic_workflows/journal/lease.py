@@ -38,8 +38,19 @@ class Held:
         if request and self.request != "cancel":
             self.request = request
 
+    async def honour(self) -> Request | None:
+        """Return what was asked of the run, to be honoured now, and forget a pause.
+
+        A cancel stays until the thread gets another goal: a process that is killed before the end of the run is kept
+        finds it again.
+        """
+        request = self.request
+        if request == "pause":
+            await self.clear()
+        return request
+
     async def clear(self) -> None:
-        """Forget what was asked of the run: it was honoured. What somebody asked since then stays."""
+        """Forget what was asked of the run. What somebody asked since then stays."""
         honoured = self.request
         await self._journal.clear(self.lease, honoured)
         if self.request == honoured:  # afterwards: a renewal on its way may have told it once more
@@ -91,7 +102,7 @@ class Leases:
 
     def ask(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop without waiting for the database; tells whether it is one of this process."""
-        mine = [held for held in self._held.values() if held.lease.thread_id == thread_id]
+        mine = [held for held in list(self._held.values()) if held.lease.thread_id == thread_id]
         for held in mine:
             held.hear(request)
         return bool(mine)
