@@ -8,7 +8,7 @@ open one each.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -166,9 +166,9 @@ class Writer:
                 self._transact(orders)
             _deliver(orders)
 
-    def _transact(self, orders: list[_Order[Any]]) -> None:
-        """Run the orders in one transaction."""
-        transaction = self._begin(orders)
+    def _transact(self, orders: list[_Order[Any]], waiting: Sequence[_Order[Any]] = ()) -> None:
+        """Run the orders in one transaction; what keeps them out keeps those out that wait for their turn, too."""
+        transaction = self._begin([*orders, *waiting])
         if transaction is None:
             return
         try:
@@ -178,12 +178,19 @@ class Writer:
             self._backend.commit()
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
             self._close()
-            if len(orders) > 1:  # one bad order must not fail the others
-                for order in orders:
-                    self._transact([order])
+            if len(orders) > 1:
+                self._one_by_one(orders)
                 return
             for order in orders:
                 order.error = error.reason if isinstance(error, RefusedError) else as_database_error(self._name, error)
+
+    def _one_by_one(self, orders: list[_Order[Any]]) -> None:
+        """Run each order in a transaction of its own: one bad order must not fail the others."""
+        for order in orders:
+            order.error = None
+        for at, order in enumerate(orders):
+            if order.error is None:
+                self._transact([order], orders[at + 1 :])
 
     def _begin(self, orders: list[_Order[Any]]) -> Transaction | None:
         """Begin once for all orders, so that none waits again for what keeps all out; they all hear of it then."""

@@ -71,6 +71,28 @@ async def test_what_keeps_all_out_is_tried_once_for_all_who_wait(backend: Backen
     assert await writer.do(giving("again")) == "again"
 
 
+async def test_where_all_failed_together_what_keeps_them_out_then_is_tried_once(
+    backend: Backend, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, come, commits = threading.Event(), threading.Event(), iter([False, True])
+
+    def commit() -> None:
+        if next(commits, False):
+            backend.fails["connect"] = 1
+            raise OSError("gone")
+
+    monkeypatch.setattr(backend, "commit", commit)
+    first = asyncio.ensure_future(writer.do(lambda _: (begun.set(), come.wait(10))))
+    await asyncio.to_thread(begun.wait, 10)
+    calls = [asyncio.ensure_future(writer.do(giving(at))) for at in range(5)]
+    await asyncio.sleep(0)
+    come.set()
+    await first
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in found] == [DatabaseError] * 5
+    assert await writer.do(giving("again")) == "again"
+
+
 def giving(value: Any) -> Any:
     return lambda _: value
 
