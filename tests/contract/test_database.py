@@ -467,6 +467,21 @@ def dumped(path: Path) -> list[str]:
         connection.close()
 
 
+async def test_a_run_is_kept_in_one_place_also_where_a_link_to_its_folder_is_changed(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    house, direct = (
+        AgenticWorkflow(ScriptedAgent([]), actions=[], database=tmp_path / folder / "runs.db")
+        for folder in ("link", "one")
+    )
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "two")
+    await house.run("g", plan={"goal": "g", "steps": []}, thread_id="t")
+    assert list((tmp_path / "two").iterdir()) == []
+    assert [one["thread_id"] for one in await direct.runs()] == ["t"]
+
+
 async def test_runs_at_once_need_no_connection_each(postgres: str) -> None:
     seen: list[int] = []
 

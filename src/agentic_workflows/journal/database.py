@@ -56,7 +56,7 @@ class Database:
         clock: Callable[[], float] = time.time,
     ) -> None:
         in_memory = url in (MEMORY, ":memory:")
-        self.url = url if in_memory or "://" in str(url) else Path(url).absolute()  # however a process moves
+        self.url = url if in_memory or "://" in str(url) else Path(url).resolve()  # however a process moves, or a link
         self._memory = InMemorySaver(serde=_Plain()) if in_memory else None
         self._clock = clock
         self.leases = Leases(self._journal(), seconds=lease_seconds)
@@ -108,7 +108,7 @@ class Database:
         path = Path(self.url)
         with explained(self.url):
             _probe(path)
-        return SqlJournal(writer_for(str(path.resolve()), lambda: SqliteBackend(path)), clock=self._clock)
+        return SqlJournal(writer_for(str(path), lambda: SqliteBackend(path)), clock=self._clock)
 
 
 @asynccontextmanager
