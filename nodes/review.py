@@ -64,7 +64,8 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
                 return {"status": WorkflowState.REVIEWING.value, "findings": [{"problem": str(error)}]}
             for question in (one for one in unanswered if one["id"] in answers):
                 answer, who = answers[str(question["id"])], _identity(runtime)
-                row = answered(state["run_id"], question, answer, reviewer=who, at=leases.journal.now())
+                at, after = leases.journal.now(), len(known)
+                row = answered(state["run_id"], question, answer, reviewer=who, at=at, after=after)
                 await leases.journal.answer(replace(row, answer={**row.answer, GIVEN_IN: given_in}))
             known = await leases.journal.answers(state["run_id"])
         async with held(leases, state, config) as lease:
@@ -132,10 +133,10 @@ def _not_given(result: JsonValue, action: ActionSpec | None) -> list[str]:
     return [f"{error.message[:300]}." for error in validator.iter_errors(result)] if validator else []
 
 
-def answered(run_id: str, question: JsonObject, answer: Answer, *, reviewer: str, at: datetime) -> Answered:
+def answered(run_id: str, question: JsonObject, answer: Answer, *, reviewer: str, at: datetime, after: int) -> Answered:
     """Return the row of an answer, which also says what it was about: nobody keeps a question that is answered."""
-    said = {**to_json(answer), "step": question["step"], "item": question["item"]}
-    one = str(question["id"])
+    about = {name: question.get(name) for name in ("step", "item", "in_doubt")}
+    said, one = {**to_json(answer), **about, "after": after}, str(question["id"])
     return Answered(review_id=one, run_id=run_id, answer=said, reviewer=reviewer, at=at.isoformat())
 
 
@@ -150,7 +151,7 @@ async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal)
     overdue = [question for question in questions if question["id"] not in known and is_overdue(question, now)]
     for question in overdue:  # a row like every other: an answer that comes at the same moment counts, or this does
         silence = Reject(feedback=f"Nobody answered by {question['expires']}.", id=str(question["id"]))
-        await journal.answer(answered(run_id, question, silence, reviewer=DEADLINE, at=now))
+        await journal.answer(answered(run_id, question, silence, reviewer=DEADLINE, at=now, after=len(known)))
     return await journal.answers(run_id) if overdue else known
 
 

@@ -263,7 +263,8 @@ class OpenRun:
             ReviewError: an answer fits no open question, or comes second.
 
         """
-        questions = open_questions(self.values, await self.journal.answers(self.values.get("run_id", "")))
+        known = await self.journal.answers(self.values.get("run_id", ""))
+        questions = open_questions(self.values, known)
         if not questions and answers in ((), [], {}):
             return
         if not questions:
@@ -283,7 +284,8 @@ class OpenRun:
                 f"Resume the run without an answer."
             )
         for question in (one for one in questions if one["id"] in read):
-            row = answered(run_id, question, read[str(question["id"])], reviewer=_reviewer(), at=now)
+            answer = read[str(question["id"])]
+            row = answered(run_id, question, answer, reviewer=_reviewer(), at=now, after=len(known))
             if not await self.journal.answer(row):
                 raise ReviewError(f"The question {question['id']} was answered already, and that answer counts.")
 

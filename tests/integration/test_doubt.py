@@ -161,6 +161,30 @@ async def test_an_effect_in_doubt_is_done_again_where_somebody_says_so_although_
     assert dict(house.told)["mail"] == "succeeded"
 
 
+async def test_what_was_to_be_done_again_is_not_where_somebody_gave_it_up_since(house: House, tmp_path: Path) -> None:
+    asked = await house.open(plan(LOST, ASKED)).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    await house.resume({ids["mail"]: approve()})
+    other = tmp_path / "other.cedar"
+    other.write_text('@id("no-slow") forbid (principal, action == Action::"slow", resource);')
+    again = await house.resume({ids["asked"]: approve()}, policies=["default", other])
+    assert sorted(open_steps(again)) == ["asked", "mail"]
+    doubt = next(question["id"] for question in again["reviews"] if question["in_doubt"])
+    last = await house.resume({doubt: reject("It did arrive.")}, plan(LOST))
+    assert (last["state"], open_steps(last), house.sent) == ("REVIEWING", ["mail"], ["mail"])
+
+
+async def test_an_answer_about_a_call_takes_nothing_from_what_was_said_of_its_effect_in_doubt(house: House) -> None:
+    await house.open(plan({**LOST, "human_review_required": True})).run("g", thread_id="t")
+    await house.resume(approve())
+    house.lost = RecordingAction("lost", result="sent", read_only=True, trusted=True)  # it has no effect by now
+    doubtful = await house.resume(approve())  # it was asked under what was declared before, and is asked again
+    assert [bool(one["in_doubt"]) for one in doubtful["reviews"]] == [True]
+    again = await house.resume(approve())
+    assert [bool(one["in_doubt"]) for one in again["reviews"]] == [False]
+    assert ((await house.resume(approve()))["state"], house.sent) == ("COMPLETE", ["mail"])
+
+
 async def test_a_run_that_fails_for_good_says_what_may_have_happened(house: House) -> None:
     done = await house.open(plan(LOST, BROKEN), max_replans=0).run("g", thread_id="t")
     assert done["state"] == "FAILED"

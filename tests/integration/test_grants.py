@@ -286,6 +286,29 @@ async def test_an_approval_does_not_pass_a_limit_that_is_reached_by_now(house: H
     assert "one-mail" in result["reason"]
 
 
+NO_EVE = '@id("no-eve") forbid (principal, action == Action::"send", resource) when { context.inputs.to == "eve" };'
+BOTH = plan(step("a", "ada"), step("b", "bob"))
+
+
+@pytest.mark.parametrize("set_back", [0.0, HOUR])
+@pytest.mark.parametrize("word", [reject("Not her."), edit({"to": "eva"})])
+async def test_an_older_approval_that_was_not_used_does_not_count_against_the_last_word(
+    house: House, word: Any, set_back: float
+) -> None:
+    one, two = ids(await house.run(BOTH))
+    await house.resume({one: approve()})
+    house.rules = NO_EVE  # other policies, as of another program, which ask about both again
+    again = await house.resume({two: approve()})
+    assert ([each["step"] for each in again["reviews"]], house.sent) == (["a", "b"], [])
+    async with house.open()._opened("t") as run:
+        house.now -= set_back
+        await run.answer({ids(again)[0]: word, ids(again)[1]: approve()})
+    house.rules = ""
+    last = await house.resume(None, BOTH)
+    assert ([each["step"] for each in last["reviews"]], house.sent) == (["a", "b"], [])
+    assert ((await house.resume(approved(last)))["state"], sorted(house.sent)) == ("COMPLETE", ["ada", "bob"])
+
+
 @pytest.mark.parametrize("notes", [{"destructive": True}, {"open_world": True}, {"arguments": {"to": "content"}}])
 async def test_an_approval_of_an_action_declared_otherwise_is_asked_for_again(house: House, notes: Any) -> None:
     asked = await house.run(ONE)

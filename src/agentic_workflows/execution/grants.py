@@ -16,8 +16,9 @@ from agentic_workflows.journal.entries import Answered, Past
 class Grants:
     """The answers of a run, and which of them count now.
 
-    An answer is spent once a call has used it, or once its approval has expired. A call whose answer is spent is asked
-    about again, under an id of its own: so the first answer to a question stays the one that counts.
+    An answer is spent once a call has used it, once its approval has expired, or once a later question about the same
+    call was answered, as under other policies: the last word counts. A call whose answer is spent is asked about again,
+    under an id of its own: so the first answer to a question stays the one that counts.
     """
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -65,7 +66,7 @@ class Grants:
         last = None
         for row in self._spent(first):
             last = row
-        return None if last is None or self._is_used(last) else last
+        return None if last is None or self._is_used(last) or self._is_outdated(last) else last
 
     def elsewhere(self, step: str, item: int | None) -> Answered | None:
         """Return the last approval of a step, or an item of it, that was given and never used.
@@ -108,13 +109,20 @@ class Grants:
             first = asked_again(row.review_id)
 
     def _is_spent(self, row: Answered) -> bool:
-        if self._is_used(row):
+        if self._is_used(row) or self._is_outdated(row):
             return True
         end = self._end(row)
         return end is not None and self.now() >= end
 
     def _is_used(self, row: Answered) -> bool:
         return row.used or row.review_id in self._used
+
+    def _is_outdated(self, row: Answered) -> bool:
+        return row.after < self._last[row.about].after
+
+    @cached_property
+    def _last(self) -> Mapping[tuple[object, object, str], Answered]:
+        return {row.about: row for row in sorted(self.rows.values(), key=lambda row: row.after)}
 
     def _end(self, row: Answered) -> datetime | None:
         """Return when an answer expires: what lets something happen does, a refusal and a result do not."""

@@ -137,6 +137,17 @@ class Answered:
     used: bool = False
     """Whether it has counted for a call; it counts for no other then."""
 
+    @property
+    def about(self) -> tuple[object, object, str]:
+        """Return what it was asked about: the call of a step or an item; of one in doubt, which attempt at it."""
+        return self.answer.get("step"), self.answer.get("item"), str(self.answer.get("in_doubt"))
+
+    @property
+    def after(self) -> int:
+        """Return how many answers of its run came before it; the time does not tell, for a clock may be set back."""
+        after = self.answer.get("after")
+        return after if isinstance(after, int) else 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
