@@ -229,7 +229,9 @@ async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, A
     """Use up answers that no call will, and write down what they say of effects in doubt."""
     run_id = state["run_id"]
     past = await pen.journal.past(run_id)
-    outcomes = [one for question in settled for one in _told(question, known[str(question["id"])], past, state)]
+    told = [one for question in settled for one in _told(question, known[str(question["id"])], past, state)]
+    written = {(one.place, one.attempt) for one in past.outcomes}  # by a process that was killed after it
+    outcomes = [one for one in told if (one.place, one.attempt) not in written]
     used = [one for one in (str(question["id"]) for question in settled) if not past.answers[one].used]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
 

@@ -371,6 +371,24 @@ async def test_in_doubt_given_up_and_planned_again_is_done_again_only_if_a_perso
     assert (done["state"], done["reviews"], here.world.count("it")) == ("COMPLETE", [], 2)
 
 
+@pytest.mark.parametrize("before", [True, False])
+async def test_what_a_person_said_of_a_refused_effect_is_written_once_although_its_process_was_killed(
+    house: Callable[..., House],
+    before: bool,  # noqa: FBT001
+) -> None:
+    useless = step("it", "told", inputs={"x": 1}, validation={"type": "null"})
+    again, other = step("again", "told", inputs={"x": 1}), step("other", "told", human_review_required=True)
+    here = house(plan(useless), plan(again, other), plan(again))
+    here.limits = Limits(max_replans=1)
+    asked = await here.open().run("g", thread_id="t")
+    answers = {one["id"]: respond("it was so") if one["in_doubt"] else reject("no") for one in asked["reviews"]}
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_outcome("again"), before=before).resume(answers, thread_id="t")
+    done = await here.resume()
+    assert (done["state"], done["history"][-1]["result"], here.world) == ("COMPLETE", "it was so", ["it"])
+    assert sum("happened, which was in doubt" in one for one in here.told) == 1
+
+
 async def test_an_outcome_without_a_checkpoint_is_the_outcome(house: Callable[..., House]) -> None:
     here = house(plan(step("a", "told"), step("b", "told")))
     await here.crashed(at_outcome("b"))

@@ -73,6 +73,9 @@ what a replaced plan left in doubt was found out, and is not written down; or is
 what a replaced plan left in doubt was answered, not checkpointed
     takes the answer, whatever the action says by now
     test_what_a_person_said_of_a_replaced_effect_counts_although_its_process_was_killed
+what a person said of a refused effect beside a rejection was written down, not checkpointed
+    takes what is written, and plans again
+    test_what_a_person_said_of_a_refused_effect_is_written_once_although_its_process_was_killed
 an idempotent effect was lost sight of in every attempt, not found by its action, and its plan replaced
     calls it under the same key where the new plan has an equal one, once that is decided on anew
     test_an_idempotent_effect_that_was_lost_sight_of_in_every_attempt_is_looked_for
