@@ -197,19 +197,21 @@ class _Pen:
 async def _update(state: State, questions: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> Update:
     """Go on, or ask for what is not answered yet; a rejection plans again, once nothing is in doubt any more."""
     rejected, waits = _rejected(questions, known), _open(questions, known)
-    for question in (one for one in questions if one["id"] in known and not (waits and one in rejected)):
+    over = [one for one in questions if one["id"] in known]
+    for question in (one for one in over if not one.get("told")):
         kind = str(known[str(question["id"])].answer["type"])
         event = ReviewAnswered(id=str(question["id"]), step=str(question["step"]), answer=kind)
         pen.runtime.stream_writer(event.to_json())
     if waits:
-        return {"status": WorkflowState.REVIEWING.value, "asks": [*rejected, *waits], "findings": []}
+        told: list[JsonValue] = [{**one, "told": True} for one in over]  # what was said of them counts at the end
+        return {"status": WorkflowState.REVIEWING.value, "asks": [*told, *waits], "findings": []}
     if not rejected and not any(one.get("replaced") for one in questions):
         return {"status": WorkflowState.EXECUTING.value, "asks": [], "findings": []}
     # What failed beside an effect in doubt has waited for this; executing comes to it, and to a result that was given.
     has_failed = any(OutcomeStatus(str(one["status"])).is_failure for one in state["steps"].values())
     settled = rejected if has_failed else [*rejected, *_happened(questions, known)]
     await _settle(state, settled, known, pen)
-    kept = sorted({str(one["step"]) for one in questions if one["id"] in known and one not in settled})
+    kept = sorted({str(one["step"]) for one in over if one not in settled})
     entries = [_feedback(question, known[str(question["id"])], kept) for question in settled]
     return {
         "status": WorkflowState.EXECUTING.value if has_failed else WorkflowState.PLANNING.value,

@@ -22,6 +22,7 @@ from agentic_workflows import (
     respond,
 )
 from agentic_workflows.actions.action import ActionCall, Found
+from agentic_workflows.graph.events import ReviewAnswered
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
 
@@ -210,6 +211,25 @@ async def test_a_rejection_beside_an_effect_in_doubt_waits_until_that_is_settled
     assert (result["state"], house.sent) == ("COMPLETE", ["mail", "otherwise"])
     assert word in str(house.told)
     assert "rejected step asked" in str(house.told)
+
+
+async def test_what_was_said_of_a_doubt_counts_although_another_one_stayed_open_after_a_rejection(house: House) -> None:
+    too = step("too", "fine", human_review_required=True)
+    asked = await house.open(plan(LOST, step("also", "lost"), ASKED, too)).run("g", thread_id="t")
+    ids, told = {question["step"]: question["id"] for question in asked["reviews"]}, list[str]()
+    for name, answer in [("mail", respond("sent")), ("asked", reject("Not this.")), ("also", respond("sent, too"))]:
+        assert name in open_steps(await house.open().result("t"))
+        async for event in house.open(OTHERWISE).resume_stream({ids[name]: answer}, thread_id="t"):
+            told += [event.step] if isinstance(event, ReviewAnswered) else []
+    done = await house.open().result("t")
+    assert (done["state"], house.sent) == ("COMPLETE", ["mail", "also", "otherwise"])
+    assert sorted(told) == ["also", "asked", "mail"]
+    said = [one["result"]["feedback"] for one in done["history"] if one["step"] is None]
+    assert said == [
+        "A reviewer rejected step asked (fine): Not this.",
+        "A reviewer says that step mail (lost) happened, which was in doubt.",
+        "A reviewer says that step also (lost) happened, which was in doubt.",
+    ]
 
 
 async def test_what_happened_as_somebody_said_is_not_done_again_by_the_next_plan(house: House) -> None:
