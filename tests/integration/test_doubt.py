@@ -175,6 +175,19 @@ async def test_what_was_to_be_done_again_is_not_where_somebody_gave_it_up_since(
     assert (last["state"], open_steps(last), house.sent) == ("REVIEWING", ["mail"], ["mail"])
 
 
+@pytest.mark.parametrize("answer, state", [(respond("sent"), "COMPLETE"), (approve(), "REVIEWING")])
+async def test_that_an_effect_happened_counts_under_any_policies_and_that_it_is_to_be_done_again_does_not(
+    house: House, tmp_path: Path, answer: Any, state: str
+) -> None:
+    await house.open(plan(LOST)).run("g", thread_id="t")
+    other = tmp_path / "other.cedar"
+    other.write_text('@id("mail") forbid (principal, action == Action::"lost", resource) unless { context.approved };')
+    result = await house.resume(answer, policies=["default", other])
+    assert (result["state"], house.sent) == (state, ["mail"])
+    past = await Database(house.path).journal.past(result["run_id"])
+    assert [row.used for row in past.answers.values()] == [state == "COMPLETE"]
+
+
 async def test_an_answer_about_a_call_takes_nothing_from_what_was_said_of_its_effect_in_doubt(house: House) -> None:
     await house.open(plan({**LOST, "human_review_required": True})).run("g", thread_id="t")
     await house.resume(approve())

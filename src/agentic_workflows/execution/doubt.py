@@ -39,7 +39,7 @@ Resolution: TypeAlias = Found | Again | Question
 
 async def resolve(case: Case, doubt: Intent) -> Resolution:
     """Return what to do about an effect in doubt; a question where a person must say."""
-    asked = case.run.grants.current(doubt_id(case, doubt))
+    asked = _told(case, doubt) or case.run.grants.current(doubt_id(case, doubt))
     match case.run.grants.answer(asked):
         case Respond(message=message):
             case.use(asked)
@@ -58,6 +58,13 @@ async def resolve(case: Case, doubt: Intent) -> Resolution:
             return Again()
         case Unknown(why=why):
             return _asked(case, doubt, why)
+
+
+def _told(case: Case, doubt: Intent) -> str | None:
+    """Return the id of the answer that says what exactly this effect came to: a fact, whatever policies say by now."""
+    if not case.is_begun:
+        return None
+    return case.run.grants.result(case.call.step.name, case.call.item, [*doubt.place, doubt.attempt])
 
 
 async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:

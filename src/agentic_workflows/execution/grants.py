@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from agentic_workflows.graph.review import Answer, Approve, Edit, asked_again, from_json
+from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, asked_again, from_json
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Past
@@ -67,6 +67,12 @@ class Grants:
         for row in self._spent(first):
             last = row
         return None if last is None or self._is_used(last) or self._is_outdated(last) else last
+
+    def result(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
+        """Return the id of the last answer about an effect in doubt, where it is a result that still counts."""
+        row = self._last.get((step, item, str(in_doubt)))
+        is_result = row is not None and isinstance(self.answer(row.review_id), Respond)
+        return row.review_id if row is not None and is_result else None
 
     def elsewhere(self, step: str, item: int | None) -> Answered | None:
         """Return the last approval of a step, or an item of it, that was given and never used.
