@@ -85,7 +85,8 @@ def make_execute(
                 raise lease.lost
             update = {**_update(state, flow, seconds=perf_counter() - began), "lineage": lineage}
             if not flow.is_finished and (request := await lease.honour()):
-                return {**update, **stopped(request, WorkflowState.EXECUTING)}
+                stop = await stopped(request, WorkflowState.EXECUTING, leases.journal, state["run_id"])
+                return {**update, **stop}
             return {**update, **_exhausted(flow, limits, update["iteration"], in_time=in_time)}
 
     return execute

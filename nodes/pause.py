@@ -21,6 +21,8 @@ def make_pause(leases: Leases) -> Node:
         interrupt({"paused": True, "left": left, "resume_with": True})
         async with held(leases, state, config) as lease:
             is_cancelled = await lease.honour() == "cancel"
-        return stopped("cancel", WorkflowState.PAUSED) if is_cancelled else {"status": left, "left": "", "reason": None}
+        if is_cancelled:
+            return await stopped("cancel", WorkflowState.PAUSED, leases.journal, state["run_id"])
+        return {"status": left, "left": "", "reason": None}
 
     return pause

@@ -21,7 +21,7 @@ from agentic_workflows.graph.history import is_untrusted, without_untrusted
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, writable
-from agentic_workflows.journal.entries import Journal
+from agentic_workflows.journal.entries import Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten, run_of
 
@@ -59,7 +59,7 @@ def make_plan(
                 await lease.clear()  # it was asked of the run before, and came too late for that
                 await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
             if request := await lease.honour():
-                return {**update, **stopped(request, WorkflowState.PLANNING)}
+                return {**update, **await stopped(request, WorkflowState.PLANNING, leases.journal, now["run_id"])}
             settled = await settle(now, lease)
             if settled.get("asks"):
                 return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}
@@ -69,11 +69,17 @@ def make_plan(
     return plan
 
 
-def stopped(request: Request, left: WorkflowState) -> Update:
+async def stopped(request: Request, left: WorkflowState, journal: Journal, run_id: str) -> Update:
     """Return the update that honours a request to pause or to cancel."""
     if request == "pause":
         return {"status": WorkflowState.PAUSED.value, "left": left.value, "reason": "Paused on request."}
-    return {"status": WorkflowState.FAILED.value, "left": "", "reason": "Cancelled on request."}
+    return {"status": WorkflowState.FAILED.value, "left": "", "reason": cancelled(await journal.past(run_id))}
+
+
+def cancelled(past: Past) -> str:
+    """Return why a run ends that was cancelled, with what of it may have happened."""
+    steps = sorted({doubt.place.step for doubt in past.in_doubt})
+    return "Cancelled on request." + "".join(f" Step {step} may have happened; nobody knows." for step in steps)
 
 
 class _Call:
@@ -203,7 +209,8 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     try:
         raw = known or await _candidate(state, call, max(limits.max_seconds - state["seconds"], 0.0))
         if call.stopped:
-            return {**call.used(state), **stopped(call.stopped, WorkflowState.PLANNING)}
+            stop = await stopped(call.stopped, WorkflowState.PLANNING, call.journal, state["run_id"])
+            return {**call.used(state), **stop}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
         plan = replace(plan, saw_untrusted=True) if call.saw_untrusted else plan
         plan = plan if _may_name_goal(plan, state) else replace(plan, goal=state["goal"])

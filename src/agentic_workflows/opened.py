@@ -36,6 +36,7 @@ from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, places_of, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
+from agentic_workflows.nodes.plan import cancelled
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import as_result, open_questions
 
@@ -307,7 +308,7 @@ class OpenRun:
         """
         if self.state in FINISHED:
             raise RunError(f"The run {self.thread_id} is {self.state} already.")
-        await self.fail("Cancelled on request.")
+        await self.fail(cancelled(await self.past()))
 
     async def fail(self, reason: str) -> None:
         """End the run as FAILED."""

@@ -37,6 +37,7 @@ def plan(*steps: dict[str, Any]) -> dict[str, Any]:
 
 LOST, BROKEN, ASKED = step("mail", "lost"), step("broken", "broken"), step("asked", "fine", human_review_required=True)
 OTHERWISE = plan(step("otherwise", "fine"))
+CANCELLED = "Cancelled on request. Step mail may have happened; nobody knows."
 
 
 class Slow:
@@ -203,6 +204,29 @@ async def test_a_run_that_fails_for_good_says_what_may_have_happened(house: Hous
     done = await house.open(plan(LOST, BROKEN), max_replans=0).run("g", thread_id="t")
     assert done["state"] == "FAILED"
     assert done["reason"].endswith("Step mail may have happened; nobody knows.")
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_a_run_that_is_cancelled_says_what_may_have_happened(
+    house: House,
+    is_asked: bool,  # noqa: FBT001
+) -> None:
+    await house.open(plan(LOST, ASKED)).run("g", thread_id="t")
+    if is_asked:  # and whoever goes on with it honours that
+        house.open().request("t", "cancel")
+    done = await (house.open().resume(None, thread_id="t") if is_asked else house.open().cancel("t"))
+    assert (done["state"], done["reason"]) == ("FAILED", CANCELLED)
+
+
+async def test_a_run_that_is_cancelled_while_it_runs_says_what_may_have_happened(house: House) -> None:
+    def asks(inputs: dict[str, Any]) -> str:
+        workflow.database.leases.ask("t", "cancel")
+        raise ConnectionError(f"gateway, after {inputs}")
+
+    house.lost = house.action("lost", result=asks)
+    workflow = house.open(plan(LOST, step("later", "fine", after=["mail"])))
+    done = await workflow.run("g", thread_id="t")
+    assert (done["state"], done["reason"]) == ("FAILED", CANCELLED)
 
 
 @pytest.mark.parametrize("at_once", [True, False])

@@ -382,6 +382,9 @@ async def test_a_request_is_for_the_run_it_was_made_for_on_a_server(database: Pa
     assert (ended["status"], len(house.act.calls)) == ("COMPLETE", 6)
 
 
+CANCELLED = "Cancelled on request. Step b may have happened; nobody knows."
+
+
 async def left_behind(house: House) -> None:
     """Have a run of two steps be cut in the first one."""
     object.__setattr__(house.act, "run", _slow(house.act))
@@ -402,7 +405,7 @@ async def test_a_run_that_was_cancelled_while_nobody_ran_it_does_nothing_more(ho
     if how == "stream":
         told = [event async for event in later.resume_stream(thread_id="t")]
         assert [(event.state, event.reason) for event in told if isinstance(event, StateEntered)] == [
-            (WorkflowState.FAILED, "Cancelled on request.")
+            (WorkflowState.FAILED, CANCELLED)
         ]
     elif how == "steps":
         await later.result("t")
@@ -410,7 +413,7 @@ async def test_a_run_that_was_cancelled_while_nobody_ran_it_does_nothing_more(ho
     else:
         await later.resume(thread_id="t")
     result = await house.open().result("t")
-    assert (result["state"], result["reason"], len(house.act.calls)) == ("FAILED", "Cancelled on request.", 1)
+    assert (result["state"], result["reason"], len(house.act.calls)) == ("FAILED", CANCELLED, 1)
     with pytest.raises(RunError, match="FAILED"):
         await house.open().resume(thread_id="t")
     with pytest.raises(RunError, match="FAILED already"):
@@ -429,7 +432,7 @@ async def test_a_run_that_was_asked_to_stop_is_cancelled_again_without_a_complai
     house = House(database, plan(step("a"), step("b", after=["a"])), plan(step("a")))
     await left_behind(house)
     house.open().request("t", "cancel")
-    assert (await house.open().cancel("t"))["reason"] == "Cancelled on request."
+    assert (await house.open().cancel("t"))["reason"] == CANCELLED.replace("Step b", "Step a")
     assert (await house.open().run("again", thread_id="t"))["state"] == "COMPLETE"
 
 
@@ -457,7 +460,8 @@ async def test_a_run_of_a_server_that_was_cancelled_while_nobody_ran_it_does_not
     done = len(house.act.calls)
     other.request("t", "cancel")
     ended = await graph.ainvoke(entry, thread)
-    assert (ended["status"], ended["reason"], len(house.act.calls)) == ("FAILED", "Cancelled on request.", done)
+    reason = "Cancelled on request." if entry else CANCELLED.replace("Step b", "Step s0")
+    assert (ended["status"], ended["reason"], len(house.act.calls)) == ("FAILED", reason, done)
 
 
 # What is stored.
