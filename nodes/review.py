@@ -261,7 +261,8 @@ def _said(row: Answered) -> Outcome:
 
 def _feedback(question: JsonObject, row: Answered, kept: Sequence[str]) -> JsonObject:
     who, said = "The deadline" if row.reviewer == DEADLINE else "A reviewer", row.answer.get("message")
-    step, doubt = f"step {question['step']} ({question['name']})", question.get("in_doubt")
+    item = "" if question["item"] is None else f", item {cast('int', question['item']) + 1}"
+    step, doubt = f"step {question['step']}{item} ({question['name']})", question.get("in_doubt")
     if row.answer["type"] == "respond":
         return {"step": None, "result": {"feedback": f"{who} says that {step} happened, which was in doubt."}}
     did = f"gave up {step}, which may have happened" if doubt else f"rejected {step}"

@@ -269,6 +269,29 @@ async def test_what_was_said_of_a_doubt_counts_although_another_one_stayed_open_
     ]
 
 
+NAMES = step("names", "fine", outputs=["names"])
+EACH = step("pay", "lost", foreach="${names}", inputs={"text": "${item}"})
+
+
+@pytest.mark.parametrize(
+    "failing, told", [(1, "item 1 failed, "), (22, f"items {', '.join(map(str, range(1, 21)))} and 2 more failed, ")]
+)
+async def test_a_given_plan_that_ends_with_an_item_given_up_says_what_the_others_came_to(
+    house: House, failing: int, told: str
+) -> None:
+    def pays(inputs: dict[str, Any]) -> str:
+        raise ConnectionError("gone") if inputs["text"] == "lost" else ValueError("no such account")
+
+    names: list[object] = [*map(str, range(failing)), "lost"]
+    house.fine, house.lost = house.action("fine", result=names), house.action("lost", result=pays)
+    await house.open().run("g", plan=plan(NAMES, EACH), thread_id="t")
+    done = await house.resume(reject("Leave it."))
+    assert done["reason"] == (
+        f"The given plan cannot be planned again. A reviewer gave up step pay, item {failing + 1} (lost), which may "
+        f"have happened: Leave it. Step pay (lost) of plan 1 had not ended: {told}item {failing + 1} may have happened."
+    )
+
+
 async def test_what_happened_as_somebody_said_is_not_done_again_by_the_next_plan(house: House) -> None:
     asked = await house.open(plan(LOST, ASKED)).run("g", thread_id="t")
     ids = {question["step"]: question["id"] for question in asked["reviews"]}

@@ -592,6 +592,25 @@ async def test_silence_about_an_effect_in_doubt_decides_nothing(house: House) ->
     assert ((await house.resume(respond("sent")))["state"], house.sent) == ("COMPLETE", ["perhaps"])
 
 
+# What the next planner is told.
+
+
+async def test_a_planner_is_told_which_items_were_done_of_a_step_that_has_not_ended(house: House) -> None:
+    house.rules = (
+        '@id("bob") forbid (principal, action == Action::"send", resource) when { context.inputs.to == "bob" } '
+        "unless { context.approved };"
+    )
+    looked = {"name": "look", "action": "look", "outputs": ["people"]}
+    asked = await house.run(plan(looked, step("mail", "${item}", foreach="${people}", human_review_required=False)))
+    other = plan(step("other", "cyd", human_review_required=False))
+    result = await house.resume({ids(asked)[0]: reject("Not him.")}, other)
+    assert (result["state"], house.sent) == ("COMPLETE", ["ada", "cyd"])
+    assert [one["result"]["feedback"] for one in house.histories[-1][-1] if one["step"] is None] == [
+        "A reviewer rejected step mail, item 2 (send): Not him.",
+        "Step mail (send) of plan 1 had not ended: item 1 succeeded.",
+    ]
+
+
 # What was approved of a plan that was replaced.
 
 A, B, C = step("a", "ada"), step("b", "bob"), step("c", "cyd")

@@ -1,12 +1,17 @@
 """Effects that a replaced plan left in doubt: settled before anything else is planned, and nothing is done for it.
 
+The planner is told what became of them, and of each item of a `foreach` that has not ended.
+
 As at the execution point the action's own `reconcile` finds out. An idempotent effect may have happened, and that is
 all there is to know: an equal one of a later plan is done under the same idempotency key. Otherwise a person must say.
 """
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Final, cast
 
 from agentic_workflows.actions.action import Action, Found, Registry
 from agentic_workflows.errors import UnresolvedReferenceError
@@ -21,8 +26,8 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, restore
 from agentic_workflows.graph.review import Question
 from agentic_workflows.graph.state import State, Update, limits_from_json
-from agentic_workflows.graph.values import JsonObject, digest
-from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Recorded
+from agentic_workflows.graph.values import JsonObject, JsonValue, digest
+from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.run_log import RunLog
 
@@ -46,6 +51,8 @@ _MAY_HAVE_HAPPENED = replace(
     ),
     took_place=True,
 )
+MOST_NAMED: Final = 20
+"""Items of a `foreach` that came to the same, and of which a planner is told the numbers."""
 _REASONS = frozenset(one.reason for one in (_HAPPENED, _DID_NOT_HAPPEN, _MAY_HAVE_HAPPENED))
 """By these a row is known again whose checkpoint was lost, and so what the planner was to be told."""
 
@@ -78,10 +85,12 @@ class Replaced:
         settled = [one for one in became if isinstance(one, Recorded)]
         if settled:
             lease.hear(await self.journal.write(lease.lease, run_id, outcomes=settled))
-        known = (one for one in (*past.outcomes, *settled) if one.place.plan_number <= last)
+        known = [one for one in (*past.outcomes, *settled) if one.place.plan_number <= last]
+        asks = [one.to_json() for one in became if isinstance(one, Question)]
         told = [_told(one) for one in known if one.outcome.reason in _REASONS]
+        told += [] if asks else _partly(known)
         return {
-            "asks": [one.to_json() for one in became if isinstance(one, Question)],
+            "asks": cast("list[JsonValue]", asks),
             "seconds": state["seconds"] + (perf_counter() - began if doubts else 0.0),
             "history": [*state["history"], *(entry for entry in told if entry not in state["history"])],
         }
@@ -158,6 +167,26 @@ def _asked(asked: str, doubt: Intent, plan: Plan, case: Case | Unknown, why: str
         in_doubt=[*doubt.place, doubt.attempt],
         replaced=True,
     )
+
+
+def _partly(known: Sequence[Recorded]) -> Iterator[JsonObject]:
+    """Yield what the items of each `foreach` came to that has not ended, and so has no entry of its own."""
+    ended = {one.place for one in known if one.place.item == WHOLE}
+    items = defaultdict[tuple[str, str, str], dict[str, list[int]]](lambda: defaultdict(list))
+    last = {one.place: one for one in sorted(known, key=lambda one: one.attempt)}
+    for place, one in sorted(last.items()):
+        if place._replace(item=WHOLE) not in ended:
+            became = "may have happened" if one.outcome.took_place else one.outcome.status.value
+            items[place.plan, place.step, one.action][became].append(place.item + 1)
+    for (plan, step, action), each in items.items():
+        where = f"Step {step} ({action}) of plan {Place(plan, step).plan_number}"
+        became = ", ".join(f"{_numbered(numbers)} {status}" for status, numbers in each.items())
+        yield {"step": None, "result": {"feedback": f"{where} had not ended: {became}."}}
+
+
+def _numbered(items: Sequence[int]) -> str:
+    more = f" and {len(items) - MOST_NAMED} more" if len(items) > MOST_NAMED else ""
+    return f"item{'s' if len(items) > 1 else ''} {', '.join(map(str, items[:MOST_NAMED]))}{more}"
 
 
 def _told(one: Recorded) -> JsonObject:
