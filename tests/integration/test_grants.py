@@ -611,6 +611,18 @@ async def test_a_planner_is_told_which_items_were_done_of_a_step_that_has_not_en
     ]
 
 
+async def test_who_plans_and_who_is_asked_next_hear_that_a_step_was_given_other_inputs(house: House) -> None:
+    fails = {"name": "fails", "action": "look", "validation": {"type": "null"}, "after": ["mail"]}
+    await house.run(plan(step("mail", "ada"), fails), max_replans=1)
+    again = await house.resume(edit({"to": "bob"}), plan(step("mail", "ada"), step("other", "cyd")))
+    assert house.histories[-1][-1][-1]["result"] == {
+        "feedback": "A reviewer gave step mail other inputs than its plan did."
+    }
+    first, second = (one["reason"] for one in again["reviews"])
+    assert first.endswith(" gave it other inputs at 2026-01-01T00:00:00+00:00, and that answer was used.")
+    assert ("other inputs" in second, house.sent) == (False, ["bob"])
+
+
 # What was approved of a plan that was replaced.
 
 A, B, C = step("a", "ada"), step("b", "bob"), step("c", "cyd")

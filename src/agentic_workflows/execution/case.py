@@ -207,6 +207,8 @@ class Case:
         elif row := grants.elsewhere(self.call.step.name, self.call.item):
             under = "under another plan, other policies or actions, or with other inputs"
             reason += f" {row.reviewer or 'Somebody'} approved this step at {row.at} {under}, which does not count now."
+        elif (row := grants.changed(self.call.step.name, self.call.item)) and self.call is self.planned:
+            reason += f" {row.reviewer or 'Somebody'} gave it other inputs at {row.at}, and that answer was used."
         return Question(
             id=grants.current(first),
             step=self.call.step.name,

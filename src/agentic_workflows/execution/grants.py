@@ -81,6 +81,12 @@ class Grants:
         """
         return next((row for row in self._approvals.get((step, item), ()) if not self._is_spent(row)), None)
 
+    def changed(self, step: str, item: int | None) -> Answered | None:
+        """Return the last answer about a call, where that is an edit and was used: what was done had other inputs."""
+        row = self._last.get((step, item, str(None)))
+        is_edit = row is not None and isinstance(from_json(row.answer, id=row.review_id), Edit)
+        return row if row is not None and is_edit and self._is_used(row) else None
+
     @cached_property
     def _approvals(self) -> Mapping[tuple[object, object], Sequence[Answered]]:
         found = defaultdict[tuple[object, object], list[Answered]](list)

@@ -1,6 +1,6 @@
 """Effects that a replaced plan left in doubt: settled before anything else is planned, and nothing is done for it.
 
-The planner is told what became of them, and of each item of a `foreach` that has not ended.
+The planner is told what became of them, and of the items of a `foreach` that has not ended, and what a person edited.
 
 As at the execution point the action's own `reconcile` finds out. An idempotent effect may have happened, and that is
 all there is to know: an equal one of a later plan is done under the same idempotency key. Otherwise a person must say.
@@ -88,7 +88,7 @@ class Replaced:
         known = [one for one in (*past.outcomes, *settled) if one.place.plan_number <= last]
         asks = [one.to_json() for one in became if isinstance(one, Question)]
         told = [_told(one) for one in known if one.outcome.reason in _REASONS]
-        told += [] if asks else _partly(known)
+        told += [] if asks else [*_partly(known), *_edited(past)]
         return {
             "asks": cast("list[JsonValue]", asks),
             "seconds": state["seconds"] + (perf_counter() - began if doubts else 0.0),
@@ -187,6 +187,15 @@ def _partly(known: Sequence[Recorded]) -> Iterator[JsonObject]:
 def _numbered(items: Sequence[int]) -> str:
     more = f" and {len(items) - MOST_NAMED} more" if len(items) > MOST_NAMED else ""
     return f"item{'s' if len(items) > 1 else ''} {', '.join(map(str, items[:MOST_NAMED]))}{more}"
+
+
+def _edited(past: Past) -> Iterator[JsonObject]:
+    """Yield of which calls a person changed the inputs, but not to what: that may be a secret."""
+    for row in past.answers.values():
+        if row.used and row.answer["type"] == "edit":
+            step, item, _ = row.about
+            where = f"item {item + 1} of step {step}" if isinstance(item, int) else f"step {step}"
+            yield {"step": None, "result": {"feedback": f"A reviewer gave {where} other inputs than its plan did."}}
 
 
 def _told(one: Recorded) -> JsonObject:
