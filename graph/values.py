@@ -42,6 +42,13 @@ def as_json(value: object, *, where: str = "value") -> JsonValue:
         raise ActionError(f"{where}{error.path} {error.problem}") from None
 
 
+def copied(value: JsonValue) -> JsonValue:
+    """Return plain JSON once more, sharing nothing that can change; it was checked when it came in."""
+    if isinstance(value, dict):
+        return {key: copied(inner) for key, inner in value.items()}
+    return [copied(inner) for inner in value] if isinstance(value, list) else value
+
+
 def canonical(value: object) -> str:
     """Return the one JSON text of a value: sorted keys, no spaces."""
     return _ENCODER.encode(value)

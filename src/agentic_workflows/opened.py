@@ -30,7 +30,7 @@ from agentic_workflows.graph.state import (
     limits_from_json,
     refuse_misshapen,
 )
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
+from agentic_workflows.graph.values import JsonObject, JsonValue, copied
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held, Leases
@@ -188,7 +188,7 @@ class OpenRun:
             )
             async with aclosing(cast("AsyncGenerator[JsonObject, None]", stream)) as told:
                 async for raw in told:
-                    yield event_from_json(cast("JsonObject", as_json(raw)))  # its own: later steps use the same
+                    yield event_from_json(cast("JsonObject", copied(raw)))  # its own: later steps use the same
         await self.load()
 
     async def finish(self, entry: Input | Command[Any] | None) -> None:

@@ -10,7 +10,7 @@ from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.state import State, WorkflowState, ended_steps
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
+from agentic_workflows.graph.values import JsonObject, JsonValue, copied
 from agentic_workflows.journal.entries import Past, Place
 from agentic_workflows.nodes.execute import plan_name
 
@@ -72,7 +72,7 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
     steps = restore(values["plan"] or {}).by_name if succeeded else {}
     for name, outcome in succeeded.items():
         outputs |= outputs_of(steps[name], outcome)
-    return cast("JsonObject", as_json(outputs))  # of their own: a journal in memory goes on with these
+    return cast("JsonObject", copied(outputs))  # of their own: a journal in memory goes on with these
 
 
 def without_plan(entry: JsonValue) -> JsonObject:

@@ -35,7 +35,9 @@ from agentic_workflows import (
     approve,
     load_plan,
 )
+from agentic_workflows.graph.events import StepSucceeded
 from agentic_workflows.graph.state import MAX_SECONDS, MAX_WHOLE
+from agentic_workflows.graph.values import MAX_DEPTH
 from agentic_workflows.testing import RecordingAction
 
 
@@ -304,6 +306,31 @@ async def test_a_value_that_no_database_can_hold_ends_the_run_cleanly(kind: str,
     result = await workflow.run("g")
     assert result["state"] == "FAILED" or result["outputs"] == {"x": value}, "kept as it is, or refused"
     assert await workflow.result(result["thread_id"]) == result
+
+
+def nested(value: Any, levels: int) -> Any:
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+async def test_a_result_as_deep_as_may_be_is_told_whole_also_by_every_item(tmp_path: Path) -> None:
+    deepest = nested("x", MAX_DEPTH)
+    act, two = RecordingAction("act", result=deepest), RecordingAction("two", result=[1, 2])
+    steps = plan(
+        step("a", outputs=["x"]),
+        step("b", "two", outputs=["y"]),
+        step("c", foreach="${y}", inputs={"at": "${item}"}, outputs=["z"]),
+        step("d", inputs={"x": "${x}"}, human_review_required=True),
+    )
+    workflow = AgenticWorkflow(ScriptedAgent([steps]), actions=[act, two], database=tmp_path / "runs.db")
+    told = [event async for event in workflow.stream("g", thread_id="t")]
+    assert [event.result for event in told if isinstance(event, StepSucceeded) and event.step == "a"] == [deepest]
+    outputs = {"x": deepest, "y": [1, 2], "z": [deepest, deepest]}
+    asked = await workflow.result("t")
+    assert (asked["outputs"], asked["reviews"][0]["args"]) == (outputs, {"x": deepest})
+    done = await workflow.resume(approve(), thread_id="t")
+    assert (done["state"], done["outputs"], await workflow.runs()) == ("COMPLETE", outputs, [done])
 
 
 def test_two_actions_of_one_name_are_refused() -> None:

@@ -1,12 +1,13 @@
 import enum
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agentic_workflows.errors import ActionError
-from agentic_workflows.graph.values import MAX_DEPTH, as_json, canonical, digest
+from agentic_workflows.graph.values import MAX_DEPTH, JsonValue, as_json, canonical, copied, digest
 
 json_values = st.recursive(
     st.none()
@@ -30,6 +31,22 @@ class Colour(enum.StrEnum):
 @given(json_values)
 def test_json_is_returned_as_it_is(value: object) -> None:
     assert as_json(value) == value
+
+
+@given(json_values)
+def test_a_copy_is_equal_and_shares_nothing_that_can_change(value: JsonValue) -> None:
+    copy, before = copied(value), canonical(value)
+    assert copy == value
+    for part in _changeable(copy):
+        part.clear()
+    assert canonical(value) == before
+
+
+def _changeable(value: JsonValue) -> list[Any]:
+    if not isinstance(value, dict | list):
+        return []
+    inside = value.values() if isinstance(value, dict) else value
+    return [*(part for inner in inside for part in _changeable(inner)), value]
 
 
 @given(json_values)
