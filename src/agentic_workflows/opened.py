@@ -168,9 +168,17 @@ class OpenRun:
         return as_input(self.begun)
 
     async def result(self) -> dict[str, Any]:
-        """Return the run as a dict; keys as in `AgenticWorkflow.run`."""
-        is_kept = self.begun is None and not self.is_elsewhere
-        result = as_result(self.thread_id, self.values, await self.past(), is_kept=is_kept, outer=self.outer)
+        """Return the run as a dict; keys as in `AgenticWorkflow.run`.
+
+        Raises:
+            DatabaseError: the journal cannot be read, or what is written down of the run makes none.
+
+        """
+        is_kept, past = self.begun is None and not self.is_elsewhere, await self.past()
+        try:
+            result = as_result(self.thread_id, self.values, past, is_kept=is_kept, outer=self.outer)
+        except CORRUPT as error:
+            raise corrupt(f"database {self.database}", f"the state of the thread {self.thread_id}", error) from error
         return result | (_UNKNOWN if self.is_elsewhere else {})
 
     async def past(self) -> Past:

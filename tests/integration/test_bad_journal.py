@@ -146,7 +146,7 @@ ODD_STATES: list[dict[str, Any]] = [
     {"limits": {"max_iterations": "x"}},
     {"plan": {"steps": [{}]}},
 ]
-EMPTY = {"v": 4, "id": "1", "ts": "", "channel_versions": {}, "versions_seen": {}}
+EMPTY = {"v": 4, "id": "00", "ts": "", "channel_versions": {}, "versions_seen": {}}
 GONE = [{**EMPTY, "channel_values": values} for values in ODD_STATES]
 CHANGED = [
     *(f"checkpoints SET {column} = {value}" for column in ("type", "checkpoint") for value in ("NULL", "-7", "x'ff'")),
@@ -197,7 +197,14 @@ def ways_in(house: House) -> list[Callable[[], Any]]:
     ]
 
 
-@pytest.mark.parametrize("changed", ["checkpoints SET checkpoint = x'00ff'", "agentic_calls SET outcome = '{'"])
+UNREADABLE = "checkpoints SET checkpoint = x'00ff'"
+BAD_STEP = {"status": "COMPLETE", "plan": {"steps": [{"name": "first", "action": "act", "timeout": "x"}]}}
+UNTELLABLE = _stored().dumps_typed({**EMPTY, "channel_values": BAD_STEP})[1].hex()
+
+
+@pytest.mark.parametrize(
+    "changed", [UNREADABLE, f"checkpoints SET checkpoint = x'{UNTELLABLE}'", "agentic_calls SET outcome = '{'"]
+)
 async def test_a_corrupt_run_is_listed_as_that_and_keeps_no_other_from_being_listed_and_pruned(
     house: House, changed: str
 ) -> None:
@@ -208,7 +215,7 @@ async def test_a_corrupt_run_is_listed_as_that_and_keeps_no_other_from_being_lis
     told = {run["thread_id"]: (run["state"], run["reason"]) for run in await house.open().runs()}
     assert (told["a"], told["c"], told["b"][0]) == (("COMPLETE", None), ("COMPLETE", None), "CORRUPT")
     assert "is corrupt" in told["b"][1]
-    if "checkpoints" in changed:
+    if changed == UNREADABLE:
         with pytest.raises(DatabaseError, match=r"removed: c, a\. One stays: .* of the thread b is corrupt"):
             await house.open().prune(timedelta(0))
         assert [run["thread_id"] for run in await house.open().runs()] == ["b"]
