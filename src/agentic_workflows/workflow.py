@@ -388,8 +388,11 @@ class AgenticWorkflow(ShowsRuns):
         return (Finding(problem=problem),) if problem else ()
 
     def _check_result(self, step: WorkflowStep, result: JsonValue) -> Sequence[Finding]:
-        accepted = self.validate_result(deepcopy(step), deepcopy(result))
-        problem = _refusal(accepted, of="validate_result", what="the result")
+        try:
+            accepted = self.validate_result(deepcopy(step), deepcopy(result))
+            problem = _refusal(accepted, of="validate_result", what="the result")
+        except Exception as error:  # noqa: BLE001 - a subclass's own code, also a RunError of it
+            problem = f"validate_result raised {type(error).__name__}: {said(error)}"
         return (Finding(step=step.name, problem=problem),) if problem else ()
 
     def _choose(self, state: State) -> WorkflowStep | None:

@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import pytest
 
 from agentic_workflows import (
     AgenticWorkflow,
+    DatabaseError,
     Limits,
     Plan,
     ReviewError,
@@ -24,6 +26,7 @@ from agentic_workflows import (
     reject,
     respond,
 )
+from agentic_workflows.errors import ExpiredError
 from agentic_workflows.graph.events import Event, PlanAccepted, RunStarted, StateEntered, StepStarted, StepSucceeded
 from agentic_workflows.testing import RecordingAction
 
@@ -531,6 +534,24 @@ async def test_a_fault_in_an_overridden_method_ends_in_a_state_with_a_reason(met
     result = await type("Broken", (AgenticWorkflow,), {method: broken})(agent).run("g")
     assert (result["state"], bool(result["reason"])) == ("FAILED", True)
     assert method == "validate_result" or agent.did == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RunError("gone"), DatabaseError("gone"), ExpiredError(datetime.now(UTC)), KeyError("gone")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_an_overridden_validate_result_raises_is_its_own_and_what_was_done_is_known(
+    error: Exception,
+) -> None:
+    class Broken(AgenticWorkflow):
+        def validate_result(self, step: WorkflowStep, result: Any) -> bool:
+            raise error
+
+    agent = ArticleAgent(plan(step("a")))
+    result = await Broken(agent).run("g")
+    assert (result["state"], result["reviews"], agent.did) == ("FAILED", [], ["a"])
+    assert result["reason"] == f"Step a failed: a: validate_result raised {type(error).__name__}: {error}"
 
 
 @pytest.mark.parametrize("chosen", ["a", "b", "c", "of another plan"])
