@@ -13,11 +13,12 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from agentic_workflows.errors import ActionError, ReviewError
+from agentic_workflows.execution.attempt import result_findings
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.graph.plan import restore
+from agentic_workflows.graph.plan import WorkflowStep, restore
 from agentic_workflows.graph.review import (
     Answer,
     Approve,
@@ -30,7 +31,7 @@ from agentic_workflows.graph.review import (
     to_json,
 )
 from agentic_workflows.graph.state import State, Update, WorkflowState
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
+from agentic_workflows.graph.values import JsonObject, as_json
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
@@ -58,7 +59,7 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
             raw, given_in = _ask(unanswered), str(config.get("metadata", {}).get("run_id") or "")
             try:
                 _refuse_repeated(given_in, known)
-                answers = checked_answers(raw, unanswered, catalogue)
+                answers = checked_answers(raw, unanswered, state, catalogue)
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
                 return {"status": WorkflowState.REVIEWING.value, "findings": [{"problem": str(error)}]}
@@ -85,32 +86,43 @@ def _refuse_repeated(given_in: str, known: Mapping[str, Answered]) -> None:
         raise ReviewError("This answer has counted for an earlier question; answer this one by itself.")
 
 
-def checked_answers(raw: object, questions: Sequence[JsonObject], catalogue: Catalogue) -> dict[str, Answer]:
+def checked_answers(
+    raw: object, questions: Sequence[JsonObject], state: State, catalogue: Catalogue
+) -> dict[str, Answer]:
     """Return the answers in a resume value, by the id of their question.
 
     Raises:
-        ReviewError: they fit no open question, or an edit or a response does not fit its action; then no answer of it
+        ReviewError: they fit no open question, or an edit or a response does not fit its step; then no answer of it
             counts.
 
     """
     by_id = {str(question["id"]): question for question in questions}
-    actions = {one: catalogue.get(str(question["name"])) for one, question in by_id.items()}
-    answers = {one: _as_meant(answer, actions[one]) for one, answer in read_answers(raw, questions).items()}
+    steps = {one: _step_of(question, state) for one, question in by_id.items()}
+    actions = {one: catalogue.get(step.action) for one, step in steps.items()}
+    answers = {one: _as_meant(answer, steps[one], actions[one]) for one, answer in read_answers(raw, questions).items()}
     for one, answer in answers.items():
-        if misfit := _misfit(answer, by_id[one], actions[one]):
+        if misfit := _misfit(answer, by_id[one], steps[one], actions[one]):
             raise ReviewError(misfit)
     return answers
 
 
-def _as_meant(answer: Answer, action: ActionSpec | None) -> Answer:
-    """Return an answer with the result that is meant: people type text, also for an action that gives none."""
-    if isinstance(answer, Respond) and isinstance(answer.message, str) and _not_given(answer.message, action):
+def _step_of(question: JsonObject, state: State) -> WorkflowStep:
+    """Return the step that a question is about; where its plan was replaced, no more than its name and action."""
+    step = WorkflowStep(str(question["step"]), str(question["name"]))
+    return step if question.get("replaced") else restore(state["plan"] or {}).by_name.get(step.name, step)
+
+
+def _as_meant(answer: Answer, step: WorkflowStep, action: ActionSpec | None) -> Answer:
+    """Return an answer with the result that is meant: people type text, also for a step whose result is none."""
+    if not isinstance(answer, Respond) or not isinstance(answer.message, str):
+        return answer
+    if any(result_findings(step, action, answer.message)):
         with suppress(ValueError, RecursionError, ActionError):
             return replace(answer, message=as_json(json.loads(answer.message)))
     return answer
 
 
-def _misfit(answer: Answer, question: JsonObject, action: ActionSpec | None) -> str:
+def _misfit(answer: Answer, question: JsonObject, step: WorkflowStep, action: ActionSpec | None) -> str:
     """Return why an answer cannot count for its question; nothing where it can."""
     one = question["id"]
     match answer:
@@ -118,19 +130,13 @@ def _misfit(answer: Answer, question: JsonObject, action: ActionSpec | None) -> 
             return f"The plan of {one} was replaced, so nothing does it again; respond or reject it."
         case Edit() if action is None:
             return f"The action {question['name']} of {one} is not there any more; reject it."
-        case Edit() if action and (findings := list(input_findings(str(question["step"]), answer.inputs, action))):
+        case Edit() if action and (findings := list(input_findings(step.name, answer.inputs, action))):
             return f"The edit of {one} does not fit: {' '.join(map(str, findings))}"
         case Edit() if question.get("in_doubt"):
             return f"The call of {one} was begun with its inputs; approve, respond or reject it."
-        case Respond() if errors := _not_given(answer.message, action):
-            return f"The response to {one} is no result of {question['name']}: {' '.join(errors)}"
+        case Respond() if findings := list(result_findings(step, action, answer.message)):
+            return f"The response to {one} is no result of {question['name']}: {' '.join(map(str, findings))}"
     return ""
-
-
-def _not_given(result: JsonValue, action: ActionSpec | None) -> list[str]:
-    """Return what keeps a value from being what an action gives, as far as that is declared."""
-    validator = action.output_validator if action else None
-    return [f"{error.message[:300]}." for error in validator.iter_errors(result)] if validator else []
 
 
 def answered(run_id: str, question: JsonObject, answer: Answer, *, reviewer: str, at: datetime, after: int) -> Answered:

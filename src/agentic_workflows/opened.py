@@ -284,7 +284,7 @@ class OpenRun:
                 f"{len(questions)} questions are open; name the one each answer is for. {listed(questions)}"
             )
         raw = {"decisions": [answer_to_json(answer) for answer in chosen]}
-        read = checked_answers(raw, questions, self.catalogue)
+        read = checked_answers(raw, questions, self.values, self.catalogue)
         run_id, now = self.values["run_id"], self.journal.now()
         await refuse_foreign(self.journal, self.values, self.thread_id)
         if late := [str(one["id"]) for one in questions if one["id"] in read and is_overdue(one, now)]:

@@ -109,10 +109,15 @@ def open_steps(result: dict[str, Any]) -> list[str]:
     return [question["step"] for question in result["reviews"]]
 
 
-async def test_a_result_that_the_action_cannot_give_settles_no_doubt(house: House) -> None:
+@pytest.mark.parametrize(
+    "lost, schema", [(LOST, {"type": "string"}), ({**LOST, "outputs": ["a", "b"]}, None)], ids=["action", "step"]
+)
+async def test_a_result_that_nobody_can_use_settles_no_doubt(
+    house: House, lost: dict[str, Any], schema: dict[str, Any] | None
+) -> None:
     """Written down as what happened, it would fail every later plan that does the same."""
-    house.lost = house.action("lost", error=ConnectionError("gateway"), output_schema={"type": "string"})
-    asked = await house.open(plan(LOST, ASKED)).run("g", thread_id="t")
+    house.lost = house.action("lost", error=ConnectionError("gateway"), output_schema=schema)
+    asked = await house.open(plan(lost, ASKED)).run("g", thread_id="t")
     doubt, other = (one["id"] for one in sorted(asked["reviews"], key=lambda one: one["name"] != "lost"))
     with pytest.raises(ReviewError, match="is no result of lost"):
         await house.resume({doubt: respond(5), other: reject()})

@@ -175,7 +175,7 @@ async def test_an_edit_that_does_not_fit_the_action_leaves_the_question_open(hou
 async def test_a_response_that_the_action_could_not_give_leaves_the_question_open(house: House) -> None:
     house.output = {"type": "string"}
     asked = await house.run(ONE)
-    with pytest.raises(ReviewError, match=r'is no result of send: 5 is not of type "string"\.'):
+    with pytest.raises(ReviewError, match=r"is no result of send: .+: The result does not pass: 5 is not of"):
         await house.resume({ids(asked)[0]: respond(5)})
     told = await commanded(house, {"type": "respond", "message": 5})
     assert (told["state"], ids(told)) == ("REVIEWING", ids(asked))
@@ -192,6 +192,26 @@ async def test_what_a_person_types_is_a_result_of_the_actions_own_kind(house: Ho
     else:
         told = await house.resume({ids(asked)[0]: respond(typed)})
         assert (told["state"], told["outputs"], house.sent) == ("COMPLETE", {"x": given}, [])
+
+
+@pytest.mark.parametrize(
+    "asks, typed, given, problem",
+    [
+        ({"outputs": ["a", "b"]}, '{"a": 1, "b": 2}', {"a": 1, "b": 2}, "does not have the outputs a, b by name"),
+        ({"outputs": ["a"], "validation": {"type": "integer"}}, "5", {"a": 5}, 'is not of type "integer"'),
+    ],
+    ids=["outputs", "validation"],
+)
+async def test_a_response_is_what_the_step_asks_of_its_result_or_leaves_the_question_open(
+    house: House, asks: dict[str, Any], typed: str, given: object, problem: str
+) -> None:
+    asked = await house.run({"goal": "g", "steps": [{**ONE["steps"][0], **asks}]})
+    for message in ("sent", ["sent"]):
+        with pytest.raises(ReviewError, match=f"is no result of send: .*{problem}"):
+            await house.resume({ids(asked)[0]: respond(message)})
+    assert ids(await commanded(house, {"type": "respond", "message": "sent"})) == ids(asked)
+    told = await house.resume({ids(asked)[0]: respond(typed)})
+    assert (told["state"], told["outputs"], house.sent) == ("COMPLETE", given, [])
 
 
 async def test_an_edit_written_behind_the_journals_back_is_checked_where_it_runs(house: House) -> None:

@@ -9,6 +9,7 @@ from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.contained import ContainedError, contained
 from agentic_workflows.execution.lost import is_lost
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
+from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.events import AttemptFailed
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.json_schema import compiled
@@ -105,10 +106,11 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
     return await retrying(attempt)
 
 
-def result_findings(step: WorkflowStep, action: Action, result: JsonValue) -> Iterator[Finding]:
-    """Yield everything that a result breaks of what is asked of it."""
+def result_findings(step: WorkflowStep, action: ActionSpec | None, result: JsonValue) -> Iterator[Finding]:
+    """Yield everything that a result breaks of what is asked of it; of an action that is not there, by its step."""
+    declared = action.output_validator if action else None
     validation = None if step.validation is None else compiled(canonical(step.validation))
-    for name, validator in (("output schema", action.output_validator), ("validation", validation)):
+    for name, validator in (("output schema", declared), ("validation", validation)):
         for error in validator.iter_errors(result) if validator and not validator.is_valid(result) else ():
             yield Finding(step=step.name, field=name, problem=f"The result does not pass: {error.message[:300]}.")
     if named_outputs(step, result) is None:
