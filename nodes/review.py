@@ -14,9 +14,11 @@ from langgraph.types import interrupt
 
 from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.execution.attempt import result_findings
+from agentic_workflows.execution.secrets import named_secrets
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
+from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep, restore
 from agentic_workflows.graph.review import (
@@ -31,7 +33,7 @@ from agentic_workflows.graph.review import (
     to_json,
 )
 from agentic_workflows.graph.state import State, Update, WorkflowState
-from agentic_workflows.graph.values import JsonObject, as_json
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
@@ -130,13 +132,19 @@ def _misfit(answer: Answer, question: JsonObject, step: WorkflowStep, action: Ac
             return f"The plan of {one} was replaced, so nothing does it again; respond or reject it."
         case Edit() if action is None:
             return f"The action {question['name']} of {one} is not there any more; reject it."
-        case Edit() if action and (findings := list(input_findings(step.name, answer.inputs, action))):
+        case Edit() if action and (findings := _edit_findings(answer, step, action)):
             return f"The edit of {one} does not fit: {' '.join(map(str, findings))}"
         case Edit() if question.get("in_doubt"):
             return f"The call of {one} was begun with its inputs; approve, respond or reject it."
         case Respond() if findings := list(result_findings(step, action, answer.message)):
             return f"The response to {one} is no result of {question['name']}: {' '.join(map(str, findings))}"
     return ""
+
+
+def _edit_findings(answer: Edit, step: WorkflowStep, action: ActionSpec) -> list[Finding]:
+    """Return what an edit breaks; a secret that it leaves as planned is checked where it is there."""
+    secrets = named_secrets(step, answer.inputs) if action.takes_secrets else ()
+    return list(input_findings(step.name, answer.inputs, action, unknown=secrets))
 
 
 def answered(run_id: str, question: JsonObject, answer: Answer, *, reviewer: str, at: datetime, after: int) -> Answered:

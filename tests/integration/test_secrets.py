@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from agentic_workflows import AgenticWorkflow, ScriptedAgent, action, approve, build_graph, edit, reject
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.actions.langchain_tools import from_tool
-from agentic_workflows.errors import ActionError
+from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.testing import RecordingAction
 
@@ -291,6 +291,19 @@ async def test_the_schema_is_asked_about_a_secret_and_not_about_its_name(held: A
     use, calls = picky({"type": "string", **held})
     assert (await using(use, n=1).run("g"))["state"] == "COMPLETE"
     assert calls == [TOKEN]
+
+
+@pytest.mark.parametrize("held", HELD)
+async def test_the_schema_is_asked_about_a_secret_that_an_edit_keeps_and_about_what_it_puts_there(held: Any) -> None:
+    use, calls = picky({"type": "string", **held})
+    step = {"name": "use", "action": "use", "inputs": {"token": "${secrets.TOKEN}"}, "human_review_required": True}
+    workflow = AgenticWorkflow(ScriptedAgent([{"steps": [step]}]), actions=[use], secrets={"TOKEN": TOKEN})
+    await workflow.run("g")
+    for inputs in ({"n": 1, "token": "mine"}, {"n": "x", "token": "${secrets.TOKEN}"}):
+        with pytest.raises(ReviewError, match="does not fit"):
+            await workflow.resume(edit(inputs))
+    result = await workflow.resume(edit({"n": 1, "token": "${secrets.TOKEN}"}))
+    assert (result["state"], calls) == ("COMPLETE", [TOKEN])
 
 
 @pytest.mark.parametrize(

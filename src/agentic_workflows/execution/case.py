@@ -147,7 +147,7 @@ class Case:
     @property
     def secret_arguments(self) -> Mapping[str, str]:
         """The arguments that are secrets, with the names of these."""
-        return named_secrets(self.call) if self.action.takes_secrets else {}
+        return named_secrets(self.call.step, self.call.inputs) if self.action.takes_secrets else {}
 
     @cached_property
     def _fetched(self) -> tuple[Mapping[str, str], str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
-from agentic_workflows.actions.action import ActionCall
+from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.references import secret_name
 from agentic_workflows.graph.values import JsonValue
 
@@ -30,10 +30,10 @@ def secret_of_environment(name: str) -> str | None:
     return os.environ.get(VARIABLE + name)
 
 
-def named_secrets(call: ActionCall) -> dict[str, str]:
+def named_secrets(step: WorkflowStep, inputs: Mapping[str, JsonValue]) -> dict[str, str]:
     """Return the secrets that a call gets, by argument; what a person or a file wrote there instead names none."""
-    planned = {argument: secret_name(text) for argument, text in call.step.inputs.items()}
-    same = (argument for argument in planned if call.inputs.get(argument) == call.step.inputs[argument])
+    planned = {argument: secret_name(text) for argument, text in step.inputs.items()}
+    same = (argument for argument in planned if inputs.get(argument) == step.inputs[argument])
     return {argument: name for argument in same if (name := planned[argument])}
 
 
