@@ -14,7 +14,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from agentic_workflows.errors import UnresolvedReferenceError
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
+from agentic_workflows.graph.values import MAX_DEPTH, JsonObject, JsonValue, as_json, canonical
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRETS = "secrets"
@@ -193,10 +193,22 @@ def _reference(inside: str) -> Reference:
     if path and path.lstrip()[0] not in ".[|":
         raise UnresolvedReferenceError(f"${{{inside}}} is no reference: after the name comes .field or [0].")
     try:
-        _compile(path)
+        tree = _compile(path).parsed
     except (JMESPathError, RecursionError, ValueError) as error:
         raise UnresolvedReferenceError(f"${{{inside[:80]}}} holds no JMESPath: {error}") from error
+    if _is_deep(tree):
+        problem = f"has a path of more than {MAX_DEPTH} parts inside one another; write a shorter one."
+        raise UnresolvedReferenceError(f"${{{inside[:80]}}} {problem}")
     return Reference(name=name.group(), path=path)
+
+
+def _is_deep(tree: dict[str, Any]) -> bool:
+    """Tell whether a parsed path is nested deeper than a value may be: whoever reads it recurses."""
+    level, depth = [tree], 0
+    while level and depth <= MAX_DEPTH:
+        level = [part for node in level for part in node["children"] if isinstance(part, dict)]  # numbers in a slice
+        depth += 1
+    return bool(level)
 
 
 def _closing(text: str, at: int) -> int:

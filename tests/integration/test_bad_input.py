@@ -50,6 +50,7 @@ def plan(*steps: Any) -> dict[str, Any]:
 
 
 GOOD = plan(step("a"))
+DEEP_PATH = "${o" + " | @" * 500 + "}"
 REVIEWED = plan(step("a", human_review_required=True))
 
 
@@ -96,10 +97,11 @@ async def test_a_given_plan_that_is_none_is_never_replaced_by_the_agents(given: 
         (plan(step("a"), step("a")), "2 steps have this name"),
         (plan(step("a", after=["b"]), step("b", after=["a"])), "waits for itself"),
         (plan(step("a", inputs={"x": "${nothing}"})), "refers to an output that no step gives"),
+        (plan(step("a", outputs=["o"]), step("b", inputs={"x": DEEP_PATH})), "b.inputs.x: ${o | @ | @"),
         (plan(step("a", oops=1)), "oops"),
         (plan(step("a", "nope")), "'nope' is not a known action"),
     ],
-    ids=["steps", "bytes", "names", "cycle", "reference", "key", "action"],
+    ids=["steps", "bytes", "names", "cycle", "reference", "path", "key", "action"],
 )
 async def test_a_given_plan_with_a_fault_runs_nothing_and_says_what(given: Any, problem: str) -> None:
     workflow, act = start(limits=Limits(), max_iterations=2_000)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.graph.references import Reference, is_literal, parse, references_in, resolve, resolve_inputs
+from agentic_workflows.graph.values import MAX_DEPTH, JsonValue
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
@@ -135,6 +136,19 @@ def test_a_path_of_any_depth_is_found_or_refused() -> None:
         resolve("${x" + ".a" * 50_000 + "}", {"x": 1})
     with pytest.raises(UnresolvedReferenceError):
         resolve("${x" + "[0]" * 900 + "}", {"x": 1})
+
+
+@pytest.mark.parametrize("part", [" | @", "[*]", "[]", " || @", " | [@]", "[?@]"])
+def test_a_path_deeper_than_a_value_may_be_is_refused_before_anyone_follows_it(part: str) -> None:
+    with pytest.raises(UnresolvedReferenceError, match=r"has a path of more than 100 parts inside one another; write"):
+        parse("${x" + part * 150 + "}")
+
+
+def test_a_path_leads_as_deep_as_a_value_may_be() -> None:
+    value: JsonValue = "x"
+    for _ in range(MAX_DEPTH):
+        value = {"a": value}
+    assert resolve("${x" + ".a" * MAX_DEPTH + "}", {"x": value}) == "x"
 
 
 @pytest.mark.parametrize("rest", ["\\'" * 10_000, "'" * 10_001, '\\"' * 10_000, "{" * 20_000, "\\`" * 10_000])
