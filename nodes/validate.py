@@ -7,7 +7,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import Registry
-from agentic_workflows.errors import said
+from agentic_workflows.errors import RunError, said
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
@@ -50,8 +50,8 @@ async def _gate_in(
         return _refuse(state, [finding_from_json(cast("JsonObject", one)) for one in state["findings"]], runtime)
     plan = restore(state["plan"] or {})
     report = examine(plan, state)
-    if report.findings and await _has_begun(state, plan, journal):
-        refuse_missing(plan, registry)
+    if report.findings:
+        await _refuse_begun(state, report, journal, registry)
     if report.findings and state.get("run_plan"):
         return _refuse_given(report, runtime)
     if report.findings:
@@ -64,11 +64,28 @@ async def _gate_in(
     return {"status": WorkflowState.EXECUTING.value, "run_plan": given, "report": shown, "findings": []}
 
 
-async def _has_begun(state: State, plan: Plan, journal: Journal) -> bool:
-    """Tell whether calls of a plan are written down: it was accepted, before a process was killed."""
-    past, name = await journal.past(state["run_id"]), plan_name(state["plan_number"], plan)
-    places = [*(one.place for one in past.outcomes), *(one.place for one in past.in_doubt)]
-    return any(place.plan == name for place in places)
+async def _refuse_begun(state: State, report: Report, journal: Journal, registry: Registry) -> None:
+    """Refuse to judge a plan that was accepted and begun before a process was killed, where nothing could replace it.
+
+    Raises:
+        RunError: nothing is changed, so the run goes on once its actions, or the policies that accepted it, are back.
+
+    """
+    past, name = await journal.past(state["run_id"]), plan_name(state["plan_number"], report.plan)
+    doubts = [one.place.step for one in past.in_doubt if one.place.plan == name]
+    if not doubts and all(one.place.plan != name for one in past.outcomes):
+        return
+    refuse_missing(report.plan, registry)
+    if state.get("run_plan") and not _is_budget(report):
+        raise RunError(
+            f"The given plan has begun, and is refused now: {_reason(report)}"
+            + "".join(f" Step {step} may have happened; nobody knows." for step in sorted(set(doubts)))
+            + " Resume the run with the policies that it was begun with, or cancel it; nothing was changed."
+        )
+
+
+def _reason(report: Report) -> str:
+    return " ".join(str(finding) for finding in report.findings)
 
 
 def _refuse_given(report: Report, runtime: Runtime[Any]) -> Update:
@@ -76,7 +93,7 @@ def _refuse_given(report: Report, runtime: Runtime[Any]) -> Update:
     runtime.stream_writer(PlanRefused(findings=[finding.to_json() for finding in report.findings]).to_json())
     return {
         "status": WorkflowState.FAILED.value,
-        "reason": " ".join(str(finding) for finding in report.findings),
+        "reason": _reason(report),
         "left": WorkflowState.PLANNING.value if _is_budget(report) else "",
     }
 

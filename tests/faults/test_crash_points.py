@@ -560,6 +560,30 @@ async def test_a_run_that_is_begun_again_with_the_wrong_actions_changes_nothing(
     assert (done["state"], here.world[-1], here.planned) == ("COMPLETE", "b", 0 if is_given else 1)
 
 
+@pytest.mark.parametrize("point", [at_intent, at_outcome])
+async def test_a_given_plan_that_is_begun_again_under_policies_that_refuse_it_changes_nothing(
+    house: Callable[..., House], point: Callable[[str], Any]
+) -> None:
+    given = plan(step("a", "told"), step("b", "look", after=["a"]))
+    here = house()
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(point("a")).run("g", plan=given, thread_id="t")
+    here.refused = "look"
+    may = r"Step a may have happened; nobody knows\. " if point is at_intent else ""
+    told = (
+        rf"The given plan has begun, and is refused now: b\.action: is denied .+ {may}Resume the run with the policies"
+    )
+    for _ in range(2):
+        with pytest.raises(RunError, match=told):
+            await here.resume()
+    here.refused = ""
+    done = await here.resume()
+    if point is at_intent:
+        assert (done["state"], [one["step"] for one in done["reviews"]]) == ("REVIEWING", ["a"])
+        done = await here.open().resume(respond("it did"), thread_id="t")
+    assert (done["state"], here.world.count("a"), here.world[-1]) == ("COMPLETE", point is at_outcome, "b")
+
+
 async def test_a_plan_with_unknown_actions_that_never_began_is_planned_again_also_after_a_kill(
     house: Callable[..., House],
 ) -> None:

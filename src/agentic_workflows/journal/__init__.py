@@ -25,6 +25,9 @@ interrupted between planning and execution
 validated, nothing begun
     executes that plan
     test_a_validated_plan_is_executed_by_the_next_process
+a given plan was begun, not checkpointed, and policies since then that refuse it
+    changes nothing, and says what may have happened: nobody can plan again, and the policies may come back
+    test_a_given_plan_that_is_begun_again_under_policies_that_refuse_it_changes_nothing
 executing, the intent not written
     begins the effect: it had not happened
     test_an_intent_that_was_not_written_had_no_effect_and_is_begun
