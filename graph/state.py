@@ -150,7 +150,7 @@ class State(TypedDict):
     """Open questions, as `review` asks them."""
     findings: list[JsonValue]
     refused: list[JsonValue]
-    """Digests of plans that were refused."""
+    """Digests of plans that were refused, each with the policies that did."""
     history: list[JsonValue]
     reason: str | None
 

@@ -55,7 +55,7 @@ async def _gate_in(
     if report.findings and state.get("run_plan"):
         return _refuse_given(report, runtime)
     if report.findings:
-        refused = state["refused"] if _is_budget(report) else [*state["refused"], plan.digest]
+        refused = state["refused"] if _is_budget(report) else [*state["refused"], report.refusal]
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
     told = report.to_json()
     runtime.stream_writer(PlanAccepted(report=told).to_json())

@@ -10,7 +10,7 @@ from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checks import static_findings
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan
-from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.graph.values import JsonObject, digest
 from agentic_workflows.policies.decision import Deny, PolicyEngine, StaticDecision, to_json
 from agentic_workflows.policies.provenance import Provenance, trace
 
@@ -27,6 +27,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     provenance: Mapping[str, Provenance] = field(default_factory=dict)
     """By step, where its arguments come from."""
+    refusal: str = ""
+    """By this it is remembered that these policies refused the plan: under others it may be right."""
 
     @property
     def is_accepted(self) -> bool:
@@ -63,7 +65,7 @@ def examine(
         engine: decides each step.
         max_iterations: how many iterations the whole run may use; None is no limit.
         used: how many of them the run has used.
-        refused: digests of plans that were refused already.
+        refused: the refusals that there were already.
 
     """
     findings = static_findings(plan, catalogue)
@@ -74,10 +76,12 @@ def examine(
     decisions = {step.name: engine.decide_early(step, catalogue[step.action], traced.get(step.name)) for step in sound}
     findings += [_denied(step, decision) for step, decision in decisions.items() if isinstance(decision, Deny)]
     findings += _budget(plan, max_iterations, used)
-    if plan.digest in refused:
+    refusal = digest([plan.digest, engine.digest])
+    if refusal in refused:
         problem = "This plan was refused already, so giving it again is no progress."
         findings.append(Finding(problem=problem, remedy="Give another plan, or none."))
-    return Report(plan=plan, order=order, decisions=decisions, findings=tuple(findings), provenance=traced)
+    found = tuple(findings)
+    return Report(plan=plan, order=order, decisions=decisions, findings=found, provenance=traced, refusal=refusal)
 
 
 def _denied(step: str, decision: Deny) -> Finding:

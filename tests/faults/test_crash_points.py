@@ -584,6 +584,17 @@ async def test_a_given_plan_that_is_begun_again_under_policies_that_refuse_it_ch
     assert (done["state"], here.world.count("a"), here.world[-1]) == ("COMPLETE", point is at_outcome, "b")
 
 
+async def test_a_plan_that_other_policies_refused_counts_when_it_is_given_again(house: Callable[..., House]) -> None:
+    here = house(plan(step("a", "told"), step("b", "look", after=["a"])))
+    await here.crashed(at_intent("a"))
+    here.refused = "look"
+    asked = await here.resume()
+    assert (asked["state"], [one["replaced"] for one in asked["reviews"]]) == ("REVIEWING", [True])
+    here.refused = ""
+    done = await here.open().resume(respond("it did"), thread_id="t")
+    assert (done["state"], here.world, here.planned) == ("COMPLETE", ["b"], 2)
+
+
 async def test_a_plan_with_unknown_actions_that_never_began_is_planned_again_also_after_a_kill(
     house: Callable[..., House],
 ) -> None:

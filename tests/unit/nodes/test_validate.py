@@ -30,7 +30,7 @@ def state(status: str, **more: Any) -> dict[str, Any]:
 
 async def judged(before: dict[str, Any], findings: Sequence[Finding] = (), review: Any = None) -> dict[str, Any]:
     def examine(plan: Plan, _: State) -> Report:
-        return Report(plan=plan, findings=tuple(findings))
+        return Report(plan=plan, findings=tuple(findings), refusal="this plan")
 
     node = make_validate(examine, review, MemoryJournal(), {})
     runtime = cast("Any", SimpleNamespace(stream_writer=lambda _: None))
@@ -51,7 +51,7 @@ async def test_a_given_plan_that_is_accepted_is_kept_once() -> None:
 async def test_a_plan_with_findings_is_planned_again_and_remembered() -> None:
     finding = Finding(step="a", field="action", problem="no.")
     after = await judged(state("PLANNING"), [finding])
-    assert (after["status"], after["plan"], after["refused"]) == ("PLANNING", None, [PLAN.digest])
+    assert (after["status"], after["plan"], after["refused"]) == ("PLANNING", None, ["this plan"])
     assert after["history"] == [{"step": None, "result": {"findings": [finding.to_json()]}}]
 
 

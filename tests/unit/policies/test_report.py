@@ -82,6 +82,9 @@ def test_a_plan_beyond_the_budget_is_a_finding() -> None:
     )
 
 
-def test_a_plan_that_was_refused_is_no_progress() -> None:
-    (finding,) = report_of(PLAN, refused=("x", PLAN.digest)).findings
+def test_a_plan_that_was_refused_is_no_progress_under_the_same_policies() -> None:
+    refusal = report_of(PLAN).refusal
+    (finding,) = report_of(PLAN, refused=("x", refusal)).findings
     assert "no progress" in finding.problem
+    other = CedarEngine(CATALOGUE, "article")
+    assert examine(PLAN, catalogue=CATALOGUE, engine=other, refused=[refusal]).findings == ()
