@@ -99,7 +99,8 @@ def checked_answers(
 
     """
     by_id = {str(question["id"]): question for question in questions}
-    steps = {one: _step_of(question, state) for one, question in by_id.items()}
+    planned = restore(state["plan"]).by_name if state["plan"] else {}
+    steps = {one: _step_of(question, planned) for one, question in by_id.items()}
     actions = {one: catalogue.get(step.action) for one, step in steps.items()}
     answers = {one: _as_meant(answer, steps[one], actions[one]) for one, answer in read_answers(raw, questions).items()}
     for one, answer in answers.items():
@@ -108,10 +109,10 @@ def checked_answers(
     return answers
 
 
-def _step_of(question: JsonObject, state: State) -> WorkflowStep:
+def _step_of(question: JsonObject, planned: Mapping[str, WorkflowStep]) -> WorkflowStep:
     """Return the step that a question is about; where its plan was replaced, no more than its name and action."""
     step = WorkflowStep(str(question["step"]), str(question["name"]))
-    return step if question.get("replaced") else restore(state["plan"] or {}).by_name.get(step.name, step)
+    return step if question.get("replaced") else planned.get(step.name, step)
 
 
 def _as_meant(answer: Answer, step: WorkflowStep, action: ActionSpec | None) -> Answer:

@@ -206,7 +206,8 @@ async def test_a_response_is_what_the_step_asks_of_its_result_or_leaves_the_ques
     house: House, asks: dict[str, Any], typed: str, given: object, problem: str
 ) -> None:
     asked = await house.run({"goal": "g", "steps": [{**ONE["steps"][0], **asks}]})
-    for message in ("sent", ["sent"]):
+    messages: list[Any] = ["sent", ["sent"]]
+    for message in messages:
         with pytest.raises(ReviewError, match=f"is no result of send: .*{problem}"):
             await house.resume({ids(asked)[0]: respond(message)})
     assert ids(await commanded(house, {"type": "respond", "message": "sent"})) == ids(asked)
