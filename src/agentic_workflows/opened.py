@@ -96,10 +96,6 @@ class OpenRun:
         """Tell whether the run is finished, and no other one has come in on the thread."""
         return self.exists and self.state in FINISHED and not self.is_due
 
-    def is_over_since(self, at: str) -> bool:
-        """Tell whether the run is finished, and nobody has touched it since this time."""
-        return self.exists and self.state in FINISHED and self.touched < at
-
     async def load(self) -> None:
         """Read the state of the thread; what is begun and not kept in a checkpoint is told from the journal."""
         self.begun = await self.journal.begun(self.thread_id)

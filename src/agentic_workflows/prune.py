@@ -63,7 +63,7 @@ class Pruning:
         if run.outer:
             return False
         if run.exists:
-            return run.is_over_since(self.since)
+            return run.is_over and run.touched < self.since
         if not run.is_elsewhere:
             return True
         return self.others is not None and run.touched < self.since and not await self._is_kept(run.thread_id)

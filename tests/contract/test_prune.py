@@ -172,6 +172,16 @@ async def test_what_a_pruned_run_shared_with_another_one_stays_with_that(house: 
     assert house.send.calls == [{"x": "x" * 2 * LARGE}]
 
 
+async def test_a_finished_run_whose_next_goal_has_just_come_in_stays(house: House) -> None:
+    async with house.database.checkpointer() as saver:
+        graph = house.graph(checkpointer=saver)
+        await graph.ainvoke({"goal": "one"}, THREAD)
+        await graph.ainvoke({"goal": "two"}, THREAD, interrupt_before=["plan"])
+        assert (await house.prune(), await house.threads()) == ([], ["t"])
+        assert (await graph.ainvoke(None, THREAD))["goal"] == "two"
+    assert (await house.prune(), await house.rows()) == (["t"], {})
+
+
 @pytest.mark.parametrize("at", [1, 2, 3])
 async def test_a_prune_that_was_frozen_beyond_its_lease_removes_nothing_more(house: House, at: int) -> None:
     now = [time.time()]
