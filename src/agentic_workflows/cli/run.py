@@ -168,7 +168,6 @@ def reopened(thread: str, chosen: Flags, database: str | None, runner: asyncio.R
 
     where = database_of(database)
     reader = build_reader(where)
-    runner.run(reader.result(thread))
     setup = setup_from(chosen, runner.run(reader.metadata_of(thread)))
     return build_workflow(setup, where), setup.workspace
 
