@@ -263,3 +263,14 @@ def plain(data: object) -> object:
     if isinstance(steps, list | tuple):
         return {**data, "steps": [step.to_json() if isinstance(step, WorkflowStep) else step for step in steps]}
     return data
+
+
+def plan_name(number: int, plan: Plan) -> str:
+    """Return the name of a plan among those of its run."""
+    return f"{number}:{plan.digest[:16]}"
+
+
+def plan_number(name: str) -> int:
+    """Return which planner call of the run gave the plan of this name; 0 where it is no plan's."""
+    number = name.partition(":")[0]
+    return int(number) if number.isdecimal() else 0

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.outcome import OutcomeStatus
-from agentic_workflows.graph.plan import MAX_STEPS, restore
+from agentic_workflows.graph.plan import MAX_STEPS, plan_number, restore
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
 
@@ -197,7 +197,7 @@ def _refuse_entries(values: Mapping[str, Any]) -> None:
     for name, keys in _ENTRIES.items():
         if not all(isinstance(entry, dict) and entry.keys() >= keys for entry in values.get(name, ())):
             raise LookupError(f"an entry of {name} lacks one of {', '.join(sorted(keys))}")
-    if not all(isinstance(name, str) and name.partition(":")[0].isdecimal() for name in values.get("lineage", ())):
+    if not all(isinstance(name, str) and plan_number(name) for name in values.get("lineage", ())):
         raise ValueError(f"lineage is {values['lineage']!r}")
 
 

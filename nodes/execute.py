@@ -17,7 +17,7 @@ from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome
-from agentic_workflows.graph.plan import Plan, WorkflowStep, restore
+from agentic_workflows.graph.plan import Plan, WorkflowStep, plan_name, plan_number, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
 from agentic_workflows.journal.entries import Journal
@@ -100,17 +100,12 @@ def _starts(state: State, limits: Limits, config: RunnableConfig) -> int:
     return min(limits.max_iterations - state["iteration"], at_most or limits.max_iterations)
 
 
-def plan_name(number: int, plan: Plan) -> str:
-    """Return the name of a plan among those of its run."""
-    return f"{number}:{plan.digest[:16]}"
-
-
 async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
     """Return the plans that approvals count for, this one the last: each only left steps out of the one before."""
     known, name = state.get("lineage") or [], plan_name(state["plan_number"], plan)
     if name in known:
         return known
-    earlier = await journal.proposed(state["run_id"], int(known[-1].partition(":")[0])) if known else None
+    earlier = await journal.proposed(state["run_id"], plan_number(known[-1])) if known else None
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
 
 

@@ -20,7 +20,7 @@ from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.graph.plan import WorkflowStep, restore
+from agentic_workflows.graph.plan import WorkflowStep, plan_name, restore
 from agentic_workflows.graph.review import (
     Answer,
     Approve,
@@ -37,7 +37,6 @@ from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
-from agentic_workflows.nodes.execute import plan_name
 
 DEADLINE: Final = "the deadline"
 """Stands for the reviewer where nobody answered in time."""

@@ -14,12 +14,12 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted
 from agentic_workflows.graph.outcome import OutcomeStatus
-from agentic_workflows.graph.plan import Plan, restore, step_names
+from agentic_workflows.graph.plan import Plan, plan_name, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.nodes.collaborators import Node, ask
-from agentic_workflows.nodes.execute import plan_name, refuse_missing
+from agentic_workflows.nodes.execute import refuse_missing
 from agentic_workflows.policies.report import Report
 
 Examine = Callable[[Plan, State], Report]

@@ -8,11 +8,10 @@ from agentic_workflows.execution.dataflow import recorded_steps
 from agentic_workflows.execution.foreach import items_by_step
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
-from agentic_workflows.graph.plan import restore
+from agentic_workflows.graph.plan import plan_name, restore
 from agentic_workflows.graph.state import State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, JsonValue, copied
 from agentic_workflows.journal.entries import Past, Place
-from agentic_workflows.nodes.execute import plan_name
 
 
 @collector_off()

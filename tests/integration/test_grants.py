@@ -30,12 +30,11 @@ from agentic_workflows import (
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations
-from agentic_workflows.graph.plan import from_json
+from agentic_workflows.graph.plan import from_json, plan_name
 from agentic_workflows.graph.review import review_id
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Answered
 from agentic_workflows.journal.sql_journal import SqlJournal
-from agentic_workflows.nodes.execute import plan_name
 from agentic_workflows.policies.decision import ActionRequest, Decision, PolicyEngine
 
 HOUR, DAY = 3_600.0, 86_400.0

@@ -3,11 +3,10 @@
 from typing import cast
 
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.graph.plan import from_json
+from agentic_workflows.graph.plan import from_json, plan_name
 from agentic_workflows.graph.state import State
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Intent, Past, Place, Recorded
-from agentic_workflows.nodes.execute import plan_name
 from agentic_workflows.results import as_result
 
 PLAN = from_json({"goal": "g", "steps": [{"name": name, "action": "act", "outputs": [name]} for name in "abc"]})

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from agentic_workflows.errors import LeaseLostError
 from agentic_workflows.graph.outcome import Outcome
+from agentic_workflows.graph.plan import plan_number
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.owner import unsure_until
@@ -37,8 +38,7 @@ class Place(NamedTuple):
     @property
     def plan_number(self) -> int:
         """Return which planner call of the run gave the plan."""
-        number = self.plan.partition(":")[0]
-        return int(number) if number.isdecimal() else 0
+        return plan_number(self.plan)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agentic_workflows.errors import PlanError
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
-from agentic_workflows.graph.plan import MAX_STEPS, Plan, WorkflowStep, from_json
+from agentic_workflows.graph.plan import MAX_STEPS, Plan, WorkflowStep, from_json, plan_name, plan_number
 from agentic_workflows.graph.plan_schema import MAX_BYTES, PLAN_SCHEMA
 
 json_values = st.recursive(
@@ -239,3 +239,13 @@ def test_what_is_in_a_cycle_or_waits_for_one_has_no_place_in_the_order() -> None
         "free",
         "last",
     )
+
+
+@given(st.integers(1), plans())
+def test_the_name_of_a_plan_tells_which_planner_call_gave_it(number: int, plan: Plan) -> None:
+    assert plan_number(plan_name(number, plan)) == number
+
+
+@pytest.mark.parametrize("name", ["", "first", ":abc", "-1:abc"])
+def test_what_is_no_name_of_a_plan_tells_no_planner_call(name: str) -> None:
+    assert plan_number(name) == 0
