@@ -1,8 +1,7 @@
 """The dataflow: runs the steps of one plan, each the moment its inputs exist and plan order allows it."""
 
 import asyncio
-from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,21 +9,20 @@ from time import perf_counter
 from typing import TypeAlias
 from weakref import proxy
 
-from agentic_workflows.actions.action import Action, ActionCall, Registry
+from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.errors import UnresolvedReferenceError, said
 from agentic_workflows.execution.case import RunPass, footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, items_by_step, run_items
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.scope import Scope
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
-from agentic_workflows.graph.labels import UNKNOWN, Origin, joined, result_label
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
-from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
-from agentic_workflows.graph.references import resolve, resolve_inputs
+from agentic_workflows.graph.labels import UNKNOWN, result_label
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.schedule import Footprint, Schedule
-from agentic_workflows.graph.values import JsonObject, JsonValue
-from agentic_workflows.journal.entries import WHOLE, Place
-from agentic_workflows.policies.provenance import Provenance, given_origins, provenance_of
+from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.journal.entries import Place
 
 Choose: TypeAlias = Callable[[], WorkflowStep | None]
 """Picks the next step in place of the schedule; one at a time."""
@@ -71,20 +69,11 @@ class Dataflow:
         self._asked: dict[str, Outcome] = {}
         self._plan, self._point, self._registry, self._run = plan, point, registry, run
         self._is_stopped, self._starts, self._choose = is_stopped, starts, choose
-        self._values: dict[str, JsonValue] = {}
-        self._origins: dict[str, Origin] = {}
-        self._traced: dict[str, Provenance] = {}
-        self._made: dict[str, ActionCall] = {}
-        """Calls of steps whose footprint was asked for, until they start."""
-        self._settled: set[str] = set()
-        self._skipped_names: set[str] = set()
-        for name in plan.order:
-            if self._is_settled(name):
-                self._publish(name, self.outcomes[name])
-        ahead = [name for name in plan.order if name not in self._settled]
+        self._scope = Scope(plan, registry, run.run_id, self.outcomes)
+        ahead = [name for name in plan.order if name not in self._scope.settled]
         self._schedule = Schedule(
             ahead,
-            {name: plan.dependencies(plan.by_name[name]) - self._settled for name in ahead},
+            {name: plan.dependencies(plan.by_name[name]) - self._scope.settled for name in ahead},
             # Weakly, so that a pass and all it knows go when it is over, not when the collector comes to them.
             footprint=partial(Dataflow._footprint, proxy(self)),
             worst=lambda name: _EVERYTHING[registry[plan.by_name[name].action].has_effect],
@@ -137,21 +126,9 @@ class Dataflow:
         found = [ask for outcome in self._asked.values() for ask in _asks(outcome)]
         for step in self._plan.steps:
             waits = step.name not in self.outcomes and step.name not in self._asked
-            if waits and self._plan.dependencies(step) <= self.outcomes.keys() and not self._skipped(step):
+            if waits and self._plan.dependencies(step) <= self.outcomes.keys() and not self._scope.skipped(step):
                 found += self._foreseen(step)
         return found
-
-    def call_at(self, place: Place) -> ActionCall:
-        """Return the call that stands at a place of the plan, whether or not it is still to be made.
-
-        Raises:
-            UnresolvedReferenceError: a reference gives nothing.
-
-        """
-        step = self._plan.by_name[place.step]
-        if place.item == WHOLE:
-            return self._call(step, self._values, None)
-        return self._items(step).call(place.item)
 
     def tells_untrusted(self, name: str, outcome: Outcome) -> bool:
         """Tell whether what a step came to may hold text from an untrusted source, its reason included."""
@@ -177,7 +154,7 @@ class Dataflow:
         while (name := self._schedule.take()) is not None:
             if name in self.outcomes:
                 continue
-            skipped = self._skipped(self._plan.by_name[name])
+            skipped = self._scope.skipped(self._plan.by_name[name])
             if skipped is None:
                 return name
             self._settle(name, skipped)
@@ -195,9 +172,9 @@ class Dataflow:
                 return begun
             known = self._plan.by_name.get(step.name)
             is_over = step.name in self.outcomes or step.name in self._asked
-            if known is None or is_over or not self._plan.dependencies(known) <= self._settled:
+            if known is None or is_over or not self._plan.dependencies(known) <= self._scope.settled:
                 return None
-            skipped = self._skipped(known)
+            skipped = self._scope.skipped(known)
             if skipped is None:
                 return known.name
             self._settle(known.name, skipped)
@@ -224,31 +201,14 @@ class Dataflow:
             if not self._asked:
                 self._settle(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
 
-    def _is_settled(self, name: str) -> bool:
-        return name in self.outcomes and self.outcomes[name].status.is_settled
-
-    def _skipped(self, step: WorkflowStep) -> Outcome | None:
-        """Return how a step ends without running, by its condition or a skipped dependency; None where it runs."""
-        for name in sorted(self._plan.dependencies(step) & self._skipped_names):
-            return Outcome(status=OutcomeStatus.SKIPPED, reason=f"It depends on {name}, which was skipped.")
-        if step.when is None:
-            return None
-        try:
-            holds = resolve(step.when, self._values)
-        except UnresolvedReferenceError as error:
-            return Outcome(status=OutcomeStatus.FAILED, reason=f"when: {error}")
-        if not isinstance(holds, bool):
-            return Outcome(status=OutcomeStatus.FAILED, reason=f"when: {step.when} is {holds!r}, not true or false.")
-        return None if holds else Outcome(status=OutcomeStatus.SKIPPED, reason=f"{step.when} is false.")
-
     async def _step(self, name: str) -> Outcome:
         step, action = self._plan.by_name[name], self._action(name)
         clock = perf_counter()
         try:
             if step.foreach is None:
-                call = self._made.pop(name, None) or self._call(step, self._values, None)
+                call = self._scope.call(step)
                 return await self._point.execute(call, action, self._run)
-            items = self._items(step)
+            items = self._scope.items(step)
             with self._run.span(step, {"foreach": step.foreach}, None) as record:
                 outcome = await run_items(step, items, action, self._point, self._run, is_stopped=self._is_stopped)
                 if outcome is not CUT:
@@ -266,73 +226,19 @@ class Dataflow:
             self._asked[name] = outcome
         else:
             if outcome.sources is None:
-                outcome = replace(outcome, sources=self._provenance(self._plan.by_name[name]).label)
+                outcome = replace(outcome, sources=self._scope.provenance(self._plan.by_name[name]).label)
             self.outcomes[name] = outcome
             self.news.append((name, outcome))
             # The items of a `foreach` have their own results.
             kept = replace(outcome, items=(), result=None) if outcome.items else outcome
             self._run.log.record(Place(self._run.plan, name), kept)
         if outcome.status.is_settled:
-            self._publish(name, outcome)
+            self._scope.settle(name, outcome)
             self._schedule.settle(name)
         self._run.emit(_event(name, outcome))
 
-    def _publish(self, name: str, outcome: Outcome) -> None:
-        self._settled.add(name)
-        if outcome.status == OutcomeStatus.SKIPPED:
-            self._skipped_names.add(name)
-        else:
-            self._values |= outputs_of(self._plan.by_name[name], outcome)
-            self._origins |= self._given(name, outcome)
-
-    def _given(self, name: str, outcome: Outcome) -> dict[str, Origin]:
-        """Return the origins of what a step gave; what is written down about it counts beside what the plan tells."""
-        step = self._plan.by_name[name]
-        call = self._provenance(step)
-        if outcome.sources is None:
-            return dict.fromkeys(step.outputs, Origin(None, call.label | UNKNOWN))
-        results = (one.result for one in outcome.items) if step.foreach is not None else (outcome.result,)
-        if more := outcome.sources - call.label:
-            call = replace(call, control=joined([call.control, more]))
-        return given_origins(step, self._action(name), call, results)
-
-    def _provenance(self, step: WorkflowStep) -> Provenance:
-        """Return where the inputs of a step come from, once all that it waits for is settled."""
-        if step.name not in self._traced:
-            self._traced[step.name] = provenance_of(step, self._plan, self._origins)
-        return self._traced[step.name]
-
     def _action(self, name: str) -> Action:
         return self._registry[self._plan.by_name[name].action]
-
-    def _calls(self, step: WorkflowStep) -> Iterable[ActionCall]:
-        """Return the step's calls with resolved inputs: one, or one an element of its `foreach`.
-
-        Raises:
-            UnresolvedReferenceError: a reference gives nothing, or `foreach` gives no list.
-
-        """
-        if step.foreach is not None:
-            return self._items(step)
-        if step.name not in self._made:
-            self._made[step.name] = self._call(step, self._values, None)
-        return (self._made[step.name],)
-
-    def _items(self, step: WorkflowStep) -> Items:
-        elements = resolve(step.foreach, self._values)
-        if not isinstance(elements, list):
-            raise UnresolvedReferenceError(f"foreach: {step.foreach} is no list but a {type(elements).__name__}.")
-        return Items(len(elements), lambda at: self._call(step, ChainMap({ITEM: elements[at]}, self._values), item=at))
-
-    def _call(self, step: WorkflowStep, scope: Mapping[str, JsonValue], item: int | None) -> ActionCall:
-        return ActionCall(
-            action=step.action,
-            inputs=resolve_inputs(step.inputs, scope),
-            step=step,
-            run_id=self._run.run_id,
-            item=item,
-            provenance=self._provenance(step),
-        )
 
     def _footprint(self, name: str) -> Footprint:
         """Return what a step touches, now that its inputs exist.
@@ -341,12 +247,12 @@ class Dataflow:
         it counts as touching everything. Its items fill all that may run at once, so little is lost by it.
         """
         step, action = self._plan.by_name[name], self._action(name)
-        if self._is_settled(name) or self._skipped(step):
+        if name in self._scope.settled or self._scope.skipped(step):
             return _NOTHING
         if action.resources is None:
             return _EVERYTHING[action.has_effect]
         try:
-            calls = self._calls(step)
+            calls = self._scope.calls(step)
             are_very_many = isinstance(calls, Items) and calls.size > LOOK_AHEAD
             touched = [] if are_very_many else [footprint_of(call, action, self._run) for call in calls]
         except UnresolvedReferenceError:
@@ -360,7 +266,7 @@ class Dataflow:
 
     def _foreseen(self, step: WorkflowStep) -> list[JsonObject]:
         try:
-            found = [self._point.question(call, self._action(step.name), self._run) for call in self._calls(step)]
+            found = [self._point.question(call, self._action(step.name), self._run) for call in self._scope.calls(step)]
         except UnresolvedReferenceError:
             return []
         return [question.to_json() for question in found if question]

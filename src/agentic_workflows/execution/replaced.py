@@ -16,10 +16,11 @@ from typing import Final, cast
 from agentic_workflows.actions.action import Action, Found, Registry
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.case import Case, RunPass, make_case
-from agentic_workflows.execution.dataflow import Dataflow
+from agentic_workflows.execution.dataflow import recorded_steps
 from agentic_workflows.execution.doubt import Unknown, find_out
 from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.scope import Scope
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.graph.labels import NOTHING
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
@@ -124,9 +125,10 @@ class Replaced:
         """Return the call as it was begun, where that can be told."""
         if missing := sorted({step.action for step in plan.steps if step.action not in self.registry}):
             return Unknown(why=f"These actions of its plan are not registered here: {', '.join(missing)}.")
-        flow = Dataflow(plan, point=self.point, registry=self.registry, run=run, is_stopped=lambda: True, starts=0)
+        ended = recorded_steps(plan, run.log.outcomes_of(run.plan), run.plan)
+        scope = Scope(plan, self.registry, run.run_id, ended)
         try:
-            case = make_case(flow.call_at(doubt.place), self.registry[doubt.action], run)
+            case = make_case(scope.call_at(doubt.place), self.registry[doubt.action], run)
         except UnresolvedReferenceError as error:
             return Unknown(why=str(error))
         case.intent = doubt
