@@ -33,6 +33,17 @@ class OutcomeStatus(StrEnum):
         return self is OutcomeStatus.FAILED or self is OutcomeStatus.DENIED
 
 
+class Settlement(StrEnum):
+    """How an effect in doubt was settled where its own call did not do it."""
+
+    AGAIN = "again"
+    """A later attempt does it again."""
+    ANSWERED = "answered"
+    """A person said what became of it."""
+    REPLACED = "replaced"
+    """Its plan was replaced, and no person had to say: the next planner is told."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What became of one step or of one item of it."""
@@ -54,6 +65,8 @@ class Outcome:
     """Of a failure: whether the reason may hold text from what the action read, not from its inputs alone."""
     took_place: bool = False
     """Of a failure: whether the effect took place all the same, or may have; an equal one is not done unasked."""
+    settlement: Settlement | None = None
+    """Of an effect that was in doubt; older rows lack it. The reason says it, too, as an action's own error could."""
     sources: Label | None = None
     """All that determined the call; None where nobody wrote it down, and then nothing of the result is trusted."""
 
@@ -82,6 +95,7 @@ class Outcome:
         """Return the outcome as plain JSON; its sources are kept beside it."""
         told = {name: getattr(self, name) for name in self.__slots__}
         told |= {"status": str(self.status), "items": [item.to_json() for item in self.items]}
+        told["settlement"] = self.settlement and str(self.settlement)
         del told["sources"]
         return told
 
@@ -93,8 +107,9 @@ def from_json(data: Mapping[str, Any]) -> Outcome:
         ValueError, TypeError, LookupError: somebody else has changed it.
 
     """
-    items = tuple(map(from_json, data.get("items", ())))
-    read = Outcome(**{**data, "status": OutcomeStatus(data["status"]), "items": items})
+    items, told = tuple(map(from_json, data.get("items", ()))), data.get("settlement")
+    settlement = None if told is None else Settlement(told)
+    read = Outcome(**{**data, "status": OutcomeStatus(data["status"]), "items": items, "settlement": settlement})
     if not isfinite(read.span[1]):
         raise ValueError(f"{read.seconds} are no seconds")
     return read

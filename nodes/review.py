@@ -19,7 +19,7 @@ from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import WorkflowStep, plan_name, restore
 from agentic_workflows.graph.review import (
     Answer,
@@ -268,9 +268,10 @@ def _said(row: Answered) -> Outcome:
     if row.answer["type"] == "reject":
         reason = "It was in doubt, and a reviewer gave it up."
         failed = Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1, took_place=True)
-        return replace(failed, quotes_output=False, sources=frozenset())
+        return replace(failed, quotes_output=False, sources=frozenset(), settlement=Settlement.ANSWERED)
     reason = "It was in doubt, and a reviewer gave its result."
-    return Outcome(status=OutcomeStatus.SUCCEEDED, result=row.answer["message"], reason=reason, attempts=1)
+    happened = Outcome(status=OutcomeStatus.SUCCEEDED, reason=reason, attempts=1, settlement=Settlement.ANSWERED)
+    return replace(happened, result=row.answer["message"])
 
 
 def _feedback(question: JsonObject, row: Answered, kept: Sequence[str]) -> JsonObject:

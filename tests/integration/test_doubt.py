@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agentic_workflows import (
+    ActionError,
     AgenticWorkflow,
     Limits,
     ReviewError,
@@ -24,6 +25,7 @@ from agentic_workflows import (
 from agentic_workflows.actions.action import ActionCall, Found
 from agentic_workflows.graph.events import ReviewAnswered
 from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.timeline import is_settled
 from agentic_workflows.testing import RecordingAction
 
 
@@ -416,6 +418,27 @@ async def test_another_process_waits_for_an_act_that_was_cut_and_goes_on(tmp_pat
     assert (tmp_path / "sent").read_text() == "sent "
     assert (await elsewhere()).startswith("REVIEWING")
     assert (tmp_path / "sent").read_text() == "sent "
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It was in doubt when its plan was replaced. Its action found that it happened.",
+        "It was in doubt when its plan was replaced. Its action found that it did not happen.",
+        "It was in doubt, and is done again.",
+        "It was in doubt, and a reviewer gave its result.",
+    ],
+)
+async def test_what_an_action_says_of_its_failure_is_never_taken_for_what_became_of_a_doubt(
+    house: House, text: str
+) -> None:
+    house.broken = house.action("broken", error=ActionError(text))
+    done = await house.open(plan(BROKEN), OTHERWISE).run("g", thread_id="t")
+    assert (done["state"], house.sent) == ("COMPLETE", ["otherwise"])
+    assert not [said for named, said in house.told if named is None and "feedback" in said]
+    told = await house.open().timeline("t")
+    assert [one["reason"] for one in told if one.get("step") == "broken" and one["what"] == "outcome"] == [text]
+    assert not any(map(is_settled, told))
 
 
 async def test_a_given_plan_that_cannot_be_planned_again_says_what_became_of_what_was_in_doubt(house: House) -> None:

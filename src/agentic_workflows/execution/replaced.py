@@ -23,7 +23,7 @@ from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.graph.labels import NOTHING
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import Plan, restore
 from agentic_workflows.graph.review import Question
 from agentic_workflows.graph.state import State, Update, limits_from_json
@@ -36,6 +36,7 @@ _HAPPENED = Outcome(
     status=OutcomeStatus.SUCCEEDED,
     reason="It was in doubt when its plan was replaced. Its action found that it happened.",
     attempts=1,
+    settlement=Settlement.REPLACED,
 )
 _DID_NOT_HAPPEN = Outcome(
     status=OutcomeStatus.FAILED,
@@ -43,6 +44,7 @@ _DID_NOT_HAPPEN = Outcome(
     attempts=1,
     quotes_output=False,
     sources=NOTHING,
+    settlement=Settlement.REPLACED,
 )
 _MAY_HAVE_HAPPENED = replace(
     _DID_NOT_HAPPEN,
@@ -54,8 +56,6 @@ _MAY_HAVE_HAPPENED = replace(
 )
 MOST_NAMED: Final = 20
 """Items of a `foreach` that came to the same, and of which a planner is told the numbers."""
-_REASONS = frozenset(one.reason for one in (_HAPPENED, _DID_NOT_HAPPEN, _MAY_HAVE_HAPPENED))
-"""By these a row is known again whose checkpoint was lost, and so what the planner was to be told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,8 @@ class Replaced:
             lease.hear(await self.journal.write(lease.lease, run_id, outcomes=settled))
         known = [one for one in (*past.outcomes, *settled) if one.place.plan_number <= last]
         asks = [one.to_json() for one in became if isinstance(one, Question)]
-        told = [_told(one) for one in known if one.outcome.reason in _REASONS]
+        # Also those of before, whose checkpoint may be lost, and with it what the planner was told.
+        told = [_told(one) for one in known if one.outcome.settlement is Settlement.REPLACED]
         told += [] if asks else [*_partly(known), *_edited(past)]
         return {
             "asks": cast("list[JsonValue]", asks),

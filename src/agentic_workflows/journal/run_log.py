@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from agentic_workflows.errors import heard
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
 
@@ -263,7 +263,12 @@ class RunLog:
         self._known.update(((one.place, one.attempt), one) for one in (*outcomes, *settled))
 
 
-_SUPERSEDED = Outcome(status=OutcomeStatus.FAILED, reason="It was in doubt, and is done again.", attempts=1)
+_SUPERSEDED = Outcome(
+    status=OutcomeStatus.FAILED,
+    reason="It was in doubt, and is done again.",
+    attempts=1,
+    settlement=Settlement.AGAIN,
+)
 
 
 def _is_refused(outcome: Outcome) -> bool:

@@ -38,6 +38,7 @@ def told_outcome(recorded: Recorded) -> JsonObject:
         "reason": outcome.reason,
         "seconds": outcome.seconds,
         "result": outcome.result,
+        "settlement": outcome.settlement and str(outcome.settlement),
     }
 
 
@@ -56,7 +57,7 @@ def told_answer(answered: Answered) -> JsonObject:
 
 def is_settled(entry: Mapping[str, object]) -> bool:
     """Tell whether an entry is of an effect in doubt, and says what was found out or said about it later."""
-    return entry["what"] == "outcome" and str(entry["reason"]).startswith("It was in doubt")
+    return bool(entry.get("settlement"))
 
 
 def in_order(entries: Sequence[JsonObject]) -> list[JsonObject]:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, from_json, named_outputs, outputs_of
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement, from_json, named_outputs, outputs_of
 from agentic_workflows.graph.plan import WorkflowStep
 
 NOTHING = object()
@@ -38,6 +38,17 @@ def test_an_outcome_survives_json() -> None:
     item = Outcome(status=OutcomeStatus.ASKED, ask={"id": "i"}, reason="why")
     outcome = Outcome(status=OutcomeStatus.FAILED, result=[None, {"a": 1}], attempts=2, seconds=0.5, items=(item,))
     assert from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
+
+
+@pytest.mark.parametrize("settlement", [None, *Settlement])
+def test_how_a_doubt_was_settled_is_a_plain_word_and_no_other_one_is_read(settlement: Settlement | None) -> None:
+    outcome = Outcome(status=OutcomeStatus.FAILED, settlement=settlement)
+    told = outcome.to_json()
+    assert type(told["settlement"]) in {str, type(None)}
+    assert from_json(told) == outcome
+    for other in ("", "It was in doubt.", 1):
+        with pytest.raises(ValueError, match="is not a valid Settlement"):
+            from_json(told | {"settlement": other})
 
 
 def test_only_a_result_or_a_skip_lets_dependents_go_on() -> None:
