@@ -37,7 +37,7 @@ _NOT_YET = (
 Resolution: TypeAlias = Found | Again | Question
 
 
-async def resolve(case: Case, doubt: Intent) -> Resolution:
+async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
     """Return what to do about an effect in doubt; a question where a person must say."""
     asked = _told(case, doubt) or case.run.grants.current(doubt_id(case, doubt))
     match case.run.grants.answer(asked):

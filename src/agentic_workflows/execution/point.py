@@ -15,7 +15,7 @@ from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, said
 from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
 from agentic_workflows.execution.case import Case, RunPass, make_case
-from agentic_workflows.execution.doubt import Again, resolve
+from agentic_workflows.execution.doubt import Again, settle_doubt
 from agentic_workflows.graph.checks import input_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
@@ -103,7 +103,7 @@ class ExecutionPoint:
 
     async def _resolved(self, case: Case, doubt: Intent, *, attempts: int, reason: str = "") -> Outcome | None:
         """Return what becomes of an effect in doubt: found out, or asked; None where it is to be done."""
-        match await resolve(case, doubt):
+        match await settle_doubt(case, doubt):
             case Found(result=result):
                 return self._checked(case, result, attempts=attempts)
             case Question() as question:
