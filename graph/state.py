@@ -146,12 +146,12 @@ class State(TypedDict):
     """Names of accepted plans, each of which only left steps out of the one before; approvals count for all of them."""
     steps: dict[str, JsonObject]
     """How each step stands; results are in the journal."""
-    asks: list[JsonValue]
+    asks: list[JsonObject]
     """Open questions, as `review` asks them."""
-    findings: list[JsonValue]
+    findings: list[JsonObject]
     refused: list[JsonValue]
     """Digests of plans that were refused, each with the policies that did."""
-    history: list[JsonValue]
+    history: list[JsonObject]
     reason: str | None
 
 

@@ -139,8 +139,7 @@ def _refuse_gaps(state: State, flow: Dataflow) -> None:
 
 @collector_off()
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
-    entries = (entry for entry in state["history"] if isinstance(entry, dict))
-    known = {str(entry["step"]) for entry in entries if entry.get("plan") == flow.name}
+    known = {str(entry["step"]) for entry in state["history"] if entry.get("plan") == flow.name}
     steps: dict[str, JsonObject] = {
         name: {**one.standing, "untrusted": flow.tells_untrusted(name, one)}
         for name, one in [*flow.outcomes.items(), *flow.asked.items()]
@@ -149,7 +148,7 @@ def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     return {
         "status": WorkflowState.EXECUTING.value,
         "steps": steps,
-        "asks": cast("list[JsonValue]", flow.questions()),
+        "asks": flow.questions(),
         "iteration": state["iteration"] + flow.started,
         "seconds": state["seconds"] + seconds,
         "history": [

@@ -185,7 +185,7 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
 def _exhausted(state: State) -> Update:
     """Return what a run ends with that may plan no more; of iterations, it can be given more where it left."""
     limits = limits_from_json(state["limits"])
-    findings = [str(finding_from_json(one)) for one in state.get("findings", []) if isinstance(one, dict)]
+    findings = [str(finding_from_json(one)) for one in state.get("findings", [])]
     last = f" Last: {' '.join(findings)[:1_000]}" if findings else ""
     if state["iteration"] >= limits.max_iterations:
         return {"left": "PLANNING", "reason": f"max_iterations={limits.max_iterations} is exhausted.{last}"}
@@ -246,8 +246,7 @@ async def _candidate(state: State, call: _Call, seconds: float) -> object:
     """Return the plan that came with the goal, or the agent's."""
     given = state.get("run_plan")
     if given is None:
-        history = [entry for entry in state["history"] if isinstance(entry, dict)]
-        return await call.make(state["goal"], history, seconds)
+        return await call.make(state["goal"], state["history"], seconds)
     if state["history"]:
         raise PlanningError(f"The given plan cannot be planned again. {_last_said(state)}")
     return given
@@ -255,8 +254,7 @@ async def _candidate(state: State, call: _Call, seconds: float) -> object:
 
 def _last_said(state: State) -> str:
     """Return the findings and feedback since the last step of the run, for a reason."""
-    entries = (entry for entry in reversed(state["history"]) if isinstance(entry, dict))
-    since = takewhile(lambda entry: entry.get("step") is None, entries)
+    since = takewhile(lambda entry: entry.get("step") is None, reversed(state["history"]))
     results = (result for entry in since if isinstance(result := entry.get("result"), dict))
     return " ".join(reversed([_words(result) for result in results]))
 

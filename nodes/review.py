@@ -51,7 +51,7 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
 
     async def review(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """Read the answers that are written down, and interrupt for the rest; a bad answer leaves them open."""
-        questions = cast("list[JsonObject]", state.get("asks") or [])
+        questions = state.get("asks") or []
         await refuse_foreign(leases.journal, state, thread_of(state, config))
         # Used ones, too: the checkpoint of what was done with an answer may be lost.
         known = await _known(state["run_id"], questions, leases.journal)

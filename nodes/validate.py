@@ -1,7 +1,7 @@
 """The gate into execution (is this plan allowed?) and out of it (are these the results that the goal needs?)."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
@@ -47,7 +47,7 @@ async def _gate_in(
     state: State, examine: Examine, runtime: Runtime[Any], journal: Journal, registry: Registry
 ) -> Update:
     if state.get("plan") is None:
-        return _refuse(state, [finding_from_json(cast("JsonObject", one)) for one in state["findings"]], runtime)
+        return _refuse(state, [finding_from_json(one) for one in state["findings"]], runtime)
     plan = restore(state["plan"] or {})
     report = examine(plan, state)
     if report.findings:
@@ -129,7 +129,7 @@ async def _is_replaced(state: State, journal: Journal) -> bool:
 
 def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_replaced: bool) -> Update:
     reason = " ".join(f"Step {name} {outcome['status']}: {outcome['reason']}" for name, outcome in failed)
-    doubts = [ask for ask in state["asks"] if isinstance(ask, dict) and ask.get("in_doubt")]
+    doubts = [ask for ask in state["asks"] if ask.get("in_doubt")]
     limit = _limits(state).max_replans
     if state["replans"] >= limit and not is_replaced:
         spent = f" max_replans={limit} is used up." if limit else ""
@@ -137,7 +137,7 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_rep
         stop = "." if more and reason[-1] not in ".!?" else ""
         return {"status": WorkflowState.FAILED.value, "reason": reason + stop + more, "asks": []}
     if doubts:  # a new plan must know what happened; the failures come up again once that is settled
-        return {"status": WorkflowState.REVIEWING.value, "asks": cast("list[JsonValue]", doubts)}
+        return {"status": WorkflowState.REVIEWING.value, "asks": doubts}
     found: list[JsonValue] = [
         Finding(step=name, problem=f"{outcome['status']}: {outcome['reason']}").to_json() for name, outcome in failed
     ]
@@ -160,7 +160,7 @@ async def _complete(state: State, review_progress: ReviewProgress | None, journa
     if state["replans"] >= _limits(state).max_replans:
         return {"status": WorkflowState.FAILED.value, "reason": f"The goal is not reached: {missing}"}
     # Who says so has seen the history.
-    saw = any(is_untrusted(one) for one in state["history"] if isinstance(one, dict))
+    saw = any(is_untrusted(one) for one in state["history"])
     feedback: JsonObject = {"feedback": f"The goal is not reached yet: {missing}"}
     entry: JsonObject = {"step": None, "result": feedback, **({"untrusted": True} if saw else {})}
     replans = state["replans"] + 1
@@ -171,7 +171,7 @@ async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
     """Return what the agent says is missing; an agent that fails here has not confirmed the goal."""
     if review_progress is None:
         return ""
-    limits, history = _limits(state), [entry for entry in state["history"] if isinstance(entry, dict)]
+    limits, history = _limits(state), state["history"]
     seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
     try:
         told = await contained(ask(review_progress, state["goal"], history), seconds)

@@ -10,7 +10,7 @@ from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import plan_name, restore
 from agentic_workflows.graph.state import State, WorkflowState, ended_steps
-from agentic_workflows.graph.values import JsonObject, JsonValue, copied
+from agentic_workflows.graph.values import JsonObject, copied
 from agentic_workflows.journal.entries import Past, Place
 
 
@@ -45,8 +45,7 @@ def open_questions(values: State, answers: Collection[str]) -> list[JsonObject]:
     """Return the questions that nobody has answered yet, given the ids of those that somebody has."""
     if values.get("status") != WorkflowState.REVIEWING:
         return []
-    asks = (ask for ask in values.get("asks", []) if isinstance(ask, dict))
-    return [ask for ask in asks if ask["id"] not in answers]
+    return [ask for ask in values.get("asks", []) if ask["id"] not in answers]
 
 
 def _ended(values: State, known: Mapping[Place, Outcome]) -> dict[str, Outcome]:
@@ -74,18 +73,15 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
     return cast("JsonObject", copied(outputs))  # of their own: a journal in memory goes on with these
 
 
-def without_plan(entry: JsonValue) -> JsonObject:
+def without_plan(entry: JsonObject) -> JsonObject:
     """Return an entry of the history as users see it: the name of its plan and the mark on its text are ours."""
-    shown = entry.items() if isinstance(entry, dict) else ()
-    return {key: value for key, value in shown if key not in {"plan", "untrusted"}}
+    return {key: value for key, value in entry.items() if key not in {"plan", "untrusted"}}
 
 
 def _whole(
-    entry: JsonValue, known: Mapping[Place, Outcome], items: Mapping[tuple[str, str], Sequence[Outcome]]
-) -> JsonValue:
+    entry: JsonObject, known: Mapping[Place, Outcome], items: Mapping[tuple[str, str], Sequence[Outcome]]
+) -> JsonObject:
     """Return an entry of the history with its result, where the state only refers to it."""
-    if not isinstance(entry, dict):
-        return entry
     place, result = Place(str(entry.get("plan")), str(entry["step"])), entry["result"]
     entry = without_plan(entry)
     if not isinstance(result, dict) or "$large" not in result:

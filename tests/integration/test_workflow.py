@@ -704,6 +704,7 @@ MISSHAPEN: list[dict[str, Any]] = [
     {"history": [5]},
     {"history": [{"step": "a"}]},
     {"asks": [5]},
+    {"findings": [5]},
     {"seconds": "many"},
     {"plan_number": "two"},
     {"lineage": ["first"]},
