@@ -1,6 +1,6 @@
 """What the nodes are given."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from shlex import quote
@@ -12,7 +12,8 @@ from langgraph.runtime import Runtime
 from agentic_workflows.actions.action import awaited
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.plan import Plan
-from agentic_workflows.graph.state import FINISHED, NO_STATE, State, Update
+from agentic_workflows.graph.state import FINISHED, State, Update
+from agentic_workflows.graph.threads import thread_of
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
@@ -61,40 +62,6 @@ async def held(leases: Leases, state: State, config: RunnableConfig) -> AsyncIte
     async with leases.hold(thread, owner=owner, wait=0 if owner else leases.seconds + 1) as lease:
         await refuse_foreign(leases.journal, state, thread)
         yield lease
-
-
-def thread_of(state: State, config: RunnableConfig) -> str:
-    """Return the thread of a run; one without a thread stands for itself.
-
-    A graph inside another one has a thread there for each call of it, or one for all where it keeps its state.
-    """
-    thread = config.get("configurable", {}).get("thread_id")
-    if not thread:
-        return str(state.get("run_id") or "")
-    return "|".join(filter(None, (str(thread), _outside(config))))
-
-
-def places_of(thread: str) -> Iterator[tuple[str, str]]:
-    """Yield where a run of this name would stand inside another graph: the thread of that one, and where in there."""
-    parts = thread.split("|")
-    for at in range(1, len(parts)):
-        yield "|".join(parts[:at]), "|".join(parts[at:])
-
-
-def run_of(config: RunnableConfig) -> str | None:
-    """Return the id of the run that whoever calls the graph has chosen.
-
-    One call of a graph inside another one is one run, also where it is begun again after a kill.
-    """
-    if not (outside := _outside(config)):
-        return config.get("metadata", {}).get("run_id")
-    is_one_call = ":" in next((part for part in reversed(outside.split("|")) if not part.isdecimal()), "")
-    return (thread_of(NO_STATE, config) or None) if is_one_call else None
-
-
-def _outside(config: RunnableConfig) -> str:
-    """Return where a node's graph stands in others, as LangGraph writes it: `agent:TASK`, `agent:TASK|1`, `agent`."""
-    return str(config.get("configurable", {}).get("checkpoint_ns") or "").rpartition("|")[0]
 
 
 async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:

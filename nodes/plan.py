@@ -20,10 +20,11 @@ from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted, without_untrusted
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
+from agentic_workflows.graph.threads import run_of
 from agentic_workflows.graph.values import JsonObject, writable
 from agentic_workflows.journal.entries import Journal, Past
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten, run_of
+from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten
 
 POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""

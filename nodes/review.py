@@ -33,10 +33,11 @@ from agentic_workflows.graph.review import (
     to_json,
 )
 from agentic_workflows.graph.state import State, Update, WorkflowState
+from agentic_workflows.graph.threads import thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign, thread_of
+from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign
 
 DEADLINE: Final = "the deadline"
 """Stands for the reviewer where nobody answered in time."""

@@ -30,11 +30,12 @@ from agentic_workflows.graph.state import (
     limits_from_json,
     refuse_misshapen,
 )
+from agentic_workflows.graph.threads import is_inside, places_of
 from agentic_workflows.graph.values import JsonObject, JsonValue, copied
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import OWNER, places_of, refuse_foreign
+from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.plan import cancelled
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
@@ -141,7 +142,7 @@ class OpenRun:
         """Tell whether there is a run on the thread; a graph around a run may have the same names in its state."""
         if not (run_id := values.get("run_id")):
             return await self.journal.knows(self.thread_id)
-        return not str(await self.journal.thread_of(str(run_id))).startswith(f"{self.thread_id}|")
+        return not is_inside(await self.journal.thread_of(str(run_id)) or "", self.thread_id)
 
     async def _within(self) -> StateSnapshot | None:
         """Return the last checkpoint of a run that is a part of another graph, where that keeps its own here, too."""

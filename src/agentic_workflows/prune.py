@@ -6,23 +6,20 @@ thread is at its end, only its own graph can tell. So the run goes when the thre
 a part of, or once the thread is kept nowhere any more.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agentic_workflows.errors import LeaseLostError, RunBusyError, RunError
+from agentic_workflows.graph.threads import places_of
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.faults import CORRUPT
-from agentic_workflows.nodes.collaborators import places_of
 from agentic_workflows.opened import OpenRun
 
 Savers: TypeAlias = Sequence[BaseCheckpointSaver[Any]]
-_CALLING: Final = {"plan", "validate", "execute"}
-"""Our nodes that call code of others, an agent's or an action's, in which there may be another graph of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +75,6 @@ class Pruning:
     async def _has_its_own(self, thread_id: str) -> bool:
         """Tell whether what is called as a run inside another one is a run on a thread of its own."""
         return await self.database.journal.begun(thread_id) is not None or await _has(self.saver, thread_id)
-
-
-def inside(threads: Iterable[str]) -> Mapping[str, Sequence[str]]:
-    """Return by the name of a thread those that runs inside of a run of ours there would have."""
-    found = defaultdict[str, list[str]](list)
-    for thread in threads:
-        for outer, within in places_of(thread):
-            if within.partition("|")[0].partition(":")[0] in _CALLING:
-                found[outer].append(thread)
-    return found
 
 
 async def _has(saver: BaseCheckpointSaver[Any], thread_id: str) -> bool:

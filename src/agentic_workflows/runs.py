@@ -13,13 +13,14 @@ from agentic_workflows.actions.action import Registry
 from agentic_workflows.errors import CorruptError, DatabaseError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.state import MAX_SECONDS, NO_STATE, Request, WorkflowState
+from agentic_workflows.graph.threads import inside
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Past
 from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.opened import OpenRun, fenced
-from agentic_workflows.prune import Pruning, Savers, inside
+from agentic_workflows.prune import Pruning, Savers
 from agentic_workflows.results import as_result
 
 Result = TypeVar("Result")
