@@ -1,10 +1,11 @@
 """What a plan may call: names, schemas and annotations of actions, and none of their code."""
 
-from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 ArgumentClass: TypeAlias = Literal["target", "value", "secret", "param", "content"]
@@ -46,6 +47,10 @@ class Annotations:
     verbatim: bool = False
     """The output stands word for word in one of the arguments, so it is no source of its own."""
 
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, _meant(one.name, one.type, getattr(self, one.name)))
+
     @property
     def is_retryable(self) -> bool:
         """Tell whether a failed attempt may be made again without asking."""
@@ -55,6 +60,23 @@ class Annotations:
     def names_fields(self) -> bool:
         """Tell whether single fields of the output are declared to be something else than the rest."""
         return bool(self.trusted_fields or self.directory_fields or self.secret_fields)
+
+
+def _meant(name: str, kind: object, given: object) -> object:
+    """Return an annotation as it is kept; what is no such thing could pass for a yes."""
+    if kind is bool:
+        if isinstance(given, bool):
+            return given
+        wanted = "True or False"
+    elif name == "arguments":
+        if isinstance(given, Mapping):
+            return dict(given)
+        wanted = 'a mapping of arguments to their classes, such as {"to": "target"}'
+    else:
+        if isinstance(given, Sequence) and not isinstance(given, str) and all(isinstance(one, str) for one in given):
+            return tuple(given)
+        wanted = 'a tuple of dotted names, such as ("messages.id",)'
+    raise ActionError(f"{name} is {given!r}; give {wanted}.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

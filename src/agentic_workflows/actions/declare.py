@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from threading import Thread
 from typing import Any, TypeAlias, get_type_hints, overload
 
@@ -19,6 +19,7 @@ from pydantic_core import PydanticSerializationError
 from agentic_workflows.actions.action import Action, ActionCall, Reconcile
 from agentic_workflows.errors import ActionError, ResultError
 from agentic_workflows.graph.catalogue import Annotations, ArgumentClass, Resources
+from agentic_workflows.graph.findings import did_you_mean
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical
 from agentic_workflows.under_way import under_way
@@ -26,6 +27,7 @@ from agentic_workflows.under_way import under_way
 Function: TypeAlias = Callable[..., object]
 
 _ARGUMENT = re.compile(r"(\w+)(?:\s*\([^)]*\))?:\s*(.*)")
+_SAID = frozenset(one.name for one in fields(Annotations))
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -66,7 +68,7 @@ def action(
     an effect to no thread by itself (`asyncio.to_thread`): it may happen yet when the call was cut, and nobody sees it.
 
     Raises:
-        ActionError: the signature does not say what the action takes and gives.
+        ActionError: the signature does not say what the action takes and gives, or an annotation is none.
 
     """
 
@@ -77,13 +79,24 @@ def action(
             description=_summary(function) if description is None else description,
             input_schema=signature.input_schema(_argument_docs(function)),
             output_schema=signature.output_schema,
-            annotations=Annotations(arguments=dict(arguments or {}), **notes),
+            annotations=_annotations(function, {**notes, "arguments": {} if arguments is None else arguments}),
             resources=resources,
             run=_runner(function, signature),
             reconcile=reconcile,
         )
 
     return declare if function is None else declare(function)
+
+
+def _annotations(function: Function, notes: Mapping[str, Any]) -> Annotations:
+    where = f"{function.__name__}() is declared wrongly"
+    if unknown := sorted(notes.keys() - _SAID):
+        remedy = did_you_mean(unknown[0], sorted(_SAID), title="There are")
+        raise ActionError(f"{where}: there is no {unknown[0]!r}. {remedy}")
+    try:
+        return Annotations(**notes)
+    except ActionError as error:
+        raise ActionError(f"{where}: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from agentic_workflows.actions.action import Action, ActionCall, awaited
+from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.plan import WorkflowStep
+
+_UNSAID: Final = Annotations()
 
 
 class UndeclaredActions(Mapping[str, Action]):
@@ -15,7 +18,7 @@ class UndeclaredActions(Mapping[str, Action]):
         self._execute_step = execute_step
 
     def __getitem__(self, name: str) -> Action:
-        return Action(name=name, undeclared=True, run=self._run)
+        return Action(name=name, annotations=_UNSAID, undeclared=True, run=self._run)
 
     def __iter__(self) -> Iterator[str]:
         return iter(())

@@ -114,6 +114,35 @@ def test_what_is_said_is_kept() -> None:
     assert read.resources({"box": "a"}) == {"box:a"}
 
 
+@pytest.mark.parametrize(
+    "notes, said",
+    [
+        ({"read_only": "no"}, r"wipe\(\) is declared wrongly: read_only is 'no'; give True or False\."),
+        ({"idempotent": 1}, r"wipe\(\) is declared wrongly: idempotent is 1; give True or False\."),
+        ({"open_world": None}, r"open_world is None; give True or False\."),
+        ({"trusted_fields": "id"}, r"trusted_fields is 'id'; give a tuple of dotted names, such as \("),
+        ({"secret_fields": [1]}, r"secret_fields is \[1\]; give a tuple of dotted names"),
+        ({"arguments": "path"}, r"arguments is 'path'; give a mapping of arguments to their classes"),
+        ({"readonly": True}, r"wipe\(\) is declared wrongly: there is no 'readonly'. Did you mean 'read_only'\?"),
+        ({"color": "red"}, r"there is no 'color'. There are: arguments, destructive, .*verbatim\."),
+    ],
+)
+def test_an_annotation_that_is_none_is_refused_and_counts_as_nothing(notes: Any, said: str) -> None:
+    def wipe(path: str) -> None: ...
+
+    with pytest.raises(ActionError, match=said):
+        action(**notes)(wipe)
+
+
+def test_annotations_are_kept_as_they_were_given() -> None:
+    fields, arguments = ["id"], {"to": "target"}
+    notes: Any = {"trusted_fields": fields, "arguments": arguments}
+    kept = Annotations(**notes)
+    fields.append("text")
+    arguments["to"] = "content"
+    assert kept == Annotations(trusted_fields=("id",), arguments={"to": "target"})
+
+
 async def test_arguments_are_python_types_and_results_are_json() -> None:
     @action
     async def move(point: Point, order: Order, many: list[Point] | None = None) -> dict[str, Point | Order]:
