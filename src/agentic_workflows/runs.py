@@ -2,8 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -223,10 +223,23 @@ def refuse_nameless(thread_id: object) -> None:
 
 
 def run_in_own_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end on a loop of its own, also where a loop is running already."""
+    """Run a coroutine to its end on a loop of its own, also where a loop is running already; Ctrl-C cuts it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(asyncio.run, work).result()
+    begun = Future[Callable[[], object]]()
+
+    async def cuttable() -> Result:
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+        begun.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await task
+
+    with ThreadPoolExecutor(1) as threads:  # which waits for what was cut
+        result = threads.submit(asyncio.run, cuttable())
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            with suppress(RuntimeError):  # the loop is closed: it has just ended by itself
+                begun.result()()
+            raise

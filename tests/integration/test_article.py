@@ -3,8 +3,10 @@
 # ruff: noqa: ARG002 - fakes have the parameters of what they stand for
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+import signal
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -360,6 +362,37 @@ def test_without_a_loop_there_is_run_sync() -> None:
 async def test_run_sync_works_inside_a_running_loop_too() -> None:
     workflow, _ = start(plan(step("a")))
     assert workflow.run_sync("g")["state"] == "COMPLETE"
+
+
+class Interrupted(ArticleAgent):
+    """An agent whose user presses Ctrl-C while it does step b."""
+
+    async def execute_step(self, step: WorkflowStep) -> Any:
+        if step.name == "b":
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            await asyncio.sleep(0.3)
+        return await super().execute_step(step)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C raise in the main thread, as in a notebook, also where it is ignored in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_cuts_run_sync_also_inside_a_running_loop() -> None:
+    agent = Interrupted(plan(step("a"), step("b", after=["a"]), step("c", after=["b"])))
+
+    async def cell() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            AgenticWorkflow(agent).run_sync("g")
+
+    with closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(cell())
+    assert agent.did == ["a"]
 
 
 async def test_a_stream_yields_what_happens_as_typed_events() -> None:
