@@ -16,6 +16,7 @@ from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.execution.used import caught_up
+from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plan_name, plan_number, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
@@ -109,7 +110,7 @@ async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
 
 
-def refuse_missing(plan: Plan, registry: Registry) -> None:
+def refuse_missing(plan: Plan, registry: Catalogue) -> None:
     """Refuse a plan whose actions are not all here, such as one of a program that has others.
 
     Raises:

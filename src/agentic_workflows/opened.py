@@ -19,6 +19,7 @@ from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checkpoint_order import come_after
 from agentic_workflows.graph.events import Event, StateEntered
 from agentic_workflows.graph.events import from_json as event_from_json
+from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
 from agentic_workflows.graph.state import (
@@ -36,7 +37,7 @@ from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
-from agentic_workflows.nodes.execute import AT_MOST
+from agentic_workflows.nodes.execute import AT_MOST, refuse_missing
 from agentic_workflows.nodes.plan import cancelled
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import as_result, open_questions
@@ -239,7 +240,7 @@ class OpenRun:
 
         Raises:
             ReviewError: an answer fits no open question, or comes second; nothing is changed then.
-            RunError: the run is finished.
+            RunError: the run is finished, or actions of its plan are not here.
 
         """
         if self.is_cancelled:
@@ -248,11 +249,27 @@ class OpenRun:
         if update is None and self.state in FINISHED:
             more = " Give it more with max_iterations." if self.values.get("left") else ""
             raise RunError(f"The run {self.thread_id} is {self.state} and cannot be resumed.{more}")
+        self.refuse_missing(answers)
         if answers is not None:
             await self.answer(answers)
         if update is not None:
             await self._give_more(update)
         return Command(resume=True) if self.state == WorkflowState.PAUSED else None
+
+    def refuse_missing(self, answers: Answers | None) -> None:
+        """Refuse to go on with a plan whose actions are not all here, before anything is written.
+
+        Raises:
+            RunError: some are missing, and the run would not go on to another plan.
+
+        """
+        asks, plan = self.values.get("asks", []), self.values.get("plan")
+        is_rejected = any(isinstance(one, Reject) for one in _listed(answers or ()))
+        is_replaced = is_rejected or any(isinstance(one, dict) and one.get("replaced") for one in asks)
+        stands = (self.values.get("left") or self.state) in (WorkflowState.EXECUTING, WorkflowState.REVIEWING)
+        # One that is begun again is judged together with what is written down of it.
+        if plan and stands and not is_replaced and self.begun is None:
+            refuse_missing(restore(plan), self.catalogue)
 
     async def _give_more(self, update: dict[str, Any]) -> None:
         if self.begun is None or self.lease is None:

@@ -202,6 +202,7 @@ class AgenticWorkflow(ShowsRuns):
         """Answer the open questions, or without answers return them under `reviews`."""
         async with self._opened(self._shown.thread_id) as run:
             if answers is not None:
+                run.refuse_missing(answers)
                 await run.answer(answers)
             if run.state == WorkflowState.REVIEWING:
                 await run.advance_to("review", None)

@@ -679,18 +679,38 @@ async def test_who_changes_what_they_are_given_changes_no_run(database: str | No
     assert send.calls == [{"to": ["ada", "bob"]}]
 
 
-async def test_a_resume_with_the_wrong_actions_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["resume", "review_progress", "more"])
+async def test_a_resume_with_the_wrong_actions_changes_nothing(how: str, tmp_path: Path) -> None:
     one, two = RecordingAction("one"), RecordingAction("two")
     given = {"steps": [step("a", "one", human_review_required=True), step("b", "two", after=["a"])]}
 
-    def opened(*actions: RecordingAction) -> AgenticWorkflow:
-        return AgenticWorkflow(ScriptedAgent([given]), actions=actions, database=tmp_path / "runs.db")
+    def opened(*actions: RecordingAction, who: str = "right") -> AgenticWorkflow:
+        agent, database = ScriptedAgent([given]), tmp_path / "runs.db"
+        return AgenticWorkflow(agent, actions=actions, database=database, metadata={"who": who})
 
-    await opened(one, two).run("g", thread_id="t")
+    asked = await opened(one, two).run("g", thread_id="t")
+    wrong = opened(one, who="wrong")
+    await wrong.result("t")
+    tries = {
+        "resume": lambda: wrong.resume(approve(), thread_id="t"),
+        "review_progress": lambda: wrong.review_progress(approve()),
+        "more": lambda: wrong.resume(max_iterations=50, thread_id="t"),
+    }
     with pytest.raises(RunError, match=r"not registered here: two\. Resume the run with the actions"):
-        await opened(one).resume(approve(), thread_id="t")
-    assert (one.calls, two.calls) == ([], [])
-    assert (await opened(one, two).resume(thread_id="t"))["state"] == "COMPLETE"
+        await tries[how]()
+    assert (one.calls, two.calls, await opened(one, two).result("t")) == ([], [], asked)
+    assert (await wrong.metadata_of("t"))["who"] == "right"
+    assert (await opened(one, two).resume(approve(), thread_id="t"))["state"] == "COMPLETE"
+
+
+async def test_a_rejection_goes_on_to_another_plan_also_without_the_actions_of_this_one(tmp_path: Path) -> None:
+    one, two = RecordingAction("one"), RecordingAction("two")
+    given = {"steps": [step("a", "one", human_review_required=True)]}
+    database = tmp_path / "runs.db"
+    await AgenticWorkflow(ScriptedAgent([given]), actions=[one], database=database).run("g", thread_id="t")
+    other = AgenticWorkflow(ScriptedAgent([{"steps": [step("b", "two")]}]), actions=[two], database=database)
+    result = await other.resume(reject("it is gone"), thread_id="t")
+    assert (result["state"], one.calls, len(two.calls)) == ("COMPLETE", [], 1)
 
 
 MISSHAPEN: list[dict[str, Any]] = [
