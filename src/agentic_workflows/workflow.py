@@ -267,6 +267,8 @@ class AgenticWorkflow(ShowsRuns):
             yield walked
             return
         refuse_nameless(thread_id)
+        if not thread_id:
+            raise RunError("There is no run yet. Begin one, name one with thread_id, or close a stream that was left.")
         if not await self.database.journal.knows(thread_id):  # holding it would leave a trace
             async with self._looked_at(thread_id):
                 pass
@@ -337,12 +339,14 @@ class AgenticWorkflow(ShowsRuns):
             await asyncio.gather(walk, return_exceptions=True)
 
     async def _finish(self, run: OpenRun, entry: Entry) -> dict[str, Any]:
-        """Take a run to where it stops, and return it as a dict."""
-        if self._walks and not run.is_cancelled:
-            await self._walk(run, entry)
-        elif not run.is_cancelled:
-            await run.finish(entry)
-        result = await self._told(run)
+        """Take a run to where it stops, and return it as a dict; where it is cut, it is the last one, too."""
+        try:
+            if self._walks and not run.is_cancelled:
+                await self._walk(run, entry)
+            elif not run.is_cancelled:
+                await run.finish(entry)
+        finally:
+            result = await self._told(run)
         return self.get_results() if self._overrides("get_results") else result
 
     @property

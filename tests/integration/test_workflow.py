@@ -331,6 +331,31 @@ async def test_a_run_that_was_cut_while_planning_can_be_resumed(database: Path) 
     assert (result["state"], result["goal"], len(house.act.calls)) == ("COMPLETE", "g", 1)
 
 
+class Walked(AgenticWorkflow):
+    """Takes its runs a transition at a time."""
+
+    async def execute_next_step(self) -> Any:
+        return await super().execute_next_step()
+
+
+@pytest.mark.parametrize("kind", [AgenticWorkflow, Walked])
+async def test_a_run_that_was_cut_is_the_last_one_of_its_object(database: Path, kind: type[AgenticWorkflow]) -> None:
+    act = RecordingAction("act", idempotent=True)
+    workflow = kind(ScriptedAgent([plan(step("a"), step("b"))]), actions=[act], database=database)
+    with pytest.raises(RunError, match=r"There is no run yet\. Begin one, name one with thread_id"):
+        await workflow.resume()
+    whole = act.run
+    object.__setattr__(act, "run", _slow(act))
+    running = asyncio.create_task(workflow.run("g"))
+    await called(act, 1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    object.__setattr__(act, "run", whole)
+    assert (workflow.state, workflow.get_results()["goal"]) == ("EXECUTING", "g")
+    assert (await workflow.resume())["state"] == "COMPLETE"
+
+
 async def test_a_run_that_was_cut_while_planning_is_listed_and_keeps_its_thread(database: Path) -> None:
     await cut_while_planning(database)
     workflow = House(database, plan(step("a"))).open()
