@@ -28,6 +28,7 @@ Function: TypeAlias = Callable[..., object]
 
 _ARGUMENT = re.compile(r"(\w+)(?:\s*\([^)]*\))?:\s*(.*)")
 _SAID = frozenset(one.name for one in fields(Annotations))
+_CALLS = (ActionCall, ActionCall | None)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -66,6 +67,23 @@ def action(
 
     A plain function runs in a thread, which nothing can stop: let one that may hang be async. An async one should hand
     an effect to no thread by itself (`asyncio.to_thread`): it may happen yet when the call was cut, and nobody sees it.
+    A parameter that is annotated `ActionCall` gets the call, with its `idempotency_key`, and is no input of a plan.
+
+    Args:
+        function: what is declared, where nothing else is said of it: `@action` alone.
+        name: what plans call it; by default the function's own.
+        description: what planners read of it; by default the first paragraph of its docstring.
+        arguments: the class of each argument: `target` (whom, where, which; what nobody classed), `value` (how much),
+            `secret` (a plan names it, `${secrets.NAME}`, and the call gets it), `param` (when, how) or `content`.
+        resources: from the inputs of a call, the names of all that it reads or changes: calls that have none in common
+            may run at the same time. Without it each effect keeps its place.
+        reconcile: finds out what became of a call that may have had its effect, after a crash, a timeout or a lost
+            connection. It gets that `ActionCall` and gives `Found(result=...)` where the effect took place, None where
+            it did not, and raises where that cannot be told: then a person is asked, unless it is idempotent.
+        **notes: fields of `Annotations`. `read_only`: it changes nothing. `destructive`: it may overwrite or delete.
+            `idempotent`: a second call with the same `idempotency_key` changes nothing more, so one that was lost is
+            made again without asking. `open_world`: it reaches beyond what this run controls. `trusted`: what it gives
+            may steer later steps without a person.
 
     Raises:
         ActionError: the signature does not say what the action takes and gives, or an annotation is none.
@@ -105,8 +123,11 @@ class _Signature:
 
     function: str
     parameters: tuple[str, ...]
+    """Those that are inputs."""
+    calls: tuple[str, ...]
+    """Those that get the call itself."""
     model: type[BaseModel]
-    """A field per parameter, called by its position, so that no parameter's name is in pydantic's way."""
+    """A field per input, called by its position, so that no parameter's name is in pydantic's way."""
     result: TypeAdapter[Any]
     """A tuple of the one result: not every type takes the setting that has NaN stay one, and no null."""
     output_schema: JsonObject
@@ -121,17 +142,20 @@ class _Signature:
             _check_parameter(parameter, hints, name)
         if "return" not in hints:
             raise ActionError(f"{name}() does not say what it gives; annotate its result, as in `-> str`.")
-        for part, hint in hints.items():
+        calls = tuple(key for key in parameters if hints[key] in _CALLS)
+        inputs = {key: parameter for key, parameter in parameters.items() if key not in calls}
+        for part, hint in ((part, hint) for part, hint in hints.items() if part not in calls):
             _check_type(hint, "its result" if part == "return" else f"the parameter {part!r}", name)
         fields: dict[str, Any] = {
             f"p{at}": (hints[key], Field(_default(parameter), alias=key))
-            for at, (key, parameter) in enumerate(parameters.items())
+            for at, (key, parameter) in enumerate(inputs.items())
         }
         gives = hints["return"]
         alone: Any = tuple.__class_getitem__(gives)
         return cls(
             function=name,
-            parameters=tuple(parameters),
+            parameters=tuple(inputs),
+            calls=calls,
             model=create_model("Inputs", __config__=ConfigDict(extra="forbid"), **fields),
             result=TypeAdapter(alone, config=ConfigDict(ser_json_inf_nan="constants")),
             output_schema=TypeAdapter(gives).json_schema(mode="serialization", schema_generator=_Untitled),
@@ -147,13 +171,14 @@ class _Signature:
                 properties[key].setdefault("description", text)
         return schema
 
-    def arguments(self, inputs: Mapping[str, JsonValue]) -> dict[str, Any]:
+    def arguments(self, call: ActionCall) -> dict[str, Any]:
         """Return the arguments of a call, as the annotated types."""
         try:
-            values = self.model.model_validate(dict(inputs))
+            values = self.model.model_validate(dict(call.inputs))
         except ValidationError as error:
             raise ActionError(f"{self.function}() cannot be called with these inputs: {told(error)}.") from None
-        return {key: getattr(values, f"p{at}") for at, key in enumerate(self.parameters)}
+        arguments = {key: getattr(values, f"p{at}") for at, key in enumerate(self.parameters)}
+        return arguments | dict.fromkeys(self.calls, call)
 
     def dumped(self, result: object) -> JsonValue:
         """Return a result as JSON; one that is not what the signature promises is an error."""
@@ -188,7 +213,7 @@ def _runner(function: Function, signature: _Signature) -> Callable[[ActionCall],
     """Return the coroutine function; the undecorated function is its `__wrapped__`."""
 
     async def run(call: ActionCall) -> JsonValue:
-        arguments = signature.arguments(call.inputs)
+        arguments = signature.arguments(call)
         if inspect.iscoroutinefunction(function):
             return signature.dumped(await function(**arguments))
         return signature.dumped(await _in_thread(function, arguments, call.idempotency_key))

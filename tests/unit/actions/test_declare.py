@@ -155,6 +155,23 @@ async def test_arguments_are_python_types_and_results_are_json() -> None:
     assert result == {"point": {"x": 2, "y": 1}, "order": {"item": "tea", "count": 1}}
 
 
+@pytest.mark.parametrize("hint", [ActionCall, ActionCall | None, "ActionCall"])
+async def test_a_parameter_for_the_call_gets_it_and_is_no_input(hint: Any) -> None:
+    def pay(to: str, made: Any, copies: int = 1) -> str:
+        return f"{to} {copies} {made.idempotency_key}"
+
+    pay.__annotations__["made"] = hint
+    declared = action(pay)
+    assert declared.input_names == ("to", "copies")
+    inputs = {"to": "Ada", "copies": 2}
+    made = ActionCall(
+        action="pay", inputs=inputs, step=WorkflowStep("s", "pay", inputs), run_id="run", idempotency_key="key"
+    )
+    assert await declared.run(made) == "Ada 2 key"
+    with pytest.raises(ActionError, match="made: Extra inputs are not permitted"):
+        await call(declared, to="Ada", made={})
+
+
 async def test_plain_function_runs_in_a_thread() -> None:
     @action
     def thread() -> int:
