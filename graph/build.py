@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -27,7 +28,7 @@ from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
 from agentic_workflows.graph.values import writable
-from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import OWNER, Agent, Node
 from agentic_workflows.nodes.execute import Choose, make_execute
@@ -74,7 +75,7 @@ def build_graph(
     annotations: Files = (),
     policies: Sources | None = None,
     limits: Limits | None = None,
-    database: Database | None = None,
+    database: str | Path | Database = MEMORY,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     overrides: Overrides | None = None,
     schemas: Schemas | None = None,
@@ -88,7 +89,7 @@ def build_graph(
         annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
         policies: a Cedar file, or several, or `default` (the default with declared actions) and `article` (without).
         limits: of a run that names none.
-        database: where runs are written down; by default in memory.
+        database: where runs are written down: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
         checkpointer: keeps runs; None on a LangGraph server, which brings its own, and inside another graph, each call
             of which is a run of its own.
         overrides: a subclass's own methods.
@@ -98,6 +99,7 @@ def build_graph(
     Raises:
         ActionError: actions are declared or annotated wrongly, or the agent can neither declare nor execute any.
         PolicyError: a policy does not load.
+        DatabaseError: the database cannot be used.
 
     """
     registry = registry_of(agent, actions, annotations)
@@ -107,7 +109,7 @@ def build_graph(
         registry,
         engine,
         limits=limits or Limits(),
-        leases=(database or Database()).leases,
+        leases=(database if isinstance(database, Database) else Database(database)).leases,
         checkpointer=checkpointer,
         overrides=overrides or Overrides(),
         schemas=schemas or Schemas(),

@@ -3,7 +3,7 @@
 A review is one interrupt that asks everything that is open:
 `{"action_requests": [{"name", "args", "description", "id", "step", ...}], "review_configs": [...]}`. It is answered by
 `{"decisions": [{"type": "approve" | "edit" | "reject" | "respond", ...}]}`: one a question in their order, or each with
-the `id` of its question, in any number and order.
+the `id` of its question, in any number and order. Where the last answer did not count, its `problem` says why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -168,10 +168,12 @@ def answer_by(question: Mapping[str, JsonValue]) -> str:
     return str(question["expires"])[:16].replace("T", " ") + " UTC" if question.get("expires") else ""
 
 
-def request(questions: Sequence[Mapping[str, JsonValue]]) -> JsonObject:
-    """Return what the review interrupt shows: every open question at once."""
+def request(questions: Sequence[Mapping[str, JsonValue]], problem: str = "") -> JsonObject:
+    """Return what the review interrupt shows: every open question at once, and why the last answer did not count."""
     configs = [{"action_name": question["name"], "allowed_decisions": _allowed(question)} for question in questions]
-    return {"action_requests": [dict(question) for question in questions], "review_configs": cast("JsonValue", configs)}
+    asked: JsonObject = {"problem": problem} if problem else {}
+    asked["action_requests"] = [dict(question) for question in questions]
+    return asked | {"review_configs": cast("JsonValue", configs)}
 
 
 def _allowed(question: Mapping[str, JsonValue]) -> list[JsonValue]:

@@ -41,7 +41,8 @@ from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign
 
 DEADLINE: Final = "the deadline"
 """Stands for the reviewer where nobody answered in time."""
-
+_ANSWER: Final = "answer"
+"""The field of a finding that says why an answer did not count."""
 
 GIVEN_IN = "given_in"
 """Key of an answer: the server's run that it came with."""
@@ -58,13 +59,14 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         known = await _known(state["run_id"], questions, leases.journal)
         unanswered = [question for question in questions if question["id"] not in known]
         if unanswered and unanswered == _open(questions, known):
-            raw, given_in = _ask(unanswered), str(config.get("metadata", {}).get("run_id") or "")
+            raw, given_in = _ask(unanswered, _problem(state)), str(config.get("metadata", {}).get("run_id") or "")
             try:
                 _refuse_repeated(given_in, known)
                 answers = checked_answers(raw, unanswered, state, catalogue)
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
-                return {"status": WorkflowState.REVIEWING.value, "findings": [{"problem": str(error)}]}
+                finding = Finding(field=_ANSWER, problem=str(error)).to_json()
+                return {"status": WorkflowState.REVIEWING.value, "findings": [finding]}
             for question in (one for one in unanswered if one["id"] in answers):
                 answer, who = answers[str(question["id"])], _identity(runtime)
                 at, after = leases.journal.now(), len(known)
@@ -195,9 +197,15 @@ class _Waiting(GraphInterrupt):
     __str__ = __repr__
 
 
-def _ask(questions: list[JsonObject]) -> object:
+def _problem(state: State) -> str:
+    """Return why the last answer did not count; nothing where none was given."""
+    findings = cast("list[JsonObject]", state.get("findings") or [])
+    return " ".join(str(one["problem"]) for one in findings if one.get("field") == _ANSWER)
+
+
+def _ask(questions: list[JsonObject], problem: str) -> object:
     try:
-        return cast("object", interrupt(request(questions), response_schema=response_schema(questions)))
+        return cast("object", interrupt(request(questions, problem), response_schema=response_schema(questions)))
     except GraphInterrupt as waiting:
         raise _Waiting(waiting.args[0]) from None
 

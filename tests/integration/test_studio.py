@@ -163,7 +163,8 @@ async def test_run_is_reviewed_and_completes(client: LangGraphClient, workspace:
     refused = await result(client, thread, assistant, command={"resume": "yes, please"})
     assert refused["status"] == "REVIEWING"
     assert "'yes, please'; give {'decisions'" in refused["findings"][0]["problem"]
-    assert refused["__interrupt__"][0]["value"] == asked["value"]
+    problem = refused["findings"][0]["problem"]
+    assert refused["__interrupt__"][0]["value"] == {**asked["value"], "problem": problem}
     assert (workspace / "note.txt").read_text() == "old"
 
     done = await result(client, thread, assistant, command={"resume": {"decisions": [{"type": "approve"}]}})

@@ -1,6 +1,7 @@
 """The graph as a part of another LangGraph graph."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
@@ -89,6 +90,31 @@ async def test_its_questions_interrupt_the_outer_graph() -> None:
     assert (len(asked["__interrupt__"]), len(act.calls)) == (1, 0)
     ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+
+
+async def test_an_answer_that_does_not_count_is_asked_again_with_what_is_wrong_with_it() -> None:
+    act = RecordingAction("act", result=1)
+    graph = outside(
+        build_graph(ScriptedAgent([plan("act", human_review_required=True)]), actions=[act]), InMemorySaver()
+    )
+    asked = (await graph.ainvoke({"goal": "g"}, THREAD))["__interrupt__"][0].value
+    for bad, said in (
+        ("yes", r"The answer is 'yes'; give {'decisions': \[...\]} with at least one\. Open: \w+ \(step act, act\)\."),
+        ({"decisions": [{"type": "approve", "id": "x"}]}, r"No open question has the id 'x'\. Open: "),
+    ):
+        again = (await graph.ainvoke(Command(resume=bad), THREAD))["__interrupt__"][0].value
+        assert re.match(said, again["problem"])
+        assert again == {**asked, "problem": again["problem"]}
+    ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+    assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+
+
+async def test_a_graph_keeps_its_runs_in_a_database_that_is_named(tmp_path: Path) -> None:
+    for at, named in enumerate((str(tmp_path / "x.db"), tmp_path / "x.db", Database(tmp_path / "x.db"))):
+        graph = build_graph(ScriptedAgent([plan("act")]), actions=[RecordingAction("act", result=1)], database=named)
+        ended = await graph.ainvoke({"goal": "g"}, {"configurable": {"thread_id": str(at)}})  # type: ignore[call-overload]
+        assert ended["status"] == "COMPLETE"
+    assert len(await Database(tmp_path / "x.db").journal.threads()) == 3
 
 
 @pytest.mark.parametrize("keeps", [None, True])

@@ -56,6 +56,10 @@ def test_the_interrupt_asks_everything_in_langchains_form() -> None:
     }  # fmt: skip
 
 
+def test_the_interrupt_says_why_the_last_answer_did_not_count() -> None:
+    assert request(BOTH, "No question is called so.") == {**request(BOTH), "problem": "No question is called so."}
+
+
 def test_an_item_is_named_as_people_count() -> None:
     asked = Question(id="i", step="s", action="act", inputs={}, reason="Because.", item=0).to_json()
     assert asked["description"] == "Step s, item 1 calls act. Because."
