@@ -288,6 +288,43 @@ def test_bad_input_is_one_clear_error(call: Callable[..., Any]) -> None:
         assert (code, said in err, "Traceback" in err) == (BAD_INPUT, True, False), (said, code, out, err)
 
 
+@pytest.mark.parametrize(
+    "source, said",
+    [
+        ("import os\nKEY = os.environ['NO_SUCH_KEY']", "KeyError: 'NO_SUCH_KEY'. Modules of"),
+        ("raise SystemExit('not here')", "SystemExit: not here. Modules of"),
+        ("def", "SyntaxError: "),
+        (
+            "from agentic_workflows import action\n@action(readonly=True)\ndef f() -> int: ...",
+            "Did you mean 'read_only'?",
+        ),
+    ],
+)
+def test_actions_that_raise_anything_as_they_are_imported_are_one_clear_error(
+    call: Callable[..., Any], folder: Path, source: str, said: str
+) -> None:
+    (folder / "own.py").write_text(source)
+    code, _, err = call("run", "--plan", "copy.yaml", "--actions", "own:ACTIONS")
+    assert (code, err.startswith("Error: --actions own:ACTIONS cannot be imported: "), said in err) == (
+        2,
+        True,
+        True,
+    ), err
+
+
+def test_a_run_that_is_resumed_where_its_actions_are_not_says_where_they_were(
+    call: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "asks.yaml").write_text("{goal: Pay, steps: [{name: pay, action: pay, human_review_required: true}]}")
+    assert call("run", "--plan", "asks.yaml", "--actions", "own:ACTIONS", "--thread", "t")[0] == WAITING
+    sys.modules.pop("own")
+    sys.path.remove(str(folder))
+    monkeypatch.chdir(folder / "files")
+    code, _, err = call("review", "t", "--approve", "all", "--database", folder / ".agentic" / "agentic.db")
+    assert (code, "No module named 'own'" in err) == (BAD_INPUT, True), err
+    assert f"The run was begun in {folder}; resume it there, or with that folder in PYTHONPATH." in err
+
+
 def test_finished_run_is_not_resumed(call: Callable[..., Any]) -> None:
     call("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "t")
     for command in ("resume", "pause", "cancel"):

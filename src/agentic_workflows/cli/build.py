@@ -16,7 +16,7 @@ from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.agents.model_agent import ModelAgent
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.cli.options import Flags, absolute
-from agentic_workflows.errors import ActionError, RunError
+from agentic_workflows.errors import ActionError, RunError, WorkflowError, said
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.database import DEFAULT_DATABASE, MEMORY
@@ -40,6 +40,8 @@ class Setup:
     policies: tuple[str, ...] = (DEFAULT,)
     model: str | None = None
     actions: tuple[str, ...] = ()
+    folder: str = ""
+    """Where the actions were found; it is only told of, for a database does not say from where code is run."""
     annotations: tuple[str, ...] = ()
 
     def to_metadata(self) -> JsonObject:
@@ -58,6 +60,7 @@ def setup_from(flags: Flags, kept: JsonObject | None = None) -> Setup:
         policies=named or tuple(saved.get("policies") or (DEFAULT,)),
         model=flags.model or saved.get("model"),
         actions=flags.actions or tuple(saved.get("actions") or ()),
+        folder=str(Path.cwd()) if flags.actions else saved.get("folder") or "",
         annotations=notes or tuple(saved.get("annotations") or ()),
     )
 
@@ -107,7 +110,7 @@ def build_actions(setup: Setup, model: "Callable[[], BaseChatModel]") -> "Regist
 
     """
     builtin = builtin_actions(Path(setup.workspace), model)
-    known = registry([*builtin.values(), *(one for name in setup.actions for one in _imported(name))])
+    known = registry([*builtin.values(), *(one for name in setup.actions for one in _imported(name, setup.folder))])
     return annotated(known, setup.annotations)
 
 
@@ -135,7 +138,7 @@ def database_of(named: str | None) -> str | Path:
     return DEFAULT_DATABASE if named is None else named
 
 
-def _imported(name: str) -> Iterable[Any]:
+def _imported(name: str, folder: str) -> Iterable[Any]:
     module, _, attribute = name.partition(":")
     if not (module and attribute):
         raise ActionError(f"--actions {name!r} is not MODULE:NAME, such as my_actions:ACTIONS.")
@@ -144,10 +147,13 @@ def _imported(name: str) -> Iterable[Any]:
         sys.path.insert(0, here)
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise ActionError(
-            f"--actions {name} cannot be imported: {error}. Modules of the current folder are found, too."
-        ) from error
+    except (Exception, SystemExit) as error:
+        kind = "" if isinstance(error, ImportError | AttributeError | WorkflowError) else f"{type(error).__name__}: "
+        remedy = "Modules of the current folder are found, too."
+        if folder and folder != here:
+            remedy = f"The run was begun in {folder}; resume it there, or with that folder in PYTHONPATH."
+        problem = said(error).rstrip(".")
+        raise ActionError(f"--actions {name} cannot be imported: {kind}{problem}. {remedy}") from error
     values = found.values() if hasattr(found, "values") else found
     if not isinstance(values, Iterable) or isinstance(values, str):
         raise ActionError(f"--actions {name} is a {type(found).__name__}, not a list of actions.")
