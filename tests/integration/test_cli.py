@@ -325,6 +325,17 @@ def test_a_run_that_is_resumed_where_its_actions_are_not_says_where_they_were(
     assert f"The run was begun in {folder}; resume it there, or with that folder in PYTHONPATH." in err
 
 
+def test_the_document_of_plan_is_a_plan_file(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "plan.json").write_text(call("plan", "--plan", "copy.yaml", "--workspace", "files", "--json")[1])
+    assert call("run", "--plan", "plan.json", "--workspace", "files")[0] == COMPLETE
+    assert (folder / "files" / "copy.md").read_text() == "from a"
+
+
+def test_a_plan_with_findings_is_named_by_its_file(call: Callable[..., Any]) -> None:
+    code, _, err = call("run", "--plan", "denied.yaml", "--workspace", "files")
+    assert (code, err.startswith("Error: The plan file denied.yaml cannot be used:")) == (BAD_INPUT, True), err
+
+
 def test_finished_run_is_not_resumed(call: Callable[..., Any]) -> None:
     call("run", "--plan", "copy.yaml", "--workspace", "files", "--thread", "t")
     for command in ("resume", "pause", "cancel"):

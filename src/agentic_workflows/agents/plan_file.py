@@ -49,4 +49,6 @@ def load_plan(path: Path | str, *, max_steps: int = MAX_STEPS) -> Plan:
         data = read_document(Path(path), max_bytes=MAX_BYTES)
     except UnreadableError as error:
         raise PlanError(error.findings, source=source) from error
+    if isinstance(data, Mapping) and "plan" in data and "steps" not in data:  # what `agentic plan --json` prints
+        data = data["plan"]
     return plan_from_json(data, source=source, max_steps=max_steps)

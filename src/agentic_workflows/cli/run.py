@@ -129,7 +129,16 @@ def run(
     if thread is not None and not thread.strip():
         raise RunError("--thread is empty. Give the run a name, or leave the option out for a new one.")
     name = uuid4().hex[:8] if thread is None else thread
-    return _run(goal or "", ctx.obj, given=given, chosen=chosen, limits=limits, database=database, thread=name)
+    return _run(
+        goal or "",
+        ctx.obj,
+        given=given,
+        plan_file=plan_file,
+        chosen=chosen,
+        limits=limits,
+        database=database,
+        thread=name,
+    )
 
 
 def resume(
@@ -177,6 +186,7 @@ def _run(
     output: Output,
     *,
     given: "Plan | None",
+    plan_file: Path | None,
     chosen: Flags,
     limits: "Limits",
     database: str | None,
@@ -188,7 +198,7 @@ def _run(
     setup = setup_from(chosen)
     workflow = build_workflow(setup, database_of(database), limits=limits)
     if given and (findings := workflow.examine(given).findings):
-        raise PlanError(findings, source="The plan file")
+        raise PlanError(findings, source=f"The plan file {plan_file}")
     if given is None:
         output.say("Preparing the model ...")
         _check_model(setup.model)
