@@ -20,6 +20,9 @@ class Rule:
     place: str = ""
     """File and line."""
 
+    def __str__(self) -> str:
+        return self.id if self.place in ("", self.id) else f"{self.id} ({self.place})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Allow:

@@ -85,7 +85,7 @@ def examine(
 
 
 def _denied(step: str, decision: Deny) -> Finding:
-    rules = ", ".join(f"{rule.id} ({rule.place})" for rule in decision.rules)
+    rules = ", ".join(map(str, decision.rules))
     problem = f"is denied{f' by {rules}' if rules else ''}: {decision.reason}"
     return Finding(step=step, field="action", problem=problem, remedy="Reach the goal without it.")
 

@@ -98,7 +98,7 @@ async def test_a_denied_call_never_runs() -> None:
     rule = Rule(id="no-acts", place="mine.cedar:3")
     bench, action = Bench(Engine(lambda _: Deny(rules=(rule,), reason="Never."))), RecordingAction("act")
     assert summary(await bench.execute(action)) == (
-        "denied", None, "Policy denies it: Never. [no-acts mine.cedar:3]",
+        "denied", None, "Policy denies it: Never. [no-acts (mine.cedar:3)]",
     )  # fmt: skip
     assert (action.calls, bench.events) == ([], [])
 

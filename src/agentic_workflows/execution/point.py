@@ -24,7 +24,7 @@ from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
 from agentic_workflows.graph.values import JsonValue
 from agentic_workflows.journal.entries import Intent
-from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine, Rule
+from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine
 
 ResultCheck: TypeAlias = Callable[[WorkflowStep, JsonValue], Sequence[Finding]]
 
@@ -225,11 +225,7 @@ def _denied(case: Case, reason: str) -> Outcome:
 
 
 def _because(decision: Deny) -> str:
-    return f"Policy denies it: {decision.reason}" + "".join(f" [{_shown(rule)}]" for rule in decision.rules)
-
-
-def _shown(rule: Rule) -> str:
-    return f"{rule.id} {rule.place}".strip()
+    return f"Policy denies it: {decision.reason}" + "".join(f" [{rule}]" for rule in decision.rules)
 
 
 def _joined(findings: Sequence[Finding]) -> str:

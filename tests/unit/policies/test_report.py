@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations, Catalogue
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep
@@ -49,6 +51,14 @@ def test_a_denied_step_is_a_finding_with_rule_and_reason() -> None:
     assert (finding.step, finding.field) == ("wipe", "action")
     assert finding.problem.startswith("is denied by dangerous-action (default.cedar:")
     assert finding.problem.endswith("): This action is never executed, whoever approves it.")
+
+
+def test_a_rule_without_an_id_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "mine.cedar"
+    file.write_text("permit (principal, action, resource);\nforbid (principal, action, resource);")
+    engine = CedarEngine(CATALOGUE, str(file))
+    (finding,) = examine(Plan("x", [READ_FIRST]), catalogue=CATALOGUE, engine=engine).findings
+    assert finding.problem.startswith(f"is denied by {file}:2: ")
 
 
 def test_a_denial_without_a_rule_is_a_finding_with_its_reason() -> None:
