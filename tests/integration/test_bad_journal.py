@@ -174,7 +174,7 @@ async def test_a_corrupt_checkpoint_is_one_clear_error_on_every_way_in_and_nothi
 
 CORRUPT = (
     r"The database .*runs\.db cannot be used: the checkpoint of the thread t is corrupt \(.+\)\. "
-    r"Nothing was changed; put back a copy of the database \(a SQLite file:"
+    r"It was left as it is; put back a copy of the database \(a SQLite file:"
 )
 
 

@@ -14,9 +14,10 @@ _UNFIT = {"DataError", "ProgramLimitExceeded"}
 """What psycopg calls it when Postgres cannot hold a value: a character, or a name that is too long for an index."""
 _AWAY = {"OperationalError", "InterfaceError"}
 """What psycopg calls it when there is no connection to Postgres, or none any more."""
+_THEN = "then try again, or resume the run that this ended."
 _REMEDIES = {
-    "disk is full": "Free some space there, then resume the run.",
-    "No space left": "Free some space there, then resume the run.",
+    "disk is full": f"Free some space there, {_THEN}",
+    "No space left": f"Free some space there, {_THEN}",
     "locked": "Another program holds it; end that one or wait.",
     "not a database": "Give the path of another file; this one is left as it is.",
     "malformed": "Give the path of another file; this one is left as it is.",
@@ -43,15 +44,16 @@ def _remedy(url: str | Path, error: BaseException) -> str:
     if known := next((remedy for part, remedy in _REMEDIES.items() if part in str(error)), ""):
         return known
     if "://" in str(url) and _AWAY & kinds:
-        return "See that its server runs, can be reached and lets you in, then resume the run."
+        return f"See that its server runs, can be reached and lets you in, {_THEN}"
     return "Give another --database, or make it readable and writable."
 
 
 def corrupt(what: str, part: str, error: Exception) -> CorruptError:
     """Return an error that says which part of what somebody else has changed."""
     return CorruptError(
-        f"The {what} cannot be used: {part} is corrupt ({error}). Nothing was changed; put back a copy of the database "
-        f"(a SQLite file: while no process uses it, and with its -wal and -shm deleted, which belong to the other one)."
+        f"The {what} cannot be used: {part} is corrupt ({error}). It was left as it is; put back a copy of the "
+        f"database (a SQLite file: while no process uses it, and with its -wal and -shm deleted, which belong to the "
+        f"other one)."
     )
 
 

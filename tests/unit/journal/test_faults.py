@@ -31,8 +31,14 @@ def test_a_password_is_never_shown_and_the_rest_still_works(url: str, shown: str
         (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed"), "give another one"),
         (OSError("database is locked"), "Another program holds it"),
         (OSError("disk I/O error"), "Give another --database"),
-        (OperationalError("database or disk is full"), "Free some space there, then resume the run."),
-        (OSError(28, "No space left on device"), "Free some space there, then resume the run."),
+        (
+            OperationalError("database or disk is full"),
+            "Free some space there, then try again, or resume the run that this ended.",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            "Free some space there, then try again, or resume the run that this ended.",
+        ),
         (OperationalError("attempt to write a readonly database"), "make it readable and writable"),
     ],
 )
@@ -47,12 +53,16 @@ def test_a_fault_comes_with_its_remedy(error: Exception, remedy: str) -> None:
             OperationalError("connection failed: Connection refused\n\tIs the server running on that host?"),
             (
                 "connection failed: Connection refused. "
-                "See that its server runs, can be reached and lets you in, then resume the run."
+                "See that its server runs, can be reached and lets you in, "
+                "then try again, or resume the run that this ended."
             ),
         ),
         (
             OperationalError("could not extend file: No space left on device\nHINT:  Check free disk space."),
-            "could not extend file: No space left on device. Free some space there, then resume the run.",
+            (
+                "could not extend file: No space left on device. "
+                "Free some space there, then try again, or resume the run that this ended."
+            ),
         ),
         (
             ValueError('relation "agentic_leases" does not exist\nLINE 2: SELECT\n        ^'),
