@@ -464,6 +464,19 @@ def test_policies_are_tested(call: Callable[..., Any], folder: Path) -> None:
     assert re.search(r"case 1: expected Allow .*\n0 of 1 cases are as", call("policy", "test", "cases.yaml")[1])
 
 
+def test_cases_of_policies_that_nobody_named_are_told_to_be_tried_on_the_default(
+    call: Callable[..., Any], folder: Path
+) -> None:
+    told = "Only the default policies were tested; name yours: --policy default --policy mine.cedar."
+    case = "- {action: read_file, inputs: {path: a.md}, expect: "
+    for ending, code, at in (("Deny}", FAILED, 1), ("Allow, rule: mine}", BAD_INPUT, 2), ("Allow}", COMPLETE, None)):
+        (folder / "cases.yaml").write_text(case + ending)
+        shown = call("policy", "test", "cases.yaml")
+        assert (shown[0], [told in one for one in shown[1:]]) == (code, [at == 1, at == 2])
+    (folder / "cases.yaml").write_text(case + "Deny}")
+    assert told not in call("policy", "test", "cases.yaml", "--policy", "default")[1]
+
+
 def test_lists_are_documents(call: Callable[..., Any]) -> None:
     assert call("runs", "--json") == (COMPLETE, "[]\n", "")
     names = {one["name"] for one in json.loads(call("actions", "--json", "--actions", "own:ACTIONS")[1])}

@@ -9,6 +9,8 @@ from agentic_workflows.cli.options import Actions, Annotations, Json, Policies, 
 from agentic_workflows.cli.output import COMPLETE, FAILED, Output
 from agentic_workflows.errors import PolicyError
 
+_DEFAULT_ONLY = "Only the default policies were tested; name yours: --policy default --policy mine.cedar."
+
 
 def make_policy() -> typer.Typer:
     """Return the group of commands."""
@@ -70,7 +72,12 @@ def try_cases(
     setup = setup_from(flags(policies=policy, actions=actions, annotations=annotations))
     catalogue = build_actions(setup, model_factory(None))
     engine = CedarEngine(catalogue, setup.policies)
-    results = check_cases(load_cases(file, catalogue=catalogue, policies=engine.policies), engine)
+    try:
+        results = check_cases(load_cases(file, catalogue=catalogue, policies=engine.policies), engine)
+    except PolicyError as error:
+        if policy:
+            raise
+        raise PolicyError(f"{error}\n{_DEFAULT_ONLY}") from error
     failed = [one for one in results if not one.is_as_expected]
     told = {"cases": len(results), "failed": len(failed), "results": [one.to_json() for one in results]}
     ctx.obj.document(told)
@@ -78,6 +85,8 @@ def try_cases(
         for one in failed:
             ctx.obj.say(str(one))
         ctx.obj.say(f"{len(results) - len(failed)} of {len(results)} cases are as expected.")
+        if failed and not policy:
+            ctx.obj.say(_DEFAULT_ONLY)
     return FAILED if failed else COMPLETE
 
 
