@@ -132,6 +132,14 @@ async def test_a_corrupt_number_of_a_plan_is_one_clear_error_and_nothing_runs(ho
     assert len(house.act.calls) == 1
 
 
+@pytest.mark.parametrize("column", ["run_id", "goal", "at"])
+async def test_a_timeline_of_a_corrupt_run_is_one_clear_error(house: House, column: str) -> None:
+    await house.open().run("g", thread_id="t")
+    execute(house.path, f"UPDATE agentic_runs SET {column} = x'ff'")
+    with pytest.raises(CorruptError, match=r"the row of the run .+ in agentic_runs is corrupt \(its id, goal or time"):
+        await house.open().timeline("t")
+
+
 ODD_STATES: list[dict[str, Any]] = [
     {"status": "GONE"},
     {"iteration": "5"},

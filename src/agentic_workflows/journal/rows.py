@@ -120,6 +120,15 @@ def entry_of(run: Row) -> JsonObject:
     return dict(json.loads(run[4]))
 
 
+@_reads(RUNS, "the run {0[0]}")
+def told_run(run: Row) -> JsonObject:
+    """Return an entry for a run that was begun."""
+    run_id, _, goal, at, _ = run
+    if not all(isinstance(one, str) for one in (run_id, goal, at)):
+        raise TypeError("its id, goal or time is no text")
+    return {"at": at, "what": "run begun", "run_id": run_id, "goal": goal}
+
+
 def begun_of(run: Row, plans: Sequence[Row]) -> Begun:
     """Return a run of which no checkpoint is kept, with its last plan."""
     run_id, _, goal, at, _ = run

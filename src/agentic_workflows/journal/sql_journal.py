@@ -41,6 +41,7 @@ from agentic_workflows.journal.rows import (
     plan_text,
     recorded_of,
     sources_text,
+    told_run,
 )
 from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
 from agentic_workflows.journal.writer import Later, RefusedError, Sent, Transaction, Writer
@@ -280,8 +281,9 @@ class SqlJournal:
 
         def work(to: Transaction) -> list[JsonObject]:
             found: list[JsonObject] = []
-            for run_id, _, goal, at, _ in to.send("runs", by_thread_id=thread_id).rows:
-                found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
+            for run in to.send("runs", by_thread_id=thread_id).rows:
+                found.append(told_run(run))
+                run_id = run[0]
                 plans, calls, answers = (to.send(name, by_run_id=run_id).rows for name in ("plans", "calls", "answers"))
                 found += [told_plan(number_of(row), plan_of(row), row[3]) for row in plans]
                 found += [told_intent(run_id, intent_of(row)) for row in calls if row[KEY]]
