@@ -19,6 +19,7 @@ from agentic_workflows import (
     WorkflowStep,
     action,
     approve,
+    edit,
     reject,
     respond,
 )
@@ -274,6 +275,19 @@ async def test_what_was_said_of_a_doubt_counts_although_another_one_stayed_open_
         "A reviewer says that step mail (lost) happened, which was in doubt.",
         "A reviewer says that step also (lost) happened, which was in doubt.",
     ]
+
+
+async def test_what_was_said_of_a_doubt_counts_although_its_plan_failed_before_it_came_to_that(house: House) -> None:
+    def fails(inputs: dict[str, Any]) -> str:
+        return "done" if inputs["text"] == "otherwise" else str(1 / 0)
+
+    house.fine = house.action("fine", result=fails)
+    asked = await house.open(plan(ASKED, LOST)).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    answers = {ids["mail"]: respond("sent"), ids["asked"]: edit({"text": "mail"})}  # now it comes before the mail
+    done = await house.resume(answers, OTHERWISE)
+    assert (done["state"], open_steps(done), [call["text"] for call in house.lost.calls]) == ("COMPLETE", [], ["mail"])
+    assert "A reviewer says that step mail (lost) happened, which was in doubt." in str(house.told)
 
 
 NAMES = step("names", "fine", outputs=["names"])

@@ -113,8 +113,11 @@ class Replaced:
         )
 
     async def _became(self, doubt: Intent, plan: Plan, run: RunPass) -> Recorded | Question:
-        case, asked = self._case(doubt, plan, run), _question_id(run.run_id, doubt)
-        if asked in run.grants.rows:  # answered, and its process was killed: what a person said counts
+        place, case = doubt.place, self._case(doubt, plan, run)
+        said = run.grants.result(place.step, _item(doubt), [*place, doubt.attempt])
+        asked = said or _question_id(run.run_id, doubt)
+        # Answered, before its plan came to that or before a process was killed: what a person said counts.
+        if asked in run.grants.rows:
             return _asked(asked, doubt, plan, case)
         match await _found(case, doubt, self.registry.get(doubt.action)):
             case Unknown(why=why):
@@ -151,6 +154,10 @@ async def _found(case: Case | Unknown, doubt: Intent, action: Action | None) -> 
             return unknown
 
 
+def _item(doubt: Intent) -> int | None:
+    return None if doubt.place.item == WHOLE else doubt.place.item
+
+
 def _question_id(run_id: str, doubt: Intent) -> str:
     return digest([run_id, "replaced", *doubt.place, doubt.attempt])[:16]
 
@@ -160,7 +167,7 @@ def _asked(asked: str, doubt: Intent, plan: Plan, case: Case | Unknown, why: str
     return Question(
         id=asked,
         step=doubt.place.step,
-        item=None if doubt.place.item == WHOLE else doubt.place.item,
+        item=_item(doubt),
         action=doubt.action,
         inputs=dict(case.call.inputs if isinstance(case, Case) else plan.by_name[doubt.place.step].inputs),
         reason=(
