@@ -56,7 +56,8 @@ class Database:
         clock: Callable[[], float] = time.time,
     ) -> None:
         in_memory = url in (MEMORY, ":memory:")
-        self.url = url if in_memory or "://" in str(url) else Path(url).resolve()  # however a process moves, or a link
+        with explained(url):  # however a process moves, or a link
+            self.url = url if in_memory or "://" in str(url) else Path(url).resolve()
         self._memory = InMemorySaver(serde=_Plain()) if in_memory else None
         self._clock = clock
         self.leases = Leases(self._journal(), seconds=lease_seconds)
