@@ -214,5 +214,5 @@ async def _announced(
         update["reason"] = reason = writable(reason)
     entered = update.get("status")
     if entered and entered != (serves or state.get("status")):
-        runtime.stream_writer(StateEntered(state=WorkflowState(entered), reason=reason).to_json())
+        runtime.stream_writer(StateEntered(state=WorkflowState(entered).value, reason=reason).to_json())
     return Command(update=update, goto=route(cast("State", {**state, **update}))) if name in _ROUTED else update

@@ -49,7 +49,7 @@ def make_plan(
         now = cast("State", {**state, **update})
         if update:
             runtime.stream_writer(RunStarted(run_id=now["run_id"], goal=now["goal"]).to_json())
-            runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING).to_json())
+            runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING.value).to_json())
             if problem := check_input(state) if check_input else "":
                 return {**update, "status": WorkflowState.FAILED.value, "reason": problem}
         if exhausted := _exhausted(now):

@@ -690,6 +690,12 @@ async def test_events_of_a_resumed_run_tell_of_the_answer_and_the_step() -> None
     assert [event.step for event in events if isinstance(event, StepSucceeded)] == ["send"]
 
 
+async def test_the_states_that_a_stream_tells_are_plain_text() -> None:
+    events = [event async for event in House("memory", REVIEWED).open().stream("g")]
+    states = [event.state for event in events if isinstance(event, StateEntered)]
+    assert (states, {type(one) for one in states}) == (["PLANNING", "EXECUTING", "REVIEWING"], {str})
+
+
 @pytest.mark.parametrize("database", [None, "runs.db"])
 async def test_who_changes_what_they_are_given_changes_no_run(database: str | None, tmp_path: Path) -> None:
     rows, send = RecordingAction("rows", result=["ada", "bob"]), RecordingAction("send", result="ok")
