@@ -312,13 +312,18 @@ async def test_metadata_is_kept_with_a_run(database: Path) -> None:
 class Sleeper:
     """An agent whose process is ended while it plans."""
 
+    def __init__(self) -> None:
+        self.is_asked = asyncio.Event()
+
     async def create_plan(self, goal: str, history: object) -> Any:
+        self.is_asked.set()
         await asyncio.sleep(3_600)
 
 
 async def cut_while_planning(database: Path) -> None:
-    running = asyncio.create_task(AgenticWorkflow(Sleeper(), actions=[], database=database).run("g", thread_id="t"))
-    await asyncio.sleep(0.2)
+    agent = Sleeper()
+    running = asyncio.create_task(AgenticWorkflow(agent, actions=[], database=database).run("g", thread_id="t"))
+    await agent.is_asked.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
