@@ -171,7 +171,10 @@ class Leases:
                 if _left.get(owner) is not left:  # somebody went on with it, and may have left it to more
                     return
                 _left[owner] = None
-            Thread(target=asyncio.run, args=[_released(self.journal, held.lease)], daemon=True).start()
+            try:
+                Thread(target=_give_back, args=[self.journal, held.lease], daemon=True).start()
+            except RuntimeError:  # none is to be had: it expires by itself
+                del _left[owner]
 
         with _lock:
             if is_left := when_ended(frozenset(held.runs), give_back):
@@ -231,10 +234,10 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_begin_anew)
 
 
-async def _released(journal: Journal, lease: Lease) -> None:
+def _give_back(journal: Journal, lease: Lease) -> None:
     try:
         with suppress(DatabaseError):
-            await journal.release(lease)
+            asyncio.run(journal.release(lease))
     finally:
         del _left[name_of(lease.owner)]
 

@@ -340,6 +340,26 @@ async def test_a_lease_that_is_on_its_way_back_from_an_act_is_waited_for() -> No
         assert again.lease.token == 2
 
 
+async def test_a_lease_that_no_thread_can_give_back_from_an_act_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    clock = Clock()
+    leases = Leases(MemoryJournal(clock=clock))
+    async with leases.hold("t") as held:
+        held.runs["r"] = {}
+        act = Act("r:a:0")
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", none_left)
+        act.end()
+    with pytest.raises(RunBusyError):
+        async with asyncio.timeout(5), leases.hold("t"):
+            pass
+    clock.now += 31
+    async with leases.hold("t") as again:
+        assert again.lease.token == 2
+
+
 async def test_a_lease_that_was_left_to_an_act_and_taken_by_another_process_is_busy() -> None:
     clock = Clock()
     leases = Leases(MemoryJournal(clock=clock))
