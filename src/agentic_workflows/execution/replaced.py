@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Final, cast
+from typing import Final
 
 from agentic_workflows.actions.action import Action, Found, Registry
 from agentic_workflows.errors import UnresolvedReferenceError
@@ -27,7 +27,7 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import Plan, restore
 from agentic_workflows.graph.review import Question
 from agentic_workflows.graph.state import State, Update, limits_from_json
-from agentic_workflows.graph.values import JsonObject, JsonValue, digest
+from agentic_workflows.graph.values import JsonObject, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.run_log import RunLog
@@ -92,7 +92,7 @@ class Replaced:
         told = [_told(one) for one in known if one.outcome.settlement is Settlement.REPLACED]
         told += [] if asks else [*_partly(known), *_edited(past)]
         return {
-            "asks": cast("list[JsonValue]", asks),
+            "asks": asks,
             "seconds": state["seconds"] + (perf_counter() - began if doubts else 0.0),
             "history": [*state["history"], *(entry for entry in told if entry not in state["history"])],
         }
