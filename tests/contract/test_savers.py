@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing, suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.savers import _shared, shared
@@ -83,12 +85,45 @@ async def test_a_saver_goes_on_once_nobody_locks_its_file(
                 await write(saver)
 
 
+def end_connections(postgres: str, *, lets_in: bool = True) -> None:
+    """End all connections to a database, and let nobody in again until that is said."""
+    name = conninfo_to_dict(postgres)["dbname"]
+    with psycopg.connect(make_conninfo(postgres, dbname="postgres"), autocommit=True) as server:
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {lets_in}")  # type: ignore[arg-type]
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+
 async def test_a_saver_gets_another_connection_to_postgres_for_one_that_is_gone(postgres: str) -> None:
     async with Database(postgres).checkpointer() as saver:
         await saver.aput(CONFIG, empty_checkpoint(), {}, {})
-        with psycopg.connect(postgres, autocommit=True) as other:
-            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            other.execute(f"{ended} WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        end_connections(postgres)
         with suppress(psycopg.OperationalError):  # which tells that it is gone
             await saver.aget_tuple(CONFIG)
         assert await saver.aget_tuple({"configurable": {"thread_id": "t"}})
+
+
+async def test_of_many_who_want_a_connection_to_postgres_that_is_gone_one_waits(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.postgres_saver.BUSY_SECONDS", 1)
+    async with Database(postgres).checkpointer() as saver:
+        await saver.aput(CONFIG, empty_checkpoint(), {}, {})
+        end_connections(postgres, lets_in=False)
+        began = time.monotonic()
+        found = await asyncio.gather(*(saver.aget_tuple(CONFIG) for _ in range(10)), return_exceptions=True)
+        assert {isinstance(one, psycopg.OperationalError) for one in found} == {True}
+        assert time.monotonic() < began + 5
+        end_connections(postgres)
+        while True:
+            with suppress(psycopg.OperationalError):
+                assert await saver.aget_tuple({"configurable": {"thread_id": "t"}})
+                break
+            assert time.monotonic() < began + 30
+
+
+async def test_a_journal_whose_connection_to_postgres_is_gone_writes_on_another(postgres: str) -> None:
+    journal = Database(postgres).journal
+    await journal.acquire("t", "me:1:1:x", 30)
+    end_connections(postgres)
+    taken = await asyncio.gather(*(journal.acquire(f"t{at}", "me:1:1:x", 30) for at in range(10)))
+    assert [lease.token for lease in taken] == [1] * 10

@@ -114,14 +114,21 @@ class PostgresBackend:
         # Nobody waits for ever, and who freezes in the middle of a transaction does not keep the others from writing.
         for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
             self._connection.execute(f"SET {name} = '{BUSY_SECONDS}s'")
-        self.begin()
+        self._connection.execute("BEGIN")
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentic_version'))")
         _prepare(self, "postgresql", self._url.rsplit("@", 1)[-1])
         self.commit()
 
     def begin(self) -> "PostgresBackend":
-        """Begin a transaction; psycopg itself would wait for it."""
-        self._connection.execute("BEGIN")
+        """Begin a transaction, on another connection where this one is gone; psycopg itself would wait for it."""
+        try:
+            self._connection.execute("BEGIN")
+        except Exception:
+            if not self._connection.closed:
+                raise
+            self.close()
+            self.connect()
+            self._connection.execute("BEGIN")
         return self
 
     def commit(self) -> None:

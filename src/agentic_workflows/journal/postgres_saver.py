@@ -9,12 +9,27 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from agentic_workflows.journal.backends import BUSY_SECONDS
 
-GONE_SECONDS = 2.0
-"""How long a run waits for a connection in the place of one that is gone; all that come meanwhile wait behind it."""
+AT_ONCE = 0.05
+"""Seconds that are none to wait, and enough for a connection that is there."""
+
+
+class _Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
+    """Has one connection, and another for one that is gone; while there is none, only the first who asks waits long."""
+
+    _is_gone = False
+
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection[DictRow]:  # noqa: ASYNC109 - the pool's own
+        try:
+            found = await super().getconn(AT_ONCE if self._is_gone else timeout)
+        except PoolTimeout:
+            self._is_gone = True
+            raise
+        self._is_gone = False
+        return found
 
 
 @asynccontextmanager
@@ -31,9 +46,8 @@ async def postgres_saver(url: str, serde: SerializerProtocol) -> AsyncIterator[A
     }
     async with await AsyncConnection[DictRow].connect(url, **kwargs) as connection:  # tells better what is wrong
         await _set_up(AsyncPostgresSaver(connection), connection)
-    async with AsyncConnectionPool[AsyncConnection[DictRow]](
-        url, min_size=1, max_size=1, open=False, kwargs=kwargs, timeout=GONE_SECONDS
-    ) as pool:
+    async with _Pool(url, min_size=1, max_size=1, open=False, kwargs=kwargs, timeout=BUSY_SECONDS) as pool:
+        await pool.wait(BUSY_SECONDS)
         yield AsyncPostgresSaver(pool, serde=serde)
 
 
