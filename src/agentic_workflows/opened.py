@@ -249,14 +249,14 @@ class OpenRun:
         if update is None and self.state in FINISHED:
             more = " Give it more with max_iterations." if self.values.get("left") else ""
             raise RunError(f"The run {self.thread_id} is {self.state} and cannot be resumed.{more}")
-        self.refuse_missing(answers)
+        await self.refuse_missing(answers)
         if answers is not None:
             await self.answer(answers)
         if update is not None:
             await self._give_more(update)
         return Command(resume=True) if self.state == WorkflowState.PAUSED else None
 
-    def refuse_missing(self, answers: Answers | None) -> None:
+    async def refuse_missing(self, answers: Answers | None) -> None:
         """Refuse to go on with a plan whose actions are not all here, before anything is written.
 
         Raises:
@@ -264,11 +264,14 @@ class OpenRun:
 
         """
         asks, plan = self.values.get("asks", []), self.values.get("plan")
-        is_rejected = any(isinstance(one, Reject) for one in _listed(answers or ()))
-        is_replaced = is_rejected or any(isinstance(one, dict) and one.get("replaced") for one in asks)
         stands = (self.values.get("left") or self.state) in (WorkflowState.EXECUTING, WorkflowState.REVIEWING)
-        # One that is begun again is judged together with what is written down of it.
-        if plan and stands and not is_replaced and self.begun is None:
+        if not (plan and stands and self.begun is None):  # one that is begun again is judged with what is written of it
+            return
+        known, now = await self.journal.answers(self.values.get("run_id", "")), self.journal.now()
+        said = [known[str(one["id"])].answer["type"] for one in asks if one["id"] in known]
+        is_rejected = "reject" in said or any(isinstance(one, Reject) for one in _listed(answers or ()))
+        is_late = any(is_overdue(one, now) for one in asks if one["id"] not in known)  # which counts as a rejection
+        if not (is_rejected or is_late or any(one.get("replaced") for one in asks)):
             refuse_missing(restore(plan), self.catalogue)
 
     async def _give_more(self, update: dict[str, Any]) -> None:
@@ -335,7 +338,7 @@ class OpenRun:
     async def fail(self, reason: str) -> None:
         """End the run as FAILED."""
         await self._update({"status": WorkflowState.FAILED.value, "left": "", "reason": reason, "asks": []})
-        self.tell(StateEntered(state=self.state, reason=reason))
+        self.tell(StateEntered(state=self.state.value, reason=reason))
 
     def _raised(self, max_iterations: int, used: int) -> dict[str, Any]:
         """Return the update that gives the run more iterations than it has used."""

@@ -6,10 +6,12 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
@@ -36,6 +38,7 @@ from agentic_workflows.graph.events import StateEntered, StepStarted, StepSuccee
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import NOTHING_KNOWN, Known, Past
 from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.nodes.review import answered
 from agentic_workflows.testing import RecordingAction
 
 
@@ -739,13 +742,19 @@ async def test_a_resume_with_the_wrong_actions_changes_nothing(how: str, tmp_pat
     assert (await opened(one, two).resume(approve(), thread_id="t"))["state"] == "COMPLETE"
 
 
-async def test_a_rejection_goes_on_to_another_plan_also_without_the_actions_of_this_one(tmp_path: Path) -> None:
-    one, two = RecordingAction("one"), RecordingAction("two")
+@pytest.mark.parametrize("how", ["now", "by a process that was killed", "by the deadline"])
+async def test_a_rejection_goes_on_to_another_plan_also_without_the_actions_of_this_one(
+    how: str, tmp_path: Path
+) -> None:
+    one, two, database = RecordingAction("one"), RecordingAction("two"), tmp_path / "runs.db"
     given = {"steps": [step("a", "one", human_review_required=True)]}
-    database = tmp_path / "runs.db"
-    await AgenticWorkflow(ScriptedAgent([given]), actions=[one], database=database).run("g", thread_id="t")
-    other = AgenticWorkflow(ScriptedAgent([{"steps": [step("b", "two")]}]), actions=[two], database=database)
-    result = await other.resume(reject("it is gone"), thread_id="t")
+    asked = await AgenticWorkflow(ScriptedAgent([given]), actions=[one], database=database).run("g", thread_id="t")
+    later = Database(database, clock=lambda: time.time() + (10**9 if how == "by the deadline" else 0))
+    other = AgenticWorkflow(ScriptedAgent([{"steps": [step("b", "two")]}]), actions=[two], database=later)
+    if how == "by a process that was killed":
+        said = answered(asked["run_id"], asked["reviews"][0], reject(), reviewer="me", at=datetime.now(UTC), after=0)
+        await later.journal.answer(said)
+    result = await other.resume(reject("it is gone") if how == "now" else None, thread_id="t")
     assert (result["state"], one.calls, len(two.calls)) == ("COMPLETE", [], 1)
 
 
