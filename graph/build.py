@@ -75,7 +75,7 @@ def build_graph(
     annotations: Files = (),
     policies: Sources | None = None,
     limits: Limits | None = None,
-    database: str | Path | Database = MEMORY,
+    database: str | Path | Database | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     overrides: Overrides | None = None,
     schemas: Schemas | None = None,
@@ -89,7 +89,8 @@ def build_graph(
         annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
         policies: a Cedar file, or several, or `default` (the default with declared actions) and `article` (without).
         limits: of a run that names none.
-        database: where runs are written down: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
+        database: where runs are written down: by default in memory, or the path of a SQLite file, `postgresql://...`,
+            or a `Database`.
         checkpointer: keeps runs; None on a LangGraph server, which brings its own, and inside another graph, each call
             of which is a run of its own.
         overrides: a subclass's own methods.
@@ -104,12 +105,13 @@ def build_graph(
     """
     registry = registry_of(agent, actions, annotations)
     engine = engine_of(registry, policies)
+    kept = database if isinstance(database, Database) else Database(MEMORY if database is None else database)
     return assemble(
         agent,
         registry,
         engine,
         limits=limits or Limits(),
-        leases=(database if isinstance(database, Database) else Database(database)).leases,
+        leases=kept.leases,
         checkpointer=checkpointer,
         overrides=overrides or Overrides(),
         schemas=schemas or Schemas(),

@@ -239,7 +239,8 @@ def run_in_own_loop(work: Coroutine[Any, Any, Result]) -> Result:
         result = threads.submit(asyncio.run, cuttable())
         try:
             return result.result()
-        except KeyboardInterrupt:
-            with suppress(RuntimeError):  # the loop is closed: it has just ended by itself
-                begun.result()()
+        except BaseException:
+            if not result.done():  # not its own error, but what a signal raises here
+                with suppress(RuntimeError):  # the loop is closed: it has just ended by itself
+                    begun.result()()
             raise

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
 from agentic_workflows.actions.overlay import Files
-from agentic_workflows.errors import ActionError, PlanError, PlanningError, RunError, said
+from agentic_workflows.errors import ActionError, DatabaseError, PlanError, PlanningError, RunError, said
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
@@ -203,7 +203,7 @@ class AgenticWorkflow(ShowsRuns):
         """Answer the open questions, or without answers return them under `reviews`."""
         async with self._opened(self._shown.thread_id) as run:
             if answers is not None:
-                run.refuse_missing(answers)
+                await run.refuse_missing(answers)
                 await run.answer(answers)
             if run.state == WorkflowState.REVIEWING:
                 await run.advance_to("review", None)
@@ -315,7 +315,7 @@ class AgenticWorkflow(ShowsRuns):
 
     async def _followed(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
         if run.is_cancelled:
-            yield StateEntered(state=run.state, reason=run.values.get("reason"))
+            yield StateEntered(state=run.state.value, reason=run.values.get("reason"))
             await self._told(run)
             return
         try:
@@ -346,8 +346,11 @@ class AgenticWorkflow(ShowsRuns):
                 await self._walk(run, entry)
             elif not run.is_cancelled:
                 await run.finish(entry)
-        finally:
-            result = await self._told(run)
+        except BaseException:
+            with suppress(DatabaseError):  # whoever is told what is wrong needs no more
+                await self._told(run)
+            raise
+        result = await self._told(run)
         return self.get_results() if self._overrides("get_results") else result
 
     @property

@@ -57,7 +57,7 @@ class Database:
     ) -> None:
         in_memory = url in (MEMORY, ":memory:")
         with explained(url):  # however a process moves, or a link
-            self.url = url if in_memory or "://" in str(url) else Path(url).resolve()
+            self.url = url if in_memory or "://" in str(url) else Path(os.path.realpath(url))
         self._memory = InMemorySaver(serde=_Plain()) if in_memory else None
         self._clock = clock
         self.leases = Leases(self._journal(), seconds=lease_seconds)
