@@ -273,11 +273,15 @@ def _check_parameter(parameter: inspect.Parameter, hints: Mapping[str, Any], nam
 
 def _check_type(hint: Any, part: str, name: str) -> None:
     try:
-        TypeAdapter(hint).json_schema(mode="serialization" if part == "its result" else "validation")
+        schema = TypeAdapter(hint).json_schema(mode="serialization" if part == "its result" else "validation")
     except PydanticUserError as error:
         reason = str(error).partition("\n")[0]
         remedy = "Use plain types, dataclasses or pydantic models."
         raise ActionError(f"{name}(): the type of {part} has no JSON form: {reason} {remedy}") from None
+    if ActionCall.__name__ in (schema.get("title"), *schema.get("$defs", ())):
+        raise ActionError(
+            f"{name}(): {part} holds an ActionCall; a parameter gets the call where that is all its type."
+        )
 
 
 def _default(parameter: inspect.Parameter) -> Any:

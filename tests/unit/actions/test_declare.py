@@ -172,6 +172,18 @@ async def test_a_parameter_for_the_call_gets_it_and_is_no_input(hint: Any) -> No
         await call(declared, to="Ada", made={})
 
 
+@pytest.mark.parametrize("hint", [Annotated[ActionCall, "the call"], ActionCall | str, list[ActionCall]])
+def test_no_plan_can_write_a_call(hint: Any) -> None:
+    def pay(made: Any) -> str:
+        return str(made)
+
+    pay.__annotations__["made"] = hint
+    with pytest.raises(
+        ActionError, match=r"pay\(\): the parameter 'made' holds an ActionCall; a parameter gets the call"
+    ):
+        action(pay)
+
+
 async def test_plain_function_runs_in_a_thread() -> None:
     @action
     def thread() -> int:
