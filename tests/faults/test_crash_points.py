@@ -155,6 +155,7 @@ class House:
             self._action("told"),
             self._action("put", idempotent=True),
             self._action("found", reconcile=self._find),
+            self._action("kept", idempotent=True, reconcile=self._find),
             self._action("list", [1, 2], read_only=True),
             self._action("nothing", [], read_only=True),
         ]
@@ -921,17 +922,77 @@ async def test_a_cancel_is_not_forgotten_by_a_process_that_is_killed_before_the_
     assert (ended["state"], ended["reason"], here.world) == ("FAILED", "Cancelled on request.", ["one", "two"])
 
 
-@pytest.mark.parametrize("action", ["put", "found"])
+@pytest.mark.parametrize(
+    "action, is_unsure, in_doubt",
+    [("put", False, True), ("found", False, False), ("kept", False, False), ("kept", True, True)],
+)
 async def test_what_policy_lets_happen_no_more_without_a_person_is_not_done_again_without_one(
-    house: Callable[..., House], action: str
+    house: Callable[..., House],
+    action: str,
+    is_unsure: bool,  # noqa: FBT001
+    in_doubt: bool,  # noqa: FBT001
 ) -> None:
     here = house(plan(step("sent", action)))
     await here.crashed(at_intent("sent"))
-    here.reviewed = action
+    here.reviewed, here.is_unsure = action, is_unsure
     asked = await here.resume()
-    assert (asked["state"], [bool(one["in_doubt"]) for one in asked["reviews"]]) == ("REVIEWING", [False])
+    assert (asked["state"], [bool(one["in_doubt"]) for one in asked["reviews"]]) == ("REVIEWING", [in_doubt])
     assert here.world == []
     assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])
+
+
+async def _asked_anew(here: House) -> dict[str, Any]:
+    """Begin an idempotent effect, die, and return the question of policies that let nobody do it without a person."""
+    await here.crashed(at_outcome("it"), before=True)
+    here.reviewed = "put"
+    asked = await here.resume()
+    assert (asked["state"], here.world.count("it")) == ("REVIEWING", 1)
+    question: dict[str, Any] = asked["reviews"][0]
+    return question
+
+
+async def test_who_is_asked_about_what_was_begun_is_told_so(house: Callable[..., House]) -> None:
+    here = house(with_action("put"))
+    question = await _asked_anew(here)
+    assert "may have happened; approve does it under the same key." in question["reason"]
+    assert (question["expires"], question["in_doubt"][1:]) == (None, ["it", -1, 0])
+    with pytest.raises(ReviewError, match="was begun with its inputs"):
+        await here.resume(edit({"x": 2}, question["id"]))
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+@pytest.mark.parametrize("kind", ["approve", "respond", "reject"])
+async def test_what_a_person_says_of_what_was_begun_counts(
+    house: Callable[..., House],
+    kind: str,
+    is_killed: bool,  # noqa: FBT001
+) -> None:
+    here = house(with_action("put"), plan(step("instead", "look")))
+    asked = str((await _asked_anew(here))["id"])
+    answer = {"approve": approve(asked), "respond": respond("it was so", asked), "reject": reject("no", asked)}[kind]
+    if is_killed:
+        with pytest.raises(DatabaseError, match="process"):
+            await here.open(lambda what, _: what == "answer").resume(answer, thread_id="t")
+    done = await here.resume(None if is_killed else answer)
+    keys = [key for name, key in zip(here.world, here.keys, strict=True) if name == "it"]
+    results = {entry["step"]: entry["result"] for entry in done["history"]}
+    assert (done["state"], len(keys), len(set(keys))) == ("COMPLETE", 2 if kind == "approve" else 1, 1)
+    assert results.get("it") == {"approve": "it done", "respond": "it was so", "reject": None}[kind]
+    gave_up = "A reviewer gave up step it (put), which may have happened: no"
+    assert (gave_up in here.told, here.planned) == ((True, 2) if kind == "reject" else (False, 1))
+    assert (await Database(here.path).journal.past(done["run_id"])).in_doubt == ()
+
+
+async def test_what_was_approved_although_it_was_begun_is_begun_again_under_the_same_key_and_nobody_is_asked(
+    house: Callable[..., House],
+) -> None:
+    here = house(with_action("put"))
+    await _asked_anew(here)
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_intent("it")).resume(approve(), thread_id="t")
+    done = await here.resume()
+    keys = [key for name, key in zip(here.world, here.keys, strict=True) if name == "it"]
+    assert (done["state"], len(keys), len(set(keys))) == ("COMPLETE", 2, 1)
 
 
 async def test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired(house: Callable[..., House]) -> None:

@@ -72,6 +72,8 @@ class Case:
     """An equal effect of an earlier plan, which counts as this call."""
     is_wanted_again: bool = False
     """Whether a person said that what is in doubt is to be done again."""
+    is_unsure: bool = False
+    """Whether nobody could find out about what is in doubt, and it is done again: it is idempotent."""
     used: list[str] = field(default_factory=list)
     """Answers that this call uses up, in the transaction that writes it down."""
 
@@ -188,7 +190,7 @@ class Case:
     def withdraw(self) -> None:
         """Forget what this call was about to be done under: an approval has expired, and nothing was done."""
         self.run.grants.give_back(self.used)
-        self.used, self.is_wanted_again = [], False
+        self.used, self.is_wanted_again, self.is_unsure = [], False, False
         for name in ("review_id", "answer", "call", "key", "_fetched"):
             vars(self).pop(name, None)
 

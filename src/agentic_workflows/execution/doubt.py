@@ -49,12 +49,13 @@ async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
             case.is_wanted_again = True
             return Again()
     is_safe = case.is_begun and case.action.annotations.idempotent
-    match None if is_safe and case.action.reconcile is None else await find_out(case, doubt):
+    match await find_out(case, doubt):
         case Found() as found:
             return found
         case None:
             return Again()
         case Unknown() if is_safe:  # under the same key it happens once, whatever is known of it
+            case.is_unsure = True
             return Again()
         case Unknown(why=why):
             return _asked(case, doubt, why)

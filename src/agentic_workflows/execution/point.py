@@ -125,8 +125,7 @@ class ExecutionPoint:
         approved = isinstance(answer, Approve | Edit) or case.was_approved
         decision = self.engine.decide(_request(case), approved=approved)
         if isinstance(decision, Ask):
-            question = case.question(decision.reason, decision.rules)
-            return Outcome(status=OutcomeStatus.ASKED, ask=question.to_json())
+            return Outcome(status=OutcomeStatus.ASKED, ask=_asked(case, decision).to_json())
         case.use_answer()
         if isinstance(decision, Deny):
             return _denied(case, _because(decision))
@@ -218,6 +217,15 @@ def _request(case: Case) -> ActionRequest:
         count=case.count,
         provenance=case.call.provenance,
     )
+
+
+def _asked(case: Case, decision: Ask) -> Question:
+    """Return the question that policy asks; of what may have happened already, it is also one about that."""
+    doubt = case.intent if case.is_unsure else None
+    if doubt is None:
+        return case.question(decision.reason, decision.rules)
+    known = f"It was begun at {doubt.at} and may have happened; approve does it under the same key."
+    return case.question(f"{known} {decision.reason}", decision.rules, in_doubt=doubt)
 
 
 def _denied(case: Case, reason: str) -> Outcome:
