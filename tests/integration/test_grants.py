@@ -643,6 +643,31 @@ async def test_who_plans_and_who_is_asked_next_hear_that_a_step_was_given_other_
     assert ("other inputs" in second, house.sent) == (False, ["bob"])
 
 
+async def test_a_planner_hears_of_the_items_that_were_given_other_inputs_in_one_sentence(house: House) -> None:
+    looked = {"name": "look", "action": "look", "outputs": ["people"]}
+    fails = {"name": "fails", "action": "look", "validation": {"type": "null"}, "after": ["mail"]}
+    asked = await house.run(plan(looked, step("mail", "${item}", foreach="${people}"), fails), max_replans=1)
+    edits = {one: edit({"to": f"other{number}"}) for number, one in enumerate(ids(asked))}
+    result = await house.resume(edits, plan(step("other", "cyd", human_review_required=False)))
+    assert (result["state"], sorted(house.sent)) == ("COMPLETE", ["cyd", "other0", "other1"])
+    told = [one["result"].get("feedback") for one in house.histories[-1][-1] if one["step"] is None]
+    assert [one for one in told if one] == ["A reviewer gave items 1, 2 of step mail other inputs than its plan did."]
+
+
+async def test_a_planner_hears_each_time_that_a_step_of_one_name_was_given_other_inputs(house: House) -> None:
+    fails = {"name": "fails", "action": "look", "validation": {"type": "null"}, "after": ["mail"]}
+    await house.run(plan(step("mail", "ada"), fails), max_replans=2)
+    await house.resume(edit({"to": "bob"}), plan(step("mail", "cyd"), fails))
+    last = plan(step("other", "dan", human_review_required=False))
+    result = await house.resume(edit({"to": "eve"}), last)
+    assert (result["state"], house.sent) == ("COMPLETE", ["bob", "eve", "dan"])
+    told = [one["result"].get("feedback") for one in house.histories[-1][-1] if one["step"] is None]
+    assert [one for one in told if one] == [
+        "A reviewer gave step mail other inputs than its plan did.",
+        "A reviewer gave step mail other inputs than its plan did, 2 times.",
+    ]
+
+
 # What was approved of a plan that was replaced.
 
 A, B, C = step("a", "ada"), step("b", "bob"), step("c", "cyd")

@@ -7,7 +7,7 @@ all there is to know: an equal one of a later plan is done under the same idempo
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -91,10 +91,12 @@ class Replaced:
         # Also those of before, whose checkpoint may be lost, and with it what the planner was told.
         told = [_told(one) for one in known if one.outcome.settlement is Settlement.REPLACED]
         told += [] if asks else [*_partly(known), *_edited(past)]
+        heard = {_feedback(entry) for entry in state["history"]}
+        entries: list[JsonObject] = [{"step": None, "result": {"feedback": one}} for one in told if one not in heard]
         return {
             "asks": asks,
             "seconds": state["seconds"] + (perf_counter() - began if doubts else 0.0),
-            "history": [*state["history"], *(entry for entry in told if entry not in state["history"])],
+            "history": [*state["history"], *entries],
         }
 
     def _pass(self, state: State, plan: str, log: RunLog, past: Past) -> RunPass:
@@ -179,7 +181,13 @@ def _asked(asked: str, doubt: Intent, plan: Plan, case: Case | Unknown, why: str
     )
 
 
-def _partly(known: Sequence[Recorded]) -> Iterator[JsonObject]:
+def _feedback(entry: JsonObject) -> str:
+    """Return what an entry of the history tells the planner; empty for what a step came to."""
+    result = entry["result"]
+    return str(result.get("feedback", "")) if entry["step"] is None and isinstance(result, dict) else ""
+
+
+def _partly(known: Sequence[Recorded]) -> Iterator[str]:
     """Yield what the items of each `foreach` came to that has not ended, and so has no entry of its own."""
     ended = {one.place for one in known if one.place.item == WHOLE}
     items = defaultdict[tuple[str, str, str], dict[str, list[int]]](lambda: defaultdict(list))
@@ -191,7 +199,7 @@ def _partly(known: Sequence[Recorded]) -> Iterator[JsonObject]:
     for (plan, step, action), each in items.items():
         where = f"Step {step} ({action}) of plan {Place(plan, step).plan_number}"
         became = ", ".join(f"{_numbered(numbers)} {status}" for status, numbers in each.items())
-        yield {"step": None, "result": {"feedback": f"{where} had not ended: {became}."}}
+        yield f"{where} had not ended: {became}."
 
 
 def _numbered(items: Sequence[int]) -> str:
@@ -199,17 +207,22 @@ def _numbered(items: Sequence[int]) -> str:
     return f"item{'s' if len(items) > 1 else ''} {', '.join(map(str, items[:MOST_NAMED]))}{more}"
 
 
-def _edited(past: Past) -> Iterator[JsonObject]:
+def _edited(past: Past) -> Iterator[str]:
     """Yield of which calls a person changed the inputs, but not to what: that may be a secret."""
-    for row in past.answers.values():
-        if row.used and row.answer["type"] == "edit":
-            step, item, _ = row.about
-            where = f"item {item + 1} of step {step}" if isinstance(item, int) else f"step {step}"
-            yield {"step": None, "result": {"feedback": f"A reviewer gave {where} other inputs than its plan did."}}
+    edits = Counter(row.about[:2] for row in past.answers.values() if row.used and row.answer["type"] == "edit")
+    items = defaultdict[tuple[str, int, bool], list[int]](list)
+    for (step, item), most in edits.items():
+        at = item if isinstance(item, int) else WHOLE
+        for times in range(1, most + 1):  # a planner may have heard of the earlier ones
+            items[str(step), times, at == WHOLE].append(at + 1)
+    for (step, times, is_whole), numbers in sorted(items.items()):
+        where = f"step {step}" if is_whole else f"{_numbered(sorted(numbers))} of step {step}"
+        often = f", {times} times" if times > 1 else ""
+        yield f"A reviewer gave {where} other inputs than its plan did{often}."
 
 
-def _told(one: Recorded) -> JsonObject:
+def _told(one: Recorded) -> str:
     """Return what a planner is told, with nothing of what the action gave."""
     item = "" if one.place.item == WHOLE else f", item {one.place.item + 1}"
     where = f"Step {one.place.step}{item} ({one.action}) of plan {one.place.plan_number}"
-    return {"step": None, "result": {"feedback": f"{where}: {one.outcome.reason}"}}
+    return f"{where}: {one.outcome.reason}"
