@@ -78,8 +78,10 @@ async def stopped(request: Request, left: WorkflowState, journal: Journal, run_i
 
 
 def cancelled(past: Past) -> str:
-    """Return why a run ends that was cancelled, with what of it may have happened."""
-    steps = sorted({doubt.place.step for doubt in past.in_doubt})
+    """Return why a run ends that was cancelled, with what of it may have happened and nobody said that it did."""
+    told = {row.about[-1] for row in past.answers.values() if row.answer["type"] == "respond"}
+    doubts = (doubt for doubt in past.in_doubt if str([*doubt.place, doubt.attempt]) not in told)
+    steps = sorted({doubt.place.step for doubt in doubts})
     return "Cancelled on request." + "".join(f" Step {step} may have happened; nobody knows." for step in steps)
 
 

@@ -226,6 +226,13 @@ async def test_a_run_that_is_cancelled_says_what_may_have_happened(
     assert (done["state"], done["reason"]) == ("FAILED", CANCELLED)
 
 
+async def test_a_run_that_is_cancelled_does_not_say_that_nobody_knows_what_somebody_said(house: House) -> None:
+    asked = await house.open(plan(LOST, step("other", "lost"))).run("g", thread_id="t")
+    other = next(question["id"] for question in asked["reviews"] if question["step"] == "other")
+    assert open_steps(await house.resume(respond("sent", other))) == ["mail"]
+    assert (await house.open().cancel("t"))["reason"] == CANCELLED
+
+
 async def test_a_run_that_is_cancelled_while_it_runs_says_what_may_have_happened(house: House) -> None:
     def asks(inputs: dict[str, Any]) -> str:
         workflow.database.leases.ask("t", "cancel")
