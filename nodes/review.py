@@ -234,7 +234,8 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
     has_failed = any(OutcomeStatus(str(one["status"])).is_failure for one in state["steps"].values())
     settled = rejected if has_failed else [*rejected, *_happened(questions, known)]
     await _settle(state, settled, known, pen)
-    kept = sorted({str(one["step"]) for one in over if one not in settled})
+    # Nothing is promised of what is in doubt, which is settled before the next plan.
+    kept = sorted({str(one["step"]) for one in over if one not in settled and not one.get("in_doubt")})
     entries = [_feedback(question, known[str(question["id"])], kept) for question in settled]
     return {
         "status": WorkflowState.EXECUTING.value if has_failed else WorkflowState.PLANNING.value,

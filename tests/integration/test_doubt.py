@@ -171,6 +171,16 @@ async def test_an_effect_in_doubt_is_done_again_where_somebody_says_so_although_
     assert dict(house.told)["mail"] == "succeeded"
 
 
+async def test_a_planner_is_promised_nothing_of_what_was_to_be_done_again_beside_a_rejection(house: House) -> None:
+    asked = await house.open(plan(LOST, ASKED, {**ASKED, "name": "kept"})).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    answers = {ids["mail"]: approve(), ids["kept"]: approve(), ids["asked"]: reject("no")}
+    doubtful = await house.resume(answers, OTHERWISE)
+    assert [bool(one["replaced"]) for one in doubtful["reviews"]] == [True]  # so the approval counts no more
+    done = await house.resume(respond("sent"), OTHERWISE)
+    assert (done["state"], "(kept) still counts" in str(house.told)) == ("COMPLETE", True)
+
+
 async def test_what_was_to_be_done_again_is_not_where_somebody_gave_it_up_since(house: House, tmp_path: Path) -> None:
     asked = await house.open(plan(LOST, ASKED)).run("g", thread_id="t")
     ids = {question["step"]: question["id"] for question in asked["reviews"]}
