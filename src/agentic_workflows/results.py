@@ -17,6 +17,7 @@ from agentic_workflows.journal.entries import Past, Place
 @collector_off()
 def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True, outer: str = "") -> dict[str, Any]:
     """Return a run as a dict, keys as in `AgenticWorkflow.run`; of one with no checkpoint the journal alone tells."""
+    # What actions gave is copied: a journal in memory goes on with its own.
     values = caught_up(values, past, since=None if is_kept else 1)
     known = {place: one.outcome for place, one in past.ended.items()}
     ended, items = _ended(values, known), items_by_step(known)
@@ -30,7 +31,7 @@ def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True
         "history": [_whole(entry, known, items) for entry in values.get("history", [])],
         "iterations": values.get("iteration", 0),
         "reason": values.get("reason"),
-        "reviews": open_questions(values, past.answers),
+        "reviews": [copied(one) for one in open_questions(values, past.answers)],
         "plan": values.get("plan"),
         "report": values.get("report"),
         "steps": _steps(values, ended),
@@ -70,7 +71,7 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
     steps = restore(values["plan"] or {}).by_name if succeeded else {}
     for name, outcome in succeeded.items():
         outputs |= outputs_of(steps[name], outcome)
-    return cast("JsonObject", copied(outputs))  # of their own: a journal in memory goes on with these
+    return cast("JsonObject", copied(outputs))
 
 
 def without_plan(entry: JsonObject) -> JsonObject:
@@ -83,9 +84,9 @@ def _whole(
 ) -> JsonObject:
     """Return an entry of the history with its result, where the state only refers to it."""
     place, result = Place(str(entry.get("plan")), str(entry["step"])), entry["result"]
-    entry = without_plan(entry)
-    if not isinstance(result, dict) or "$large" not in result:
-        return entry
-    if each := items.get((place.plan, place.step)):
-        return {**entry, "result": [one.result for one in each]}
-    return {**entry, "result": known[place].result if place in known else result}
+    if isinstance(result, dict) and "$large" in result:
+        if each := items.get((place.plan, place.step)):
+            result = [one.result for one in each]
+        elif place in known:
+            result = known[place].result
+    return {**without_plan(entry), "result": copied(result)}

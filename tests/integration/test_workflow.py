@@ -214,6 +214,19 @@ async def test_a_paused_run_goes_on_where_it_was(answers: Any) -> None:
         assert workflow.state == WorkflowState.PAUSED
 
 
+@pytest.mark.parametrize("size", [1, 2_000])
+async def test_who_changes_a_result_changes_nothing_of_the_run(size: int) -> None:
+    given = {"name": "draft", "action": "act", "outputs": ["words"]}
+    asked = {"name": "send", "action": "send", "inputs": {"text": "${words}"}, "human_review_required": True}
+    house = House("memory", plan(given, asked))
+    house.act = RecordingAction("act", result=["word"] * size, read_only=False, destructive=False)
+    workflow = house.open()
+    result = await workflow.run("g")
+    for words in (result["history"][0]["result"], result["outputs"]["words"], result["reviews"][0]["args"]["text"]):
+        words.append("mine")
+    assert ((await workflow.resume(approve()))["state"], house.send.calls) == ("COMPLETE", [{"text": ["word"] * size}])
+
+
 async def test_more_iterations_may_be_given_while_a_question_is_open() -> None:
     workflow = House("memory", REVIEWED).open()
     asked = await workflow.run("g")
