@@ -203,6 +203,7 @@ async def test_that_an_effect_happened_counts_under_any_policies_and_that_it_is_
     other.write_text('@id("mail") forbid (principal, action == Action::"lost", resource) unless { context.approved };')
     result = await house.resume(answer, policies=["default", other])
     assert (result["state"], house.sent) == (state, ["mail"])
+    assert all("approved this step at" in one["reason"] for one in result["reviews"])
     past = await Database(house.path).journal.past(result["run_id"])
     assert [row.used for row in past.answers.values()] == [state == "COMPLETE"]
 

@@ -204,9 +204,10 @@ class Case:
     ) -> Question:
         """Return a question about the call."""
         first, grants = first_id or self.first_id, self.run.grants
+        begun: list[JsonValue] | None = None if in_doubt is None else [*in_doubt.place, in_doubt.attempt]
         if row := grants.expired(first):
             reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired before it was used."
-        elif row := grants.elsewhere(self.call.step.name, self.call.item):
+        elif row := grants.elsewhere(self.call.step.name, self.call.item, begun):
             under = "under another plan, other policies or actions, or with other inputs"
             reason += f" {row.reviewer or 'Somebody'} approved this step at {row.at} {under}, which does not count now."
         elif (row := grants.changed(self.call.step.name, self.call.item)) and self.call is self.planned:
@@ -222,7 +223,7 @@ class Case:
             expires=None if in_doubt else self.run.deadline.isoformat(timespec="seconds"),
             rules=tuple(rule.id for rule in rules),
             provenance=self.call.provenance.to_json() if self.call.provenance else {},
-            in_doubt=None if in_doubt is None else [*in_doubt.place, in_doubt.attempt],
+            in_doubt=begun,
         )
 
 

@@ -1,6 +1,5 @@
 """Grants: what people answered. Each answer counts for one call, once, and an approval only for a while."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,26 +73,19 @@ class Grants:
         is_result = row is not None and isinstance(self.answer(row.review_id), Respond)
         return row.review_id if row is not None and is_result else None
 
-    def elsewhere(self, step: str, item: int | None) -> Answered | None:
-        """Return the last approval of a step, or an item of it, that was given and never used.
+    def elsewhere(self, step: str, item: int | None, in_doubt: Sequence[object] | None) -> Answered | None:
+        """Return the last answer about a call, or an effect in doubt, where that is an approval and was never used.
 
-        Where the step is asked about once more, that was for a question which does not stand any more.
+        Where that is asked about once more, it was for a question which does not stand any more.
         """
-        return next((row for row in self._approvals.get((step, item), ()) if not self._is_spent(row)), None)
+        row = self._last.get((step, item, str(in_doubt)))
+        return None if row is None or self._end(row) is None or self._is_spent(row) else row
 
     def changed(self, step: str, item: int | None) -> Answered | None:
         """Return the last answer about a call, where that is an edit and was used: what was done had other inputs."""
         row = self._last.get((step, item, str(None)))
         is_edit = row is not None and isinstance(from_json(row.answer, id=row.review_id), Edit)
         return row if row is not None and is_edit and self._is_used(row) else None
-
-    @cached_property
-    def _approvals(self) -> Mapping[tuple[object, object], Sequence[Answered]]:
-        found = defaultdict[tuple[object, object], list[Answered]](list)
-        for row in sorted(self.rows.values(), key=lambda row: row.at, reverse=True):
-            if isinstance(from_json(row.answer, id=row.review_id), Approve | Edit):
-                found[row.answer.get("step"), row.answer.get("item")].append(row)
-        return found
 
     def take(self, review_id: str) -> bool:
         """Use an answer up for this pass; False where there is none, or it was used.
