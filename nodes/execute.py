@@ -110,6 +110,11 @@ async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
 
 
+def missing_actions(plan: Plan, registry: Catalogue) -> list[str]:
+    """Return the actions of a plan that are not here."""
+    return sorted({step.action for step in plan.steps if step.action not in registry})
+
+
 def refuse_missing(plan: Plan, registry: Catalogue) -> None:
     """Refuse a plan whose actions are not all here, such as one of a program that has others.
 
@@ -117,7 +122,7 @@ def refuse_missing(plan: Plan, registry: Catalogue) -> None:
         RunError: nothing is changed, so the run goes on once they are.
 
     """
-    if missing := sorted({step.action for step in plan.steps if step.action not in registry}):
+    if missing := missing_actions(plan, registry):
         raise RunError(
             f"These actions of the plan are not registered here: {', '.join(missing)}. Resume the run with the actions "
             f"that it was begun with; nothing was changed."

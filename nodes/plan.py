@@ -1,7 +1,7 @@
 """PLANNING: ask the agent for a plan; `validate` judges it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from time import perf_counter
@@ -22,7 +22,7 @@ from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
 from agentic_workflows.graph.values import JsonObject, writable
-from agentic_workflows.journal.entries import Journal, Past
+from agentic_workflows.journal.entries import Journal, Past, attempt_of
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten
 
@@ -80,9 +80,13 @@ async def stopped(request: Request, left: WorkflowState, journal: Journal, run_i
 def cancelled(past: Past) -> str:
     """Return why a run ends that was cancelled, with what of it may have happened and nobody said that it did."""
     told = {row.about[-1] for row in past.answers.values() if row.answer["type"] == "respond"}
-    doubts = (doubt for doubt in past.in_doubt if str([*doubt.place, doubt.attempt]) not in told)
-    steps = sorted({doubt.place.step for doubt in doubts})
-    return "Cancelled on request." + "".join(f" Step {step} may have happened; nobody knows." for step in steps)
+    doubts = (doubt for doubt in past.in_doubt if str(attempt_of(doubt)) not in told)
+    return f"Cancelled on request.{may_have_happened(doubt.place.step for doubt in doubts)}"
+
+
+def may_have_happened(steps: Iterable[str]) -> str:
+    """Return what a reason says of the steps that are in doubt, where the run ends with them."""
+    return "".join(f" Step {step} may have happened; nobody knows." for step in sorted(set(steps)))
 
 
 class _Call:

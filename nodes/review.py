@@ -35,7 +35,7 @@ from agentic_workflows.graph.review import (
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.threads import thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
-from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded
+from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign
 
@@ -265,8 +265,8 @@ async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, A
 def _told(question: JsonObject, row: Answered, past: Past, state: State) -> Iterator[Recorded]:
     """Yield what an answer says of an effect that may have happened; of one that was refused, as that of the call."""
     at, said = question["in_doubt"], _said(row)
-    yield from (doubt.ended(said) for doubt in past.in_doubt if [*doubt.place, doubt.attempt] == at)
-    refused = (one for one in past.outcomes if one.outcome.status.is_failure and [*one.place, one.attempt] == at)
+    yield from (doubt.ended(said) for doubt in past.in_doubt if attempt_of(doubt) == at)
+    refused = (one for one in past.outcomes if one.outcome.status.is_failure and attempt_of(one) == at)
     for one in refused if said.status == OutcomeStatus.SUCCEEDED else ():
         plan, item = plan_name(state["plan_number"], restore(state["plan"] or {})), question["item"]
         here = Place(plan, str(question["step"]), WHOLE if item is None else cast("int", item))

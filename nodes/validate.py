@@ -20,6 +20,7 @@ from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.nodes.collaborators import Node, ask
 from agentic_workflows.nodes.execute import refuse_missing
+from agentic_workflows.nodes.plan import may_have_happened
 from agentic_workflows.policies.report import Report
 
 Examine = Callable[[Plan, State], Report]
@@ -79,8 +80,8 @@ async def _refuse_begun(state: State, report: Report, journal: Journal, registry
     if state.get("run_plan") and not _is_budget(report):
         raise RunError(
             f"The given plan has begun, and is refused now: {_reason(report)}"
-            + "".join(f" Step {step} may have happened; nobody knows." for step in sorted(set(doubts)))
-            + " Resume the run with the policies that it was begun with, or cancel it; nothing was changed."
+            f"{may_have_happened(doubts)} Resume the run with the policies that it was begun with, or cancel it; "
+            f"nothing was changed."
         )
 
 
@@ -133,7 +134,7 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_rep
     limit = _limits(state).max_replans
     if state["replans"] >= limit and not is_replaced:
         spent = f" max_replans={limit} is used up." if limit else ""
-        more = spent + "".join(f" Step {ask['step']} may have happened; nobody knows." for ask in doubts)
+        more = spent + may_have_happened(str(ask["step"]) for ask in doubts)
         stop = "." if more and reason[-1] not in ".!?" else ""
         return {"status": WorkflowState.FAILED.value, "reason": reason + stop + more, "asks": []}
     if doubts:  # a new plan must know what happened; the failures come up again once that is settled

@@ -37,7 +37,7 @@ from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
-from agentic_workflows.nodes.execute import AT_MOST, refuse_missing
+from agentic_workflows.nodes.execute import AT_MOST, missing_actions, refuse_missing
 from agentic_workflows.nodes.plan import cancelled
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import as_result, open_questions
@@ -265,7 +265,8 @@ class OpenRun:
         """
         asks, plan = self.values.get("asks", []), self.values.get("plan")
         stands = (self.values.get("left") or self.state) in (WorkflowState.EXECUTING, WorkflowState.REVIEWING)
-        if not (plan and stands and self.begun is None):  # one that is begun again is judged with what is written of it
+        # One that is begun again is judged together with what is written down of it.
+        if not (plan and stands and self.begun is None and missing_actions(restore(plan), self.catalogue)):
             return
         known, now = await self.journal.answers(self.values.get("run_id", "")), self.journal.now()
         said = [known[str(one["id"])].answer["type"] for one in asks if one["id"] in known]

@@ -17,7 +17,7 @@ from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
-from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, idempotency_key
+from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, attempt_of, idempotency_key
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
 
@@ -204,7 +204,7 @@ class Case:
     ) -> Question:
         """Return a question about the call."""
         first, grants = first_id or self.first_id, self.run.grants
-        begun: list[JsonValue] | None = None if in_doubt is None else [*in_doubt.place, in_doubt.attempt]
+        begun = None if in_doubt is None else attempt_of(in_doubt)
         if row := grants.expired(first):
             reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired before it was used."
         elif row := grants.elsewhere(self.call.step.name, self.call.item, begun):

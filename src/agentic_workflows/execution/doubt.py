@@ -14,7 +14,7 @@ from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.review import Approve, Question, Respond
 from agentic_workflows.graph.values import as_json, digest
-from agentic_workflows.journal.entries import Intent
+from agentic_workflows.journal.entries import Intent, attempt_of
 from agentic_workflows.under_way import is_under_way
 
 
@@ -65,7 +65,7 @@ def _told(case: Case, doubt: Intent) -> str | None:
     """Return the id of the answer that says what exactly this effect came to: a fact, whatever policies say by now."""
     if not case.is_begun:
         return None
-    return case.run.grants.result(case.call.step.name, case.call.item, [*doubt.place, doubt.attempt])
+    return case.run.grants.result(case.call.step.name, case.call.item, attempt_of(doubt))
 
 
 async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:
@@ -101,7 +101,7 @@ def _changed(case: Case) -> str:
 
 def doubt_id(case: Case, doubt: Intent) -> str:
     """Return the first id of the question about an effect in doubt; each attempt has its own."""
-    return digest([case.first_id, "in doubt", *doubt.place, doubt.attempt])[:16]
+    return digest([case.first_id, "in doubt", *attempt_of(doubt)])[:16]
 
 
 def _asked(case: Case, doubt: Intent, why: str) -> Question:

@@ -28,7 +28,7 @@ from agentic_workflows.graph.plan import Plan, restore
 from agentic_workflows.graph.review import Question
 from agentic_workflows.graph.state import State, Update, limits_from_json
 from agentic_workflows.graph.values import JsonObject, digest
-from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded
+from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.run_log import RunLog
 
@@ -116,7 +116,7 @@ class Replaced:
 
     async def _became(self, doubt: Intent, plan: Plan, run: RunPass) -> Recorded | Question:
         place, case = doubt.place, self._case(doubt, plan, run)
-        said = run.grants.result(place.step, _item(doubt), [*place, doubt.attempt])
+        said = run.grants.result(place.step, _item(doubt), attempt_of(doubt))
         asked = said or _question_id(run.run_id, doubt)
         # Answered, before its plan came to that or before a process was killed: what a person said counts.
         if asked in run.grants.rows:
@@ -161,7 +161,7 @@ def _item(doubt: Intent) -> int | None:
 
 
 def _question_id(run_id: str, doubt: Intent) -> str:
-    return digest([run_id, "replaced", *doubt.place, doubt.attempt])[:16]
+    return digest([run_id, "replaced", *attempt_of(doubt)])[:16]
 
 
 def _asked(asked: str, doubt: Intent, plan: Plan, case: Case | Unknown, why: str = "") -> Question:
@@ -176,7 +176,7 @@ def _asked(asked: str, doubt: Intent, plan: Plan, case: Case | Unknown, why: str
             f"{known} Respond with its result if it happened, or reject to give it up; it cannot be approved, for no "
             f"plan does it again."
         ),
-        in_doubt=[*doubt.place, doubt.attempt],
+        in_doubt=attempt_of(doubt),
         replaced=True,
     )
 

@@ -15,7 +15,7 @@ from agentic_workflows.errors import LeaseLostError
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import plan_number
 from agentic_workflows.graph.state import Request
-from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.owner import unsure_until
 
 WHOLE = -1
@@ -81,6 +81,11 @@ class Recorded:
 Known: TypeAlias = dict[tuple[tuple[str, str, int], int], Recorded]
 """What became of calls, by their places and attempts."""
 NOTHING_KNOWN: Final[Known] = {}
+
+
+def attempt_of(one: Intent | Recorded) -> list[JsonValue]:
+    """Return which attempt at which call it is, as a question about it says it."""
+    return [*one.place, one.attempt]
 
 
 @dataclass(frozen=True, kw_only=True)
