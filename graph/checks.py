@@ -11,6 +11,11 @@ from agentic_workflows.graph.references import Reference, has_secret, is_literal
 from agentic_workflows.graph.values import JsonValue, canonical
 
 
+def missing_actions(plan: Plan, catalogue: Catalogue) -> list[str]:
+    """Return the actions of a plan that are not here."""
+    return sorted({step.action for step in plan.steps if step.action not in catalogue})
+
+
 def static_findings(plan: Plan, catalogue: Catalogue) -> list[Finding]:
     """Return every finding about a plan; an empty list is a plan that may be decided on."""
     unreadable = [finding for step in plan.steps for finding in unparsable_references(step)]

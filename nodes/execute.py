@@ -17,6 +17,7 @@ from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.catalogue import Catalogue
+from agentic_workflows.graph.checks import missing_actions
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plan_name, plan_number, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
@@ -108,11 +109,6 @@ async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
         return known
     earlier = await journal.proposed(state["run_id"], plan_number(known[-1])) if known else None
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
-
-
-def missing_actions(plan: Plan, registry: Catalogue) -> list[str]:
-    """Return the actions of a plan that are not here."""
-    return sorted({step.action for step in plan.steps if step.action not in registry})
 
 
 def refuse_missing(plan: Plan, registry: Catalogue) -> None:

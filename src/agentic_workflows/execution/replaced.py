@@ -22,6 +22,7 @@ from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.execution.secrets import Secrets
+from agentic_workflows.graph.checks import missing_actions
 from agentic_workflows.graph.labels import NOTHING
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import Plan, restore
@@ -129,7 +130,7 @@ class Replaced:
 
     def _case(self, doubt: Intent, plan: Plan, run: RunPass) -> Case | Unknown:
         """Return the call as it was begun, where that can be told."""
-        if missing := sorted({step.action for step in plan.steps if step.action not in self.registry}):
+        if missing := missing_actions(plan, self.registry):
             return Unknown(why=f"These actions of its plan are not registered here: {', '.join(missing)}.")
         ended = recorded_steps(plan, run.log.outcomes_of(run.plan), run.plan)
         scope = Scope(plan, self.registry, run.run_id, ended)
