@@ -191,7 +191,7 @@ def test_resume_without_a_terminal_leaves_questions_open(call: Callable[..., Any
     code, out, _ = call("resume", "t")
     assert code == WAITING
     assert "review t" in out
-    assert call("pause", "t")[0] == WAITING
+    assert call("pause", "t")[0] == COMPLETE, "as where it was still to be paused"
     assert (folder / "files" / "b.md").read_text() == "from b"
 
 

@@ -86,7 +86,8 @@ def action(
             may steer later steps without a person.
 
     Raises:
-        ActionError: the signature does not say what the action takes and gives, or an annotation is none.
+        ActionError: what is declared is no function, its signature does not say what the action takes and gives, or an
+            annotation is none.
 
     """
 
@@ -135,6 +136,8 @@ class _Signature:
     @classmethod
     def of(cls, function: Function) -> "_Signature":
         """Read the signature of a function."""
+        if not inspect.isroutine(function):
+            raise ActionError(f"{function!r} is no function. Declare a `def`; @action(name=...) names it.")
         name = getattr(function, "__qualname__", repr(function))
         parameters = inspect.signature(function).parameters
         hints = _hints(function, name)

@@ -10,7 +10,7 @@ import typer
 
 from agentic_workflows.cli import history
 from agentic_workflows.cli.options import Database, Json, Thread
-from agentic_workflows.cli.output import COMPLETE, EXIT_CODES, UNDER_WAY, Output
+from agentic_workflows.cli.output import COMPLETE, UNDER_WAY, Output
 from agentic_workflows.errors import RunBusyError, RunError, process_of
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def pause(ctx: typer.Context, *, thread: Thread, database: Database = None, _jso
         return _tell(result, ctx.obj, f"The run {thread} is {result['state']} already and runs nothing.")
     reader.request(thread, "pause")
     result = _awaited(reader, thread)
-    _tell(result, ctx.obj, _paused(result, reader.database.url))
-    return COMPLETE
+    return _tell(result, ctx.obj, _paused(result, reader.database.url))
 
 
 def cancel(
@@ -101,10 +100,9 @@ def cancel(
             result = asyncio.run(reader.cancel(thread))
         except RunBusyError:
             reader.request(thread, "cancel")
-            _tell(result, ctx.obj, f"The run {thread} was asked to stop; steps that are under way are finished first.")
-            return COMPLETE
-    _tell(result, ctx.obj, f"The run {thread} is {result['state']}: {result['reason']}")
-    return COMPLETE
+            under_way = f"The run {thread} was asked to stop; steps that are under way are finished first."
+            return _tell(result, ctx.obj, under_way)
+    return _tell(result, ctx.obj, f"The run {thread} is {result['state']}: {result['reason']}")
 
 
 def all_runs(database: str | None) -> list[dict[str, Any]]:
@@ -131,8 +129,8 @@ def _ask_unseen(reader: "AgenticWorkflow", result: dict[str, Any], request: "Req
     """Ask a run to stop that only its own graph can see stop."""
     thread = result["thread_id"]
     reader.request(thread, request)
-    _tell(result, output, f"The run {thread} was asked to {request}; whether any process has it, is not known here.")
-    return COMPLETE
+    asked = f"The run {thread} was asked to {request}; whether any process has it, is not known here."
+    return _tell(result, output, asked)
 
 
 def _awaited(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:
@@ -181,11 +179,11 @@ async def _with_holder(reader: "AgenticWorkflow", result: dict[str, Any]) -> dic
 
 
 def _tell(result: dict[str, Any], output: Output, text: str) -> int:
-    """Say it, and return the exit code of the run's state."""
+    """Say what came of a command, which did what it is for, whatever the state of the run."""
     output.document({"thread_id": result["thread_id"], "state": result["state"], "message": text})
     if not output.is_json:
         output.say(text)
-    return EXIT_CODES.get(str(result["state"]), COMPLETE)
+    return COMPLETE
 
 
 def _show_steps(result: dict[str, Any], output: Output) -> None:

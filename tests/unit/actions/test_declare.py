@@ -249,6 +249,8 @@ async def test_undecorated_function_stays_reachable() -> None:
         ("def f(call: Callable[[], int]) -> str: ...", r"f\(\): the type of the parameter 'call' has no JSON form"),
         ("def f() -> Lock: ...", r"f\(\): the type of its result has no JSON form"),
         ("def f(path: 'Missing') -> str: ...", r"An annotation of f\(\) cannot be read: name 'Missing'"),
+        ("f = 'name'", r"'name' is no function. Declare a `def`; @action\(name=...\) names it."),
+        ("f = int", r"<class 'int'> is no function"),
     ],
 )
 def test_signature_that_says_too_little_is_refused(source: str, said: str) -> None:
