@@ -1,7 +1,7 @@
 """A run, opened: its graph, its lease, and the state that its thread is in."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, cast
@@ -10,9 +10,8 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, Durability, StateSnapshot
+from langgraph.types import Command, Durability
 
-from agentic_workflows.begun import as_begun, as_input, last_of
 from agentic_workflows.errors import DatabaseError, ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
@@ -23,16 +22,7 @@ from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.plan import restore
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
-from agentic_workflows.graph.state import (
-    FINISHED,
-    NO_STATE,
-    Input,
-    State,
-    WorkflowState,
-    limits_from_json,
-    refuse_misshapen,
-)
-from agentic_workflows.graph.threads import is_inside, places_of
+from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, State, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, copied
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
@@ -42,6 +32,7 @@ from agentic_workflows.nodes.execute import AT_MOST, refuse_missing
 from agentic_workflows.nodes.plan import cancelled
 from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import as_result, open_questions
+from agentic_workflows.whereabouts import Whereabouts, as_begun, as_input, find, id_of, last_of
 
 Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
 _UNKNOWN: Final = {
@@ -77,12 +68,9 @@ class OpenRun:
     """Whether a node of the graph is due: a finished run whose next goal has just come in is under way."""
     begun: Begun | None = None
     """The run, where no checkpoint of it is kept yet: it is begun again, and what the journal has of it counts."""
+    where: Whereabouts = Whereabouts.HERE
     outer: str = ""
     """The thread of the graph that it is a part of, which goes on with it; empty where it has its own."""
-    is_elsewhere: bool = False
-    """Whether the journal is all that tells of it: its checkpoints are in no place that is known here, or gone."""
-    is_foreign: bool = False
-    """Whether the thread is one of another graph."""
 
     @property
     def state(self) -> WorkflowState:
@@ -92,7 +80,7 @@ class OpenRun:
     @property
     def exists(self) -> bool:
         """Tell whether the thread has a run that can be gone on with."""
-        return bool(self.values) and not self.is_elsewhere
+        return bool(self.values) and self.where is not Whereabouts.ELSEWHERE
 
     @property
     def is_over(self) -> bool:
@@ -102,61 +90,29 @@ class OpenRun:
     async def load(self) -> None:
         """Read the state of the thread; what is begun and not kept in a checkpoint is told from the journal."""
         self.begun = await self.journal.begun(self.thread_id)
-        snapshot = await self._snapshot()  # also where it is of the run before: what goes on now goes on from it
+        with self._readable("the checkpoint"):
+            found = await find(self.graph, self.journal, self.thread_id, is_begun=self.begun is not None)
+        self.where, self.outer, snapshot = found
+        self.is_due, self.checkpoint = bool(snapshot.next), id_of(snapshot)
+        come_after([self.checkpoint])  # also where it is of the run before: what goes on now goes on from it
+        self.values, self.touched = cast("State", snapshot.values), snapshot.created_at or ""
+        self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
         if self.begun is not None:
             self.values, self.touched = as_begun(self.begun), self.begun.at
             self.kept = cast("JsonObject", self.begun.entry.get("metadata") or {})
-            return
-        self.values = cast("State", {} if self.is_foreign else snapshot.values)
-        self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
-        self.touched = snapshot.created_at or ""
-        if self.is_elsewhere:
+        elif self.where is Whereabouts.ELSEWHERE:
             last = last_of(await self.journal.timeline(self.thread_id))
             self.values, self.touched = as_begun(last), last.at
 
-    async def _snapshot(self) -> StateSnapshot:
-        """Return the last checkpoint of the run, on its own thread or within that of a graph around it.
-
-        Raises:
-            DatabaseError: somebody else has changed it, and no run can go on from it.
-
-        """
+    @contextmanager
+    def _readable(self, part: str) -> Iterator[None]:
+        """Say of what is read inside, where it is none, that somebody else has changed it."""
         try:
-            snapshot = await self.graph.aget_state(self._config())
-            is_ours = await self._is_ours(snapshot.values)
-            self.outer, self.is_foreign = "", bool(_id_of(snapshot)) and not is_ours
-            if is_ours and not snapshot.values and self.begun is None:
-                snapshot = await self._within() or snapshot
-            self.is_elsewhere = is_ours and not snapshot.values and self.begun is None
-            if is_ours:
-                _check(snapshot)
+            yield
         except DatabaseError:  # it cannot be read now, and nothing is wrong with it
             raise
         except CORRUPT as error:
-            part = f"the checkpoint of the thread {self.thread_id}"
-            raise corrupt(f"database {self.database}", part, error) from error
-        self.is_due = bool(snapshot.next)
-        self.checkpoint = _id_of(snapshot)
-        come_after([self.checkpoint])
-        return snapshot
-
-    async def _is_ours(self, values: Mapping[str, Any]) -> bool:
-        """Tell whether there is a run on the thread; a graph around a run may have the same names in its state."""
-        if not (run_id := values.get("run_id")):
-            return await self.journal.knows(self.thread_id)
-        return not is_inside(await self.journal.thread_of(str(run_id)) or "", self.thread_id)
-
-    async def _within(self) -> StateSnapshot | None:
-        """Return the last checkpoint of a run that is a part of another graph, where that keeps its own here, too."""
-        saver = cast("BaseCheckpointSaver[Any]", self.graph.checkpointer)
-        for outer, within in places_of(self.thread_id):
-            saved = await saver.aget_tuple({"configurable": {"thread_id": outer, "checkpoint_ns": within}})
-            if saved is not None:
-                self.outer = outer
-                kept = saved.checkpoint["channel_values"]
-                values = {name: value for name, value in kept.items() if name in State.__annotations__}
-                return StateSnapshot(values, (), saved.config, saved.metadata, saved.checkpoint["ts"], None, (), ())
-        return None
+            raise corrupt(f"database {self.database}", f"{part} of the thread {self.thread_id}", error) from error
 
     async def begin(self, goal: str, entry: JsonObject) -> Input:
         """Write down that a run begins on the thread, and return what the graph is invoked with."""
@@ -173,12 +129,11 @@ class OpenRun:
             DatabaseError: the journal cannot be read, or what is written down of the run makes none.
 
         """
-        is_kept, past = self.begun is None and not self.is_elsewhere, await self.past()
-        try:
+        is_elsewhere, past = self.where is Whereabouts.ELSEWHERE, await self.past()
+        is_kept = self.begun is None and not is_elsewhere
+        with self._readable("the state"):
             result = as_result(self.thread_id, self.values, past, is_kept=is_kept, outer=self.outer)
-        except CORRUPT as error:
-            raise corrupt(f"database {self.database}", f"the state of the thread {self.thread_id}", error) from error
-        return result | (_UNKNOWN if self.is_elsewhere else {})
+        return result | (_UNKNOWN if is_elsewhere else {})
 
     async def past(self) -> Past:
         """Return what the journal knows of the run's calls."""
@@ -379,18 +334,6 @@ class OpenRun:
         if at_most is not None:
             configurable[AT_MOST] = at_most
         return {"configurable": configurable, "metadata": dict(self.metadata)}
-
-
-def _id_of(snapshot: StateSnapshot) -> str:
-    """Return the id of a checkpoint, which is empty where the thread has none."""
-    return str(snapshot.config.get("configurable", {}).get("checkpoint_id", ""))
-
-
-def _check(snapshot: StateSnapshot) -> None:
-    """Raise whatever tells that a checkpoint is not as it was written; a run that has only begun may lack the most."""
-    if snapshot.metadata is not None and not isinstance(snapshot.metadata.get("step"), int):
-        raise ValueError("its metadata names no step")
-    refuse_misshapen(snapshot.values)
 
 
 def _listed(answers: object) -> list[Answer]:

@@ -18,6 +18,7 @@ from agentic_workflows.graph.threads import places_of
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.faults import CORRUPT
 from agentic_workflows.opened import OpenRun
+from agentic_workflows.whereabouts import Whereabouts
 
 Savers: TypeAlias = Sequence[BaseCheckpointSaver[Any]]
 
@@ -47,7 +48,7 @@ class Pruning:
                     within = [one for one in inner if run.exists and not await self._has_its_own(one)]
                     # In this order: whoever finds one half of it finds that it may go, and its name to the last.
                     await journal.forget(held.lease, *within, but_their_names=True)
-                    if not run.is_foreign:
+                    if run.where is not Whereabouts.FOREIGN:
                         await journal.renew(held.lease, self.database.leases.seconds)  # a saver looks at no lease
                         await self.saver.adelete_thread(thread_id)
                     await journal.forget(held.lease, *within)
@@ -61,7 +62,7 @@ class Pruning:
             return False
         if run.exists:
             return run.is_over and run.touched < self.since
-        if not run.is_elsewhere:
+        if run.where is not Whereabouts.ELSEWHERE:
             return True
         return self.others is not None and run.touched < self.since and not await self._is_kept(run.thread_id)
 

@@ -22,6 +22,7 @@ from agentic_workflows.journal.lease import Held
 from agentic_workflows.opened import OpenRun, fenced
 from agentic_workflows.prune import Pruning, Savers
 from agentic_workflows.results import as_result
+from agentic_workflows.whereabouts import Whereabouts
 
 Result = TypeVar("Result")
 
@@ -167,7 +168,7 @@ class Runs(ABC):
 
     def _missing(self, run: OpenRun) -> RunError:
         """Return why a run cannot be gone on with."""
-        if not run.is_elsewhere:
+        if run.where is not Whereabouts.ELSEWHERE:
             return self._unknown(run.thread_id)
         return RunError(
             f"No checkpoint of the run {run.thread_id} is in the database {run.database}. Go on with it where they are."
@@ -191,7 +192,7 @@ class Runs(ABC):
                 await run.load()
                 if run.outer:
                     raise RunError(f"The run {thread_id} is a part of the thread {run.outer}; go on with that one.")
-                if run.is_foreign:
+                if run.where is Whereabouts.FOREIGN:
                     raise RunError(f"The thread {thread_id} belongs to another graph. Give another one.")
             yield run
 
