@@ -7,7 +7,7 @@ the `id` of its question, in any number and order. Where the last answer did not
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 from agentic_workflows.errors import ReviewError
@@ -101,6 +101,8 @@ class Respond:
 
 
 Answer: TypeAlias = Approve | Edit | Reject | Respond
+Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
+"""One, several, or by the id of their question."""
 
 
 def approve(id: str | None = None) -> Approve:  # noqa: A002 - the field's name in the answer
@@ -121,6 +123,28 @@ def reject(feedback: str = "", id: str | None = None) -> Reject:  # noqa: A002
 def respond(message: JsonValue, id: str | None = None) -> Respond:  # noqa: A002
     """Answer with the result itself; the action is not called."""
     return Respond(message=as_json(message, where="message"), id=id)
+
+
+def each_answer(answers: object) -> list[Answer]:
+    """Return answers as a list, each with the id that a mapping gives it.
+
+    Raises:
+        ReviewError: something in there is no answer.
+
+    """
+    if isinstance(answers, Mapping):
+        given = list(answers.values())
+    else:
+        given = [*answers] if isinstance(answers, Sequence) and not isinstance(answers, str) else [answers]
+    for one in given:
+        if not isinstance(one, Approve | Edit | Reject | Respond):
+            raise ReviewError(f"{one!r} is no answer. Use approve(), edit(inputs), reject(feedback), respond(message).")
+    if isinstance(answers, Mapping):
+        for key, one in answers.items():
+            if one.id not in (None, key):
+                raise ReviewError(f"The answer under {key} says that it is for {one.id}. Give each its own, or no id.")
+        return [replace(one, id=str(key)) for key, one in answers.items()]
+    return [one for one in given if isinstance(one, Approve | Edit | Reject | Respond)]
 
 
 def to_json(answer: Answer) -> JsonObject:

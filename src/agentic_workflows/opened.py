@@ -1,15 +1,12 @@
 """A run, opened: its graph, its lease, and the state that its thread is in."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, cast
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Durability
 
 from agentic_workflows.errors import DatabaseError, ReviewError, RunError
@@ -20,13 +17,13 @@ from agentic_workflows.graph.checks import missing_actions
 from agentic_workflows.graph.events import Event, StateEntered
 from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.plan import restore
-from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, listed
+from agentic_workflows.graph.review import Answers, Reject, each_answer, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
 from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, State, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, copied
 from agentic_workflows.journal.entries import Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
-from agentic_workflows.journal.lease import Held, Leases
+from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST, refuse_missing
 from agentic_workflows.nodes.plan import cancelled
@@ -34,7 +31,8 @@ from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
 from agentic_workflows.results import as_result, open_questions
 from agentic_workflows.whereabouts import Whereabouts, as_begun, as_input, find, id_of, last_of
 
-Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
+Entry: TypeAlias = Input | Command[Any] | None
+"""What the graph is invoked with: a goal, what ends a pause, or nothing, to go on from the last checkpoint."""
 _UNKNOWN: Final = {
     "state": "UNKNOWN",
     "reason": "This database has no checkpoint of it: a graph around it keeps them elsewhere, or they were deleted.",
@@ -140,9 +138,7 @@ class OpenRun:
         run_id = self.values.get("run_id", "")
         return await self.journal.past(run_id, known=self.lease.runs.get(run_id, {}) if self.lease else {})
 
-    async def advance(
-        self, entry: Input | Command[Any] | None, *, at_most: int | None = None, **place: Any
-    ) -> AsyncGenerator[Event, None]:
+    async def advance(self, entry: Entry, *, at_most: int | None = None, **place: Any) -> AsyncGenerator[Event, None]:
         """Invoke the graph until it stops, or to a place as LangGraph names it, and yield its events."""
         async with self._invoked(entry) as given:
             stream = self.graph.astream(
@@ -153,15 +149,13 @@ class OpenRun:
                     yield event_from_json(cast("JsonObject", copied(raw)))  # its own: later steps use the same
         await self.load()
 
-    async def finish(self, entry: Input | Command[Any] | None) -> None:
+    async def finish(self, entry: Entry) -> None:
         """Invoke the graph until it stops."""
         async with self._invoked(entry) as given:
             last = await self.graph.ainvoke(given, self._config(), durability=self._durability)
         self.values = cast("State", {key: value for key, value in last.items() if key in State.__annotations__})
 
-    async def advance_to(
-        self, node: str, entry: Input | Command[Any] | None, *, at_most: int | None = None, before: bool = False
-    ) -> None:
+    async def advance_to(self, node: str, entry: Entry, *, at_most: int | None = None, before: bool = False) -> None:
         """Invoke the graph until it has left a node, or with `before` until it comes to it."""
         place = {"interrupt_before" if before else "interrupt_after": [node]}
         async with aclosing(self.advance(entry, at_most=at_most, **place)) as events:
@@ -177,7 +171,7 @@ class OpenRun:
         return "async" if self.begun is None else "exit"
 
     @asynccontextmanager
-    async def _invoked(self, entry: Input | Command[Any] | None) -> AsyncIterator[Input | Command[Any] | None]:
+    async def _invoked(self, entry: Entry) -> AsyncIterator[Entry]:
         """Give what the graph is invoked with, and note afterwards that it has left a checkpoint."""
         try:
             yield as_input(self.begun) if entry is None and self.begun else entry
@@ -226,7 +220,7 @@ class OpenRun:
             return
         known, now = await self.journal.answers(self.values.get("run_id", "")), self.journal.now()
         said = [known[str(one["id"])].answer["type"] for one in asks if one["id"] in known]
-        is_rejected = "reject" in said or any(isinstance(one, Reject) for one in _listed(answers or ()))
+        is_rejected = "reject" in said or any(isinstance(one, Reject) for one in each_answer(answers or ()))
         is_late = any(is_overdue(one, now) for one in asks if one["id"] not in known)  # which counts as a rejection
         if not (is_rejected or is_late or any(one.get("replaced") for one in asks)):
             refuse_missing(restore(plan), self.catalogue)
@@ -252,7 +246,7 @@ class OpenRun:
             return
         if not questions:
             raise ReviewError(f"The run {self.thread_id} is {self.state} and asks nothing.")
-        chosen = _listed(answers)
+        chosen = each_answer(answers)
         if any(answer.id is None for answer in chosen) and (len(questions), len(chosen)) != (1, 1):
             raise ReviewError(
                 f"{len(questions)} questions are open; name the one each answer is for. {listed(questions)}"
@@ -336,28 +330,6 @@ class OpenRun:
         return {"configurable": configurable, "metadata": dict(self.metadata)}
 
 
-def _listed(answers: object) -> list[Answer]:
-    """Return answers as a list, each with the id that a mapping gives it.
-
-    Raises:
-        ReviewError: something in there is no answer.
-
-    """
-    if isinstance(answers, Mapping):
-        given = list(answers.values())
-    else:
-        given = [*answers] if isinstance(answers, Sequence) and not isinstance(answers, str) else [answers]
-    for one in given:
-        if not isinstance(one, Approve | Edit | Reject | Respond):
-            raise ReviewError(f"{one!r} is no answer. Use approve(), edit(inputs), reject(feedback), respond(message).")
-    if isinstance(answers, Mapping):
-        for key, one in answers.items():
-            if one.id not in (None, key):
-                raise ReviewError(f"The answer under {key} says that it is for {one.id}. Give each its own, or no id.")
-        return [replace(one, id=str(key)) for key, one in answers.items()]
-    return [one for one in given if isinstance(one, Approve | Edit | Reject | Respond)]
-
-
 def _reviewer() -> str:
     """Return who answers from this process: the name that the system knows."""
     import getpass  # noqa: PLC0415
@@ -366,21 +338,3 @@ def _reviewer() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return ""
-
-
-@asynccontextmanager
-async def fenced(
-    saver: BaseCheckpointSaver[Any], leases: Leases, lease: Held
-) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """Give a run a checkpointer of its own, which refuses to write once the run's lease is lost."""
-    if isinstance(saver, InMemorySaver):  # shared by all runs of a process, which cannot lose a lease to another one
-        yield saver
-        return
-    mine = copy(saver)
-
-    async def aput(*args: Any, **kwargs: Any) -> Any:
-        await leases.journal.renew(lease.lease, leases.seconds)
-        return await saver.aput(*args, **kwargs)
-
-    mine.aput = aput  # type: ignore[method-assign]  # a wrapper class would have to forward thirty methods
-    yield mine

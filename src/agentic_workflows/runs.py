@@ -19,7 +19,8 @@ from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Past
 from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.lease import Held
-from agentic_workflows.opened import OpenRun, fenced
+from agentic_workflows.journal.savers import fenced
+from agentic_workflows.opened import OpenRun
 from agentic_workflows.prune import Pruning, Savers
 from agentic_workflows.results import as_result
 from agentic_workflows.whereabouts import Whereabouts
@@ -181,13 +182,9 @@ class Runs(ABC):
     async def _held(self, thread_id: str, *, is_new: bool = False) -> AsyncIterator[OpenRun]:
         """Hold a thread for what is done inside: nobody else runs it then. Of a new one nothing is known yet."""
         refuse_nameless(thread_id)
-        database = self.database
-        async with (
-            database.leases.hold(thread_id) as lease,
-            database.checkpointer() as saver,
-            fenced(saver, database.leases, lease) as writer,
-        ):
-            run = self._run(thread_id, self._assemble(writer), lease)
+        leases = self.database.leases
+        async with leases.hold(thread_id) as lease, self.database.checkpointer() as saver:
+            run = self._run(thread_id, self._assemble(fenced(saver, leases, lease)), lease)
             if not is_new:
                 await run.load()
                 if run.outer:

@@ -7,10 +7,8 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
-
-from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action
 from agentic_workflows.actions.overlay import Files
@@ -22,11 +20,12 @@ from agentic_workflows.graph.events import Event, StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
+from agentic_workflows.graph.review import Answers
 from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
-from agentic_workflows.opened import Answers, OpenRun
+from agentic_workflows.opened import Entry, OpenRun
 from agentic_workflows.policies.files import Sources
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.results import without_plan
@@ -36,8 +35,6 @@ from agentic_workflows.shown import Shown, ShowsRuns
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-Result = TypeVar("Result")
-Entry = Input | Command[Any] | None
 PlanLike: TypeAlias = Plan | Mapping[str, Any]
 
 

@@ -9,10 +9,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+
+from agentic_workflows.journal.lease import Held, Leases
 
 
 @dataclass
@@ -48,6 +52,20 @@ async def shared(
             _retire(key, mine)
             mine.saver, stack, mine.stack = None, mine.stack, AsyncExitStack()
             await stack.aclose()
+
+
+def fenced(saver: BaseCheckpointSaver[Any], leases: Leases, held: Held) -> BaseCheckpointSaver[Any]:
+    """Return a run's own saver, which refuses to write once the lease of the run is lost."""
+    if isinstance(saver, InMemorySaver):  # shared by all runs of a process, which cannot lose a lease to another one
+        return saver
+    mine = copy(saver)
+
+    async def aput(*args: Any, **kwargs: Any) -> Any:
+        await leases.journal.renew(held.lease, leases.seconds)
+        return await saver.aput(*args, **kwargs)
+
+    mine.aput = aput  # type: ignore[method-assign]  # a wrapper class would have to forward thirty methods
+    return mine
 
 
 def _retire(key: tuple[asyncio.AbstractEventLoop, str], mine: _Shared) -> None:
