@@ -81,8 +81,8 @@ class ShowsRuns(Runs):
             _here.reset(before)
             shown.by = None
 
-    async def _told(self, run: OpenRun) -> dict[str, Any]:
-        """Return a run as a dict; it is the last one of this object from now on."""
+    async def _show(self, run: OpenRun) -> dict[str, Any]:
+        """Have a run be the last one of this object from now on, and return it as a dict."""
         result = await run.result()
         for shown in {self._last, self._shown} if self._shown.walked is run else {self._last}:
             shown.show(run, result)

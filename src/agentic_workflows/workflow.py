@@ -177,13 +177,13 @@ class AgenticWorkflow(ShowsRuns):
         if goal is not None and self._shown.walked is None:
             async with self._begun(goal, None, None) as (run, entry):
                 await run.advance_to("validate", entry)
-                await self._told(run)
+                await self._show(run)
             return self.current_plan
         async with self._opened(self._shown.thread_id) as run:
             if run.state != WorkflowState.PLANNING:
                 raise RunError(f"The run {run.thread_id} is {run.state}, not PLANNING.")
             await run.advance_to("validate", None)
-            await self._told(run)
+            await self._show(run)
         return self.current_plan
 
     async def execute_next_step(self) -> JsonObject | None:
@@ -192,7 +192,7 @@ class AgenticWorkflow(ShowsRuns):
             before = len(run.values.get("history", []))
             if run.state == WorkflowState.EXECUTING:
                 await run.advance_to("validate", None, at_most=1)
-            await self._told(run)
+            await self._show(run)
         steps = [entry for entry in self.history[before:] if entry["step"] is not None]
         return steps[0] if steps else None
 
@@ -204,7 +204,7 @@ class AgenticWorkflow(ShowsRuns):
                 await run.answer(answers)
             if run.state == WorkflowState.REVIEWING:
                 await run.advance_to("review", None)
-            return await self._told(run)
+            return await self._show(run)
 
     # What came since.
 
@@ -240,7 +240,7 @@ class AgenticWorkflow(ShowsRuns):
 
         """
         async with self._looked_at(thread_id) as run:
-            return await self._told(run)
+            return await self._show(run)
 
     async def cancel(self, thread_id: str) -> dict[str, Any]:
         """End a run that waits for a person, is paused, or was left behind by a process that died.
@@ -254,7 +254,7 @@ class AgenticWorkflow(ShowsRuns):
             await run.cancel()
             # A server that has come between two nodes, where nobody holds the run, hears of it at the next one.
             await self.database.journal.request(thread_id, "cancel")
-            return await self._told(run)
+            return await self._show(run)
 
     # How it is done.
 
@@ -313,14 +313,14 @@ class AgenticWorkflow(ShowsRuns):
     async def _followed(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
         if run.is_cancelled:
             yield StateEntered(state=run.state.value, reason=run.values.get("reason"))
-            await self._told(run)
+            await self._show(run)
             return
         try:
             async with aclosing(self._walked(run, entry) if self._walks else run.advance(entry)) as events:
                 async for event in events:
                     yield event
         finally:
-            await self._told(run)
+            await self._show(run)
 
     async def _walked(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
         """Walk, and yield what happens meanwhile; for whoever leaves, the walk has ended first."""
@@ -345,9 +345,9 @@ class AgenticWorkflow(ShowsRuns):
                 await run.finish(entry)
         except BaseException:
             with suppress(DatabaseError):  # whoever is told what is wrong needs no more
-                await self._told(run)
+                await self._show(run)
             raise
-        result = await self._told(run)
+        result = await self._show(run)
         return self.get_results() if self._overrides("get_results") else result
 
     @property
@@ -361,7 +361,7 @@ class AgenticWorkflow(ShowsRuns):
         elif entry is not None:
             await run.advance_to("pause", entry)
         with self._showing(Shown(walked=run)):
-            await self._told(run)
+            await self._show(run)
             is_first = True
             while (transition := self._transition(run)) is not None:
                 before, checkpoint = run.values, run.checkpoint
@@ -387,31 +387,27 @@ class AgenticWorkflow(ShowsRuns):
         return getattr(type(self), method) is not getattr(AgenticWorkflow, method)
 
     def _check_plan(self, plan: Plan) -> Sequence[Finding]:
-        try:
-            problem = _refusal(self.validate_plan(deepcopy(plan.to_json())), of="validate_plan", what="the plan")
-        except Exception as error:  # noqa: BLE001 - a subclass's own code
-            problem = f"validate_plan raised {type(error).__name__}: {said(error)}"
+        problem = self._refusal("validate_plan", "the plan", plan.to_json())
         return (Finding(problem=problem),) if problem else ()
 
     def _check_result(self, step: WorkflowStep, result: JsonValue) -> Sequence[Finding]:
-        try:
-            accepted = self.validate_result(deepcopy(step), deepcopy(result))
-            problem = _refusal(accepted, of="validate_result", what="the result")
-        except Exception as error:  # noqa: BLE001 - a subclass's own code, also a RunError of it
-            problem = f"validate_result raised {type(error).__name__}: {said(error)}"
+        problem = self._refusal("validate_result", "the result", step, result)
         return (Finding(step=step.name, problem=problem),) if problem else ()
+
+    def _refusal(self, method: str, what: str, *given: object) -> str:
+        """Return why a subclass's method does not accept something; nothing where it says yes in so many words."""
+        try:
+            accepted = getattr(self, method)(*deepcopy(given))
+        except Exception as error:  # noqa: BLE001 - a subclass's own code, also a RunError of it
+            return f"{method} raised {type(error).__name__}: {said(error)}"
+        if not isinstance(accepted, bool):  # a coroutine, say, is as good as true
+            return f"{method} gave a {type(accepted).__name__}, which is neither True nor False."
+        return "" if accepted else f"{method} refused {what}."
 
     def _choose(self, state: State) -> WorkflowStep | None:
         history = [without_plan(entry) for entry in state["history"]]
         with self._showing(Shown(values=state, result={**self._shown.result, "history": history})):
             return self.get_next_step()
-
-
-def _refusal(accepted: object, *, of: str, what: str) -> str:
-    """Return why a subclass's method did not accept something; nothing where it said yes in so many words."""
-    if not isinstance(accepted, bool):  # a coroutine, say, is as good as true
-        return f"{of} gave a {type(accepted).__name__}, which is neither True nor False."
-    return "" if accepted else f"{of} refused {what}."
 
 
 def _plain(plan: PlanLike | None) -> JsonValue:
