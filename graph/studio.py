@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.actions.builtin import builtin_actions
+from agentic_workflows.actions.declare import problems_of
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.agents.chat_model import chat_model
 from agentic_workflows.agents.local_model import MODEL_NAME
@@ -177,5 +178,4 @@ def _checked(schema: type[Model], data: object, what: str) -> Model:
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise StudioError(f"The {what} cannot be used. {found}.") from None
+        raise StudioError(f"The {what} cannot be used. {problems_of(error)}.") from None

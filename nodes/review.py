@@ -255,25 +255,25 @@ async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, A
     """Use up answers that no call will, and write down what they say of effects in doubt."""
     run_id = state["run_id"]
     past = await pen.journal.past(run_id)
-    told = [one for question in settled for one in _told(question, known[str(question["id"])], past, state)]
+    said = [one for question in settled for one in _recorded(question, known[str(question["id"])], past, state)]
     written = {(one.place, one.attempt) for one in past.outcomes}  # by a process that was killed after it
-    outcomes = [one for one in told if (one.place, one.attempt) not in written]
+    outcomes = [one for one in said if (one.place, one.attempt) not in written]
     used = [one for one in (str(question["id"]) for question in settled) if not past.answers[one].used]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
 
 
-def _told(question: JsonObject, row: Answered, past: Past, state: State) -> Iterator[Recorded]:
+def _recorded(question: JsonObject, row: Answered, past: Past, state: State) -> Iterator[Recorded]:
     """Yield what an answer says of an effect that may have happened; of one that was refused, as that of the call."""
-    at, said = question["in_doubt"], _said(row)
-    yield from (doubt.ended(said) for doubt in past.in_doubt if attempt_of(doubt) == at)
+    at, outcome = question["in_doubt"], _outcome_of(row)
+    yield from (doubt.ended(outcome) for doubt in past.in_doubt if attempt_of(doubt) == at)
     refused = (one for one in past.outcomes if one.outcome.status.is_failure and attempt_of(one) == at)
-    for one in refused if said.status == OutcomeStatus.SUCCEEDED else ():
+    for one in refused if outcome.status == OutcomeStatus.SUCCEEDED else ():
         plan, item = plan_name(state["plan_number"], restore(state["plan"] or {})), question["item"]
         here = Place(plan, str(question["step"]), WHOLE if item is None else cast("int", item))
-        yield replace(one, place=here, attempt=0, outcome=said)
+        yield replace(one, place=here, attempt=0, outcome=outcome)
 
 
-def _said(row: Answered) -> Outcome:
+def _outcome_of(row: Answered) -> Outcome:
     """Return what became of an effect in doubt, as a person says."""
     if row.answer["type"] == "reject":
         reason = "It was in doubt, and a reviewer gave it up."

@@ -100,7 +100,7 @@ class CedarEngine:
         self._all = load_policies(policies)
         self._vouching = Vouching(self._all)
         self._policies = tuple(policy for policy in self._all if not is_about_trust(policy))
-        self._told = {policy.rule for policy in self._policies if policy.reads & CARRIED}
+        self._about_data = {policy.rule for policy in self._policies if policy.reads & CARRIED}
         schema = cedar_schema(catalogue)
         self._declared = _vocabulary(schema)
         check_policies(self._policies, schema=self._declared.schema, shapes=self._shapes)
@@ -183,7 +183,7 @@ class CedarEngine:
         self, decision: Decision, spec: ActionSpec, carried: Carried, provenance: Provenance | None
     ) -> Decision:
         """Return a decision that also says where the data comes from that made it."""
-        if isinstance(decision, Allow) or provenance is None or self._told.isdisjoint(decision.rules):
+        if isinstance(decision, Allow) or provenance is None or self._about_data.isdisjoint(decision.rules):
             return decision
         untrusted, secret = (cast("list[str]", carried.context[name]) for name in ("untrusted", "secret"))
         steering = [argument for argument in untrusted if spec.class_of(argument) != "content"]

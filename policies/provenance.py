@@ -91,7 +91,7 @@ class Provenance:
         shown: dict[str, Label] = {}
         for flow in self.flows:
             shown[flow.argument] = shown.get(flow.argument, NOTHING) | flow.label
-        return {argument: told for argument, label in shown.items() if (told := _told(label))}
+        return {argument: told for argument, label in shown.items() if (told := _as_json(label))}
 
     def sentences(self, arguments: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
         """Return a sentence for each of these arguments that says which untrusted sources or secrets are in it."""
@@ -236,7 +236,7 @@ def _is_in(text: str, goal: str) -> bool:
     )
 
 
-def _told(label: Label) -> list[JsonValue]:
+def _as_json(label: Label) -> list[JsonValue]:
     """Return the outputs in a label; of very many, the untrusted ones first, and how many more there are."""
     return [{"source": source, "trusted": is_trusted} for source, is_trusted in _outputs(label)]
 

@@ -137,10 +137,10 @@ def _colour(words: str) -> str:
     return next((_COLOURS[one] for one in said if one in _COLOURS), _GREY)
 
 
-def _told(decision: Mapping[str, Any]) -> tuple[str, str]:
+def _word_and_why(decision: Mapping[str, Any]) -> tuple[str, str]:
     """Return a decision as a word and its reason, with the rules that made it."""
     if "at_least" in decision:
-        word, why = _told(decision["at_least"])
+        word, why = _word_and_why(decision["at_least"])
         return decision["decision"] + (f", {word} at least" if word != "Allow" else ""), why
     rules = decision["rules"]
     reason = decision["reason"] or " ".join(rule["reason"] for rule in rules)
@@ -156,10 +156,10 @@ class _Shown:
     steps: Mapping[str, Any] | None = None
     """What became of the steps, after a run."""
 
-    def told(self, step: str) -> tuple[str, str]:
+    def decision(self, step: str) -> tuple[str, str]:
         """Return the decision on a step and its reason."""
         decision = self.report.get("decisions", {}).get(step)
-        return _told(decision) if decision else ("", "")
+        return _word_and_why(decision) if decision else ("", "")
 
     def status(self, step: str) -> str:
         """Return what became of a step."""
@@ -255,7 +255,7 @@ class _Picture:
 
     def _box(self, step: WorkflowStep) -> _Html:
         left, top = self._centres[self._depths[step.name], step.name] - _BOX / 2, self._top(self._depths[step.name])
-        word, status = self.shown.told(step.name)[0] or "not decided", self.shown.status(step.name)
+        word, status = self.shown.decision(step.name)[0] or "not decided", self.shown.status(step.name)
         calls = step.action + (", for each" if step.foreach else "") + (", when" if step.when is not None else "")
         colour = _colour(status or word)
         frame = {"rx": 6, "fill": colour, "fill_opacity": 0.1, "stroke": colour, "stroke_width": 1.5}
@@ -322,7 +322,7 @@ def _row(number: str, step: WorkflowStep, shown: _Shown) -> Sequence[str]:
     options = {"for each": step.foreach, "when": step.when}
     inputs = [f"{name}: {_short(value)}" for name, value in step.inputs.items()]
     inputs += [f"{name} {_short(value)}" for name, value in options.items() if value is not None]
-    return number, step.name, step.action, "\n".join(inputs), *shown.told(step.name)
+    return number, step.name, step.action, "\n".join(inputs), *shown.decision(step.name)
 
 
 def _result_parts(result: Mapping[str, Any]) -> "Iterator[_Part]":

@@ -179,7 +179,7 @@ class _Signature:
         try:
             values = self.model.model_validate(dict(call.inputs))
         except ValidationError as error:
-            raise ActionError(f"{self.function}() cannot be called with these inputs: {told(error)}.") from None
+            raise ActionError(f"{self.function}() cannot be called with these inputs: {problems_of(error)}.") from None
         arguments = {key: getattr(values, f"p{at}") for at, key in enumerate(self.parameters)}
         return arguments | dict.fromkeys(self.calls, call)
 
@@ -199,7 +199,7 @@ class _Signature:
         return value
 
 
-def told(error: ValidationError) -> str:
+def problems_of(error: ValidationError) -> str:
     """Return what is wrong with which part of a value; what it holds may be a secret, and pydantic shows it."""
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
 

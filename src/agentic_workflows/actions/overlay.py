@@ -82,7 +82,7 @@ def _read(file: Path, source: str) -> JsonValue:
     try:
         return as_json(read_document(file, max_bytes=MAX_BYTES), where=source)
     except UnreadableError as error:
-        raise ActionError(_told(source, error.findings)) from error
+        raise ActionError(_complaint(source, error.findings)) from error
 
 
 def overlaid(actions: Registry, notes: JsonValue, *, source: str = "The annotations") -> Registry:
@@ -94,7 +94,7 @@ def overlaid(actions: Registry, notes: JsonValue, *, source: str = "The annotati
     """
     validator = compiled(canonical(overlay_schema(actions)))
     if findings := [_finding(error) for error in validator.iter_errors(notes)]:
-        raise ActionError(_told(source, findings))
+        raise ActionError(_complaint(source, findings))
     changed = {name: _over(actions[name], said) for name, said in cast("Mapping[str, Any]", notes).items()}
     return MappingProxyType({**actions, **changed}) if changed else actions
 
@@ -177,5 +177,5 @@ def _finding(error: Any) -> Finding:
     return Finding(field=".".join(path) or None, problem=problem, remedy=remedy)
 
 
-def _told(source: str, findings: Sequence[Finding]) -> str:
+def _complaint(source: str, findings: Sequence[Finding]) -> str:
     return "\n".join([f"{source} cannot be used:", *(f"  - {finding}" for finding in findings)])

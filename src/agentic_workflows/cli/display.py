@@ -110,8 +110,8 @@ class Progress:
             case StepStarted() | StepSucceeded() | StepFailed() | StepDenied() | StepSkipped() | StepAsked():
                 self._step(event)
             case _:
-                if told := _told(event):
-                    self.note(told)
+                if line := _line(event):
+                    self.note(line)
 
     def _accept(self, report: Mapping[str, Any]) -> None:
         self._rows = {step["name"]: _Row(action=step["action"]) for step in report["plan"]["steps"]}
@@ -167,7 +167,7 @@ def _updated(row: _Row, event: Event) -> _Row:
     return row
 
 
-def _told(event: Event) -> str:
+def _line(event: Event) -> str:
     """Return the line for an event that is about no step; empty where it has none."""
     match event:
         case AnswerRefused():

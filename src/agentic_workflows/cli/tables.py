@@ -28,7 +28,7 @@ def plan_table(plan: Mapping[str, Any], report: Mapping[str, Any]) -> Table:
     table = _table("", "Step", "Action", "Inputs", "Decision", "Why")
     for number, name in enumerate(order, start=1):
         decision = report["decisions"].get(name)
-        word, why = told(decision) if decision else ("-", "")
+        word, why = word_and_why(decision) if decision else ("-", "")
         step = steps[name]
         colour = _COLOURS.get(decision["decision"] if decision else "", "")
         table.add_row(
@@ -37,10 +37,10 @@ def plan_table(plan: Mapping[str, Any], report: Mapping[str, Any]) -> Table:
     return table
 
 
-def told(decision: Mapping[str, Any]) -> tuple[str, str]:
+def word_and_why(decision: Mapping[str, Any]) -> tuple[str, str]:
     """Return a decision as a word and its reason, with the rules that made it."""
     if "at_least" in decision:
-        word, why = told(decision["at_least"])
+        word, why = word_and_why(decision["at_least"])
         if word == "Allow":
             return decision["decision"], f"Nothing is against it so far. {_ids(decision['at_least'])}"
         return f"{decision['decision']}, {word} at least", why

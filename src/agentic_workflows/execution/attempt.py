@@ -80,9 +80,9 @@ def _without_values(error: Exception) -> str:
     """Return what an error says; pydantic's shows the ends of what it was given, a secret perhaps."""
     from pydantic import ValidationError  # noqa: PLC0415 - few calls fail
 
-    from agentic_workflows.actions.declare import told  # noqa: PLC0415
+    from agentic_workflows.actions.declare import problems_of  # noqa: PLC0415
 
-    return told(error) if isinstance(error, ValidationError) else said(error)
+    return problems_of(error) if isinstance(error, ValidationError) else said(error)
 
 
 async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunPass) -> JsonValue:

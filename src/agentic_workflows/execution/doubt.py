@@ -39,7 +39,7 @@ Resolution: TypeAlias = Found | Again | Question
 
 async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
     """Return what to do about an effect in doubt; a question where a person must say."""
-    asked = _told(case, doubt) or case.run.grants.current(doubt_id(case, doubt))
+    asked = _answer_id(case, doubt) or case.run.grants.current(doubt_id(case, doubt))
     match case.run.grants.answer(asked):
         case Respond(message=message):
             case.use(asked)
@@ -61,7 +61,7 @@ async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
             return _asked(case, doubt, why)
 
 
-def _told(case: Case, doubt: Intent) -> str | None:
+def _answer_id(case: Case, doubt: Intent) -> str | None:
     """Return the id of the answer that says what exactly this effect came to: a fact, whatever policies say by now."""
     if not case.is_begun:
         return None

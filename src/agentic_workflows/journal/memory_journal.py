@@ -10,7 +10,7 @@ from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import NOTHING_KNOWN, Answered, Begun, Intent, Known, Lease, Past, Recorded
 from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
-from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
+from agentic_workflows.journal.timeline import answer_entry, in_order, intent_entry, outcome_entry, plan_entry
 
 
 class MemoryJournal:
@@ -190,10 +190,10 @@ class MemoryJournal:
             if thread == thread_id:
                 found.append({"at": at, "what": "run begun", "run_id": run_id, "goal": goal})
                 plans = {number: kept for (one, number), kept in self._plans.items() if one == run_id}
-                found += [told_plan(number, plan, at) for number, (plan, at) in plans.items()]
-                found += (told_intent(run_id, one) for one in self._intents.get(run_id, ()))
-                found += (told_answer(one) for one in self._answers.values() if one.run_id == run_id)
-                found += map(told_outcome, self._outcomes.get(run_id, ()))
+                found += [plan_entry(number, plan, at) for number, (plan, at) in plans.items()]
+                found += (intent_entry(run_id, one) for one in self._intents.get(run_id, ()))
+                found += (answer_entry(one) for one in self._answers.values() if one.run_id == run_id)
+                found += map(outcome_entry, self._outcomes.get(run_id, ()))
         return in_order(found)
 
     async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:

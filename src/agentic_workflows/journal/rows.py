@@ -121,7 +121,7 @@ def entry_of(run: Row) -> JsonObject:
 
 
 @_reads(RUNS, "the run {0[0]}")
-def told_run(run: Row) -> JsonObject:
+def run_entry(run: Row) -> JsonObject:
     """Return an entry for a run that was begun."""
     run_id, _, goal, at, _ = run
     if not all(isinstance(one, str) for one in (run_id, goal, at)):

@@ -40,10 +40,10 @@ from agentic_workflows.journal.rows import (
     plan_of,
     plan_text,
     recorded_of,
+    run_entry,
     sources_text,
-    told_run,
 )
-from agentic_workflows.journal.timeline import in_order, told_answer, told_intent, told_outcome, told_plan
+from agentic_workflows.journal.timeline import answer_entry, in_order, intent_entry, outcome_entry, plan_entry
 from agentic_workflows.journal.writer import Later, RefusedError, Sent, Transaction, Writer
 
 Result = TypeVar("Result")
@@ -282,13 +282,13 @@ class SqlJournal:
         def work(to: Transaction) -> list[JsonObject]:
             found: list[JsonObject] = []
             for run in to.send("runs", by_thread_id=thread_id).rows:
-                found.append(told_run(run))
+                found.append(run_entry(run))
                 run_id = run[0]
                 plans, calls, answers = (to.send(name, by_run_id=run_id).rows for name in ("plans", "calls", "answers"))
-                found += [told_plan(number_of(row), plan_of(row), row[3]) for row in plans]
-                found += [told_intent(run_id, intent_of(row)) for row in calls if row[KEY]]
-                found += [told_answer(answered_of(row)) for row in answers]
-                found += [told_outcome(recorded_of(row)) for row in calls if row[OUTCOME] is not None]
+                found += [plan_entry(number_of(row), plan_of(row), row[3]) for row in plans]
+                found += [intent_entry(run_id, intent_of(row)) for row in calls if row[KEY]]
+                found += [answer_entry(answered_of(row)) for row in answers]
+                found += [outcome_entry(recorded_of(row)) for row in calls if row[OUTCOME] is not None]
             return in_order(found)
 
         return await self._writer.do(work)

@@ -8,12 +8,12 @@ from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import WHOLE, Answered, Intent, Place, Recorded, idempotency_key
 
 
-def told_plan(number: int, plan: JsonObject, at: str) -> JsonObject:
+def plan_entry(number: int, plan: JsonObject, at: str) -> JsonObject:
     """Return an entry for a plan: its number and steps."""
     return {"at": at, "what": "plan", "number": number, "plan": plan}
 
 
-def told_intent(run_id: str, intent: Intent) -> JsonObject:
+def intent_entry(run_id: str, intent: Intent) -> JsonObject:
     """Return an entry for an effect that was about to happen."""
     return {
         "at": intent.at,
@@ -25,7 +25,7 @@ def told_intent(run_id: str, intent: Intent) -> JsonObject:
     }
 
 
-def told_outcome(recorded: Recorded) -> JsonObject:
+def outcome_entry(recorded: Recorded) -> JsonObject:
     """Return an entry for what became of a call."""
     outcome = recorded.outcome
     return {
@@ -42,7 +42,7 @@ def told_outcome(recorded: Recorded) -> JsonObject:
     }
 
 
-def told_answer(answered: Answered) -> JsonObject:
+def answer_entry(answered: Answered) -> JsonObject:
     """Return an entry for what a person answered."""
     return {
         "at": answered.at,
