@@ -1,8 +1,8 @@
-"""What a planner may see of a run's history: all of it, or only what no stranger can have written."""
+"""What a planner may see of a run's history: all of it, what no stranger can have written, or only what went wrong."""
 
 from collections.abc import Iterable, Mapping
 
-from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.findings import Finding, from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
 WITHHELD = "It is withheld, because it may hold text from an untrusted source."
@@ -16,6 +16,20 @@ def is_untrusted(entry: Mapping[str, JsonValue]) -> bool:
 def without_untrusted(history: Iterable[JsonObject]) -> list[JsonObject]:
     """Return the history with what became of each step, and without a word of what is untrusted."""
     return [_withheld(entry) if is_untrusted(entry) else entry for entry in history]
+
+
+def faults_in(history: Iterable[Mapping[str, object]]) -> list[str]:
+    """Return every finding and every piece of feedback once, in order; nothing of what any step gave."""
+    said: dict[str, None] = {}
+    for entry in history:
+        result = entry.get("result")
+        if entry.get("step") is not None or not isinstance(result, Mapping):
+            continue
+        for finding in result.get("findings") or []:
+            said[str(from_json(finding)) if isinstance(finding, dict) else str(finding)] = None
+        if result.get("feedback"):
+            said[str(result["feedback"])] = None
+    return list(said)
 
 
 def _withheld(entry: JsonObject) -> JsonObject:

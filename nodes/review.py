@@ -172,14 +172,15 @@ async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal)
     return await journal.answers(run_id) if overdue else known
 
 
-def _rejected(questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:
-    return [one for one in questions if one["id"] in known and known[str(one["id"])].answer["type"] == "reject"]
+def answered_with(kind: str, questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:
+    """Return the questions that were answered in this way."""
+    return [one for one in questions if one["id"] in known and known[str(one["id"])].answer["type"] == kind]
 
 
 def _open(questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:
     """Return what must be answered before the run goes on: once something is rejected, only what is in doubt."""
-    left = [question for question in questions if question["id"] not in known]
-    return [question for question in left if question.get("in_doubt")] if _rejected(questions, known) else left
+    is_rejected = bool(answered_with("reject", questions, known))
+    return [one for one in questions if one["id"] not in known and (one.get("in_doubt") or not is_rejected)]
 
 
 def _identity(runtime: Runtime[Any]) -> str:
@@ -219,7 +220,7 @@ class _Pen:
 
 async def _update(state: State, questions: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> Update:
     """Go on, or ask for what is not answered yet; a rejection plans again, once nothing is in doubt any more."""
-    rejected, waits = _rejected(questions, known), _open(questions, known)
+    rejected, waits = answered_with("reject", questions, known), _open(questions, known)
     over = [one for one in questions if one["id"] in known]
     for question in (one for one in over if not one.get("told")):
         kind = str(known[str(question["id"])].answer["type"])
@@ -232,7 +233,8 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
         return {"status": WorkflowState.EXECUTING.value, "asks": [], "findings": []}
     # What failed beside an effect in doubt has waited for this; executing comes to it, and to a result that was given.
     has_failed = any(OutcomeStatus(str(one["status"])).is_failure for one in state["steps"].values())
-    settled = rejected if has_failed else [*rejected, *_happened(questions, known)]
+    happened = [one for one in answered_with("respond", questions, known) if one.get("in_doubt")]
+    settled = rejected if has_failed else [*rejected, *happened]
     await _settle(state, settled, known, pen)
     # Nothing is promised of what is in doubt, which is settled before the next plan.
     kept = sorted({str(one["step"]) for one in over if one not in settled and not one.get("in_doubt")})
@@ -243,12 +245,6 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
         "findings": [],
         "history": [*(state.get("history") or []), *entries],
     }
-
-
-def _happened(questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:
-    """Return the questions about effects in doubt to which somebody gave the result."""
-    doubts = (one for one in questions if one.get("in_doubt"))
-    return [one for one in doubts if one["id"] in known and known[str(one["id"])].answer["type"] == "respond"]
 
 
 async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> None:

@@ -27,7 +27,7 @@ from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST, refuse_missing
 from agentic_workflows.nodes.plan import cancelled
-from agentic_workflows.nodes.review import answered, checked_answers, is_overdue
+from agentic_workflows.nodes.review import answered, answered_with, checked_answers, is_overdue
 from agentic_workflows.results import as_result, open_questions
 from agentic_workflows.whereabouts import Whereabouts, as_begun, as_input, find, id_of, last_of
 
@@ -219,8 +219,8 @@ class OpenRun:
         if not (plan and stands and self.begun is None and missing_actions(restore(plan), self.catalogue)):
             return
         known, now = await self.journal.answers(self.values.get("run_id", "")), self.journal.now()
-        said = [known[str(one["id"])].answer["type"] for one in asks if one["id"] in known]
-        is_rejected = "reject" in said or any(isinstance(one, Reject) for one in each_answer(answers or ()))
+        was_rejected = bool(answered_with("reject", asks, known))
+        is_rejected = was_rejected or any(isinstance(one, Reject) for one in each_answer(answers or ()))
         is_late = any(is_overdue(one, now) for one in asks if one["id"] not in known)  # which counts as a rejection
         if not (is_rejected or is_late or any(one.get("replaced") for one in asks)):
             refuse_missing(restore(plan), self.catalogue)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agentic_workflows.agents.faults import faults_in
 from agentic_workflows.errors import PlanError, PlanningError
 from agentic_workflows.graph.document import UnreadableError, read_document
+from agentic_workflows.graph.history import faults_in
 from agentic_workflows.graph.plan import MAX_STEPS, Plan
 from agentic_workflows.graph.plan import from_json as plan_from_json
 from agentic_workflows.graph.plan_schema import MAX_BYTES

@@ -11,9 +11,9 @@ from typing import cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from agentic_workflows.agents.faults import faults_in
 from agentic_workflows.agents.planning_schema import flat
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
+from agentic_workflows.graph.history import faults_in
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
 SYSTEM = """\

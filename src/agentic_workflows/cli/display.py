@@ -28,6 +28,7 @@ from agentic_workflows.graph.events import (
     StepStarted,
     StepSucceeded,
 )
+from agentic_workflows.graph.findings import from_json as finding_from_json
 
 _COLOURS = {"running": "cyan", "succeeded": "green", "failed": "red", "denied": "red", "asked": "yellow"}
 _SPARE_LINES = 8
@@ -173,17 +174,10 @@ def _line(event: Event) -> str:
         case AnswerRefused():
             return event.problem
         case PlanRefused():
-            found = "\n".join(f"  - {finding_line(one)}" for one in event.findings if isinstance(one, dict))
+            found = "\n".join(f"  - {finding_from_json(one)}" for one in event.findings if isinstance(one, dict))
             return f"Refused, nothing of it runs:\n{found}"
         case AttemptFailed():
             return f"  {event.step}: attempt {event.attempt} failed, another one follows: {event.reason}"
         case ReviewAnswered():
             return f"  {event.step}: answered with {event.answer}"
     return ""
-
-
-def finding_line(finding: Mapping[str, Any]) -> str:
-    """Return a finding as one line."""
-    place = ".".join(str(part) for part in (finding.get("step"), finding.get("field")) if part)
-    said = " ".join(str(part) for part in (finding.get("problem"), finding.get("remedy")) if part)
-    return f"{place}: {said}" if place else said

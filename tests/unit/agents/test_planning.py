@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentic_workflows.agents.conversions import with_texts
-from agentic_workflows.agents.faults import faults_in
 from agentic_workflows.agents.planning_prompt import Example, planning_messages, signature
 from agentic_workflows.agents.planning_schema import REFERENCE, plan_schema, without_nulls
 from agentic_workflows.graph.catalogue import ActionSpec
+from agentic_workflows.graph.history import faults_in
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.references import resolve
 from agentic_workflows.graph.values import JsonObject, canonical
