@@ -268,14 +268,8 @@ class CedarEngine:
 
     def _make_policy_set(self, covering: tuple[int, ...], unknown: frozenset[str]) -> cedarpy.PolicySet:
         """Return policies; of those that read something unknown, only what permits at most has a say."""
-        static: dict[str, object] = {}
-        for at in covering:
-            policy = self._policies[at]
-            if not policy.reads & unknown:
-                static[str(at)] = policy.cedar
-            elif policy.is_permit:
-                static[str(at)] = policy.unconditional().cedar
-        return policy_set(static)
+        covered = {at: self._policies[at] for at in covering}
+        return policy_set(covered, reads_unknown=lambda policy: policy.reads & unknown)
 
 
 def _vocabulary(schema: JsonObject) -> _Vocabulary:

@@ -182,10 +182,11 @@ def _parse(text: str, place: str) -> Policy:
     if parsed["templates"]:
         raise PolicyError(f"{place}: a template (?principal, ?resource) allows nothing by itself. Write the name out.")
     (cedar,) = parsed["staticPolicies"].values()
-    try:
-        policy_set({"0": cedar})
-    except ValueError as error:  # it would fail at every decision: Cedar reads less deep JSON than text
-        raise _too_deep(place) from error
     notes = cedar.get("annotations", {})
     rule = Rule(id=notes.get("id") or place, reason=notes.get("reason") or "", place=place)
-    return Policy(rule=rule, text=text, cedar=cedar)
+    policy = Policy(rule=rule, text=text, cedar=cedar)
+    try:
+        policy_set({0: policy})
+    except ValueError as error:  # it would fail at every decision: Cedar reads less deep JSON than text
+        raise _too_deep(place) from error
+    return policy

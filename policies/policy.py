@@ -1,7 +1,7 @@
 """One Cedar policy, and what can be known of it without running it."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -69,8 +69,16 @@ class Policy:
         return replace(self, cedar={**self.cedar, "conditions": []})
 
 
-def policy_set(static: Mapping[str, object]) -> cedarpy.PolicySet:
-    """Return policies in Cedar's JSON form, by name, parsed."""
+def policy_set(
+    policies: Mapping[int, Policy], *, reads_unknown: Callable[[Policy], object] = lambda _: False
+) -> cedarpy.PolicySet:
+    """Return policies by number, parsed; one that reads what is unknown permits its whole scope, or has no say."""
+    static: dict[str, object] = {}
+    for at, policy in policies.items():
+        if not reads_unknown(policy):
+            static[str(at)] = policy.cedar
+        elif policy.is_permit:
+            static[str(at)] = policy.unconditional().cedar
     return cedarpy.PolicySet.from_json_str(json.dumps({"staticPolicies": static, "templates": {}, "templateLinks": []}))
 
 

@@ -171,13 +171,8 @@ class Vouching:
 
     def _make_set(self, *, is_early: bool) -> cedarpy.PolicySet:
         """Return the rules; before a value exists, as if it were the one that they like best."""
-        static: dict[str, object] = {}
-        for at, policy in enumerate(self._policies):
-            if not (is_early and policy.paths & _VALUE):
-                static[str(at)] = policy.cedar
-            elif policy.is_permit:
-                static[str(at)] = policy.unconditional().cedar
-        return policy_set(static)
+        numbered = dict(enumerate(self._policies))
+        return policy_set(numbered, reads_unknown=lambda policy: is_early and policy.paths & _VALUE)
 
 
 def is_about_trust(policy: Policy) -> bool:
