@@ -6,9 +6,11 @@ A plan reads as a sequential program. `outputs` name values, `inputs` use them b
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 from typing import Any, cast
 
@@ -139,20 +141,16 @@ class Plan:
     def order(self) -> tuple[str, ...]:
         """Name the steps in topological order, as listed where the data leaves a choice; none in or after a cycle."""
         position = {step.name: at for at, step in enumerate(self.steps)}
-        waits = {name: set(needed) for name, needed in self._dependencies.items()}
-        dependents: dict[str, list[str]] = {name: [] for name in position}
-        for name, needed in waits.items():
-            for producer in needed:
-                dependents[producer].append(name)
-        free = [position[name] for name, needed in waits.items() if not needed]  # sorted, and so a heap
+        sorter = TopologicalSorter(self._dependencies)
+        with suppress(CycleError):  # what is neither in a cycle nor after one is sorted all the same
+            sorter.prepare()
+        free: list[int] = []
         order: list[str] = []
-        while free:
-            name = self.steps[heappop(free)].name
-            order.append(name)
-            for dependent in dependents[name]:
-                waits[dependent].discard(name)
-                if not waits[dependent]:
-                    heappush(free, position[dependent])
+        while sorter.is_active():
+            for name in sorter.get_ready():
+                heappush(free, position[name])
+            order.append(self.steps[heappop(free)].name)
+            sorter.done(order[-1])
         return tuple(order)
 
     def narrows(self, earlier: "Plan") -> bool:

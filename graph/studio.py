@@ -12,6 +12,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -89,15 +90,7 @@ class StudioContext(BaseModel):
 
     def limits(self) -> Limits:
         """Return how much a run may use."""
-        return Limits(
-            max_iterations=self.max_iterations,
-            max_replans=self.max_replans,
-            max_tokens=self.max_tokens,
-            max_seconds=self.max_seconds,
-            max_parallel=self.max_parallel,
-            review_seconds=self.review_seconds,
-            grant_seconds=self.grant_seconds,
-        )
+        return Limits(**self.model_dump(include={limit.name for limit in fields(Limits)}))
 
 
 class StudioError(RunError, ValueError):
