@@ -53,13 +53,13 @@ def setup_from(flags: Flags, kept: JsonObject | None = None) -> Setup:
     """Return the setup that flags say, and where they are silent what a run has kept."""
     saved: dict[str, Any] = json.loads(str((kept or {}).get(KEPT, "{}")))
     here = absolute(flags.workspace or Path())
-    named = tuple(one if one in BUILT_IN else str(absolute(Path(one))) for one in flags.policies)
-    notes = tuple(str(absolute(Path(one))) for one in flags.annotations)
+    named = tuple(one if one in BUILT_IN else str(absolute(Path(one))) for one in flags.policies or ())
+    notes = tuple(str(absolute(Path(one))) for one in flags.annotations or ())
     return Setup(
         workspace=str(here) if flags.workspace else saved.get("workspace") or str(here),
         policies=named or tuple(saved.get("policies") or (DEFAULT,)),
         model=flags.model or saved.get("model"),
-        actions=flags.actions or tuple(saved.get("actions") or ()),
+        actions=tuple(flags.actions or saved.get("actions") or ()),
         folder=str(Path.cwd()) if flags.actions else saved.get("folder") or "",
         annotations=notes or tuple(saved.get("annotations") or ()),
     )

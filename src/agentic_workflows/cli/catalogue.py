@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from agentic_workflows.cli.options import Actions, Annotations, Json, Workspace, flags
+from agentic_workflows.cli.options import Actions, Annotations, Flags, Json, Workspace
 from agentic_workflows.cli.output import COMPLETE
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def actions(
     from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.cli.tables import actions_table  # noqa: PLC0415
 
-    setup = setup_from(flags(workspace=workspace, actions=actions, annotations=annotations))
+    setup = setup_from(Flags(workspace=workspace, actions=actions, annotations=annotations))
     found = list(build_actions(setup, model_factory(None)).values())
     ctx.obj.document([_described(one) for one in found])
     if not ctx.obj.is_json:
@@ -72,7 +72,7 @@ def _annotations_schema(actions: list[str] | None) -> "JsonObject":
     from agentic_workflows.actions.overlay import overlay_schema  # noqa: PLC0415 - heavy
     from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415
 
-    return overlay_schema(build_actions(setup_from(flags(actions=actions)), model_factory(None)))
+    return overlay_schema(build_actions(setup_from(Flags(actions=actions)), model_factory(None)))
 
 
 def _resources(spec: "ActionSpec") -> "JsonValue":

@@ -57,31 +57,13 @@ MaxIterations: TypeAlias = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What was given on the command line; None and empty where it was not."""
+    """What was given on the command line, as typer gives it; None and empty where it was not."""
 
     workspace: Path | None = None
-    policies: tuple[str, ...] = ()
+    policies: list[str] | None = None
     model: str | None = None
-    actions: tuple[str, ...] = ()
-    annotations: tuple[str, ...] = ()
-
-
-def flags(
-    *,
-    workspace: Path | None = None,
-    policies: list[str] | None = None,
-    model: str | None = None,
-    actions: list[str] | None = None,
-    annotations: list[str] | None = None,
-) -> Flags:
-    """Return the options as typer gives them, in one value."""
-    return Flags(
-        workspace=workspace,
-        policies=tuple(policies or ()),
-        model=model or None,
-        actions=tuple(actions or ()),
-        annotations=tuple(annotations or ()),
-    )
+    actions: list[str] | None = None
+    annotations: list[str] | None = None
 
 
 def absolute(path: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agentic_workflows.cli.options import Actions, Annotations, Json, Policies, Workspace, flags
+from agentic_workflows.cli.options import Actions, Annotations, Flags, Json, Policies, Workspace
 from agentic_workflows.cli.output import COMPLETE, FAILED, Output
 from agentic_workflows.errors import PolicyError
 
@@ -39,7 +39,7 @@ def check(
     from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
     from agentic_workflows.policies.idle import idle_rules  # noqa: PLC0415
 
-    setup = setup_from(flags(policies=files, actions=actions, annotations=annotations))
+    setup = setup_from(Flags(policies=files, actions=actions, annotations=annotations))
     catalogue = build_actions(setup, model_factory(None))
     engine = CedarEngine(catalogue, setup.policies)
     warnings = list(idle_rules(engine.policies, catalogue))
@@ -69,7 +69,7 @@ def try_cases(
     from agentic_workflows.policies.cases import check_cases, load_cases  # noqa: PLC0415
     from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
 
-    setup = setup_from(flags(policies=policy, actions=actions, annotations=annotations))
+    setup = setup_from(Flags(policies=policy, actions=actions, annotations=annotations))
     catalogue = build_actions(setup, model_factory(None))
     engine = CedarEngine(catalogue, setup.policies)
     try:
@@ -108,7 +108,7 @@ def explain(
     from agentic_workflows.policies.report import examine  # noqa: PLC0415
 
     plan = load_plan(plan_file)
-    setup = setup_from(flags(workspace=workspace, policies=policy, actions=actions, annotations=annotations))
+    setup = setup_from(Flags(workspace=workspace, policies=policy, actions=actions, annotations=annotations))
     catalogue = build_actions(setup, model_factory(None))
     report = examine(plan, catalogue=catalogue, engine=CedarEngine(catalogue, setup.policies))
     code = show_report(report, ctx.obj)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentic_workflows.cli.options import Actions, Annotations, Database, Json, Model, Policies, Workspace, flags
+from agentic_workflows.cli.options import Actions, Annotations, Database, Flags, Json, Model, Policies, Workspace
 from agentic_workflows.cli.output import COMPLETE, Output
 from agentic_workflows.cli.run import reopened
 from agentic_workflows.errors import ReviewError
@@ -46,7 +46,7 @@ def review(
         return _list(database, ctx.obj)
     from agentic_workflows.cli.drive import Driver  # noqa: PLC0415 - heavy
 
-    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
+    chosen = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     with asyncio.Runner() as runner:
         workflow, folder = reopened(thread, chosen, database, runner)
         result = runner.run(workflow.result(thread))

@@ -20,7 +20,6 @@ from agentic_workflows.cli.options import (
     Policies,
     Thread,
     Workspace,
-    flags,
 )
 from agentic_workflows.cli.output import BAD_INPUT, COMPLETE, FAILED, Output
 from agentic_workflows.errors import PlanError, PlanningError, RunError
@@ -57,7 +56,7 @@ def plan(
     given = _loaded(plan_file)
     if given is None and not (goal or "").strip():
         raise RunError(_NO_GOAL)
-    given_flags = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
+    given_flags = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     workflow = build_workflow(setup_from(given_flags), MEMORY, limits=Limits(max_seconds=max_seconds))
     try:
         report = workflow.examine(given) if given else asyncio.run(workflow.create_plan(goal or ""))
@@ -125,7 +124,7 @@ def run(
         review_seconds=review_seconds,
         grant_seconds=grant_seconds,
     )
-    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
+    chosen = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     if thread is not None and not thread.strip():
         raise RunError("--thread is empty. Give the run a name, or leave the option out for a new one.")
     name = uuid4().hex[:8] if thread is None else thread
@@ -159,7 +158,7 @@ def resume(
     """Continue a run that is paused, waits for answers, was left behind, or ran out of iterations."""
     from agentic_workflows.cli.drive import Driver  # noqa: PLC0415 - heavy
 
-    chosen = flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
+    chosen = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     with asyncio.Runner() as runner:
         workflow, folder = reopened(thread, chosen, database, runner)
         driver = Driver(workflow, thread, ctx.obj, workspace=folder, runner=runner)
