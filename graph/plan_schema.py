@@ -10,7 +10,7 @@ from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import ITEM, MAX_STEPS, VERSION
 from agentic_workflows.graph.references import SECRETS
-from agentic_workflows.graph.values import JsonObject, as_json, canonical
+from agentic_workflows.graph.values import JsonObject, as_json, beginning, canonical
 
 MAX_BYTES = 5_000_000
 """Of a plan's canonical JSON text."""
@@ -103,11 +103,7 @@ def _finding(error: Any, plain: Any) -> Finding:
         named = plain["steps"][at]
         name = named.get("name") if isinstance(named, dict) else None
         step = name if isinstance(name, str) and name else f"step {at + 1}"
-    return Finding(step=step, field=".".join(map(str, path)) or None, problem=f"{_short(error.message)}.")
-
-
-def _short(message: str, limit: int = 300) -> str:
-    return message if len(message) <= limit else f"{message[:limit]}..."
+    return Finding(step=step, field=".".join(map(str, path)) or None, problem=f"{beginning(error.message, 300)}.")
 
 
 def _duplicates(steps: list[JsonObject]) -> Iterator[Finding]:

@@ -61,6 +61,11 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
+def beginning(text: str, most: int) -> str:
+    """Return a text as it is shown: of one with more characters than that, so many of them."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def digest(value: object) -> str:
     """Return the SHA-256 of a value's canonical text, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()

@@ -18,7 +18,7 @@ from agentic_workflows.actions.declare import action
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError, WorkspaceError
 from agentic_workflows.graph.catalogue import Resources
-from agentic_workflows.graph.values import JsonValue
+from agentic_workflows.graph.values import JsonValue, beginning
 
 MAX_MATCHES = 1_000
 MAX_LINE = 500
@@ -144,8 +144,7 @@ class _Files:
             return
         for number, line in enumerate(content.splitlines(), start=1):
             if text in line.casefold():
-                shown = line.strip()
-                yield Match(path=path, line=number, text=shown if len(shown) <= MAX_LINE else f"{shown[:MAX_LINE]}...")
+                yield Match(path=path, line=number, text=beginning(line.strip(), MAX_LINE))
 
     def _rows(self, path: str, wanted: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
         """Yield the rows of a CSV file with their line numbers; the header tells what separates: `,`, `;` or a tab."""

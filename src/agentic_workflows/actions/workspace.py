@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentic_workflows.errors import WorkspaceError
+from agentic_workflows.graph.values import beginning
 
 MAX_BYTES = 10_000_000
 MAX_FILES = 10_000
 MAX_DEPTH = 32
+_MAX_SHOWN = 200
+"""Characters of a path in a message."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, a FIFO that is swapped in would hang the call.
@@ -194,7 +197,7 @@ def split(path: str) -> tuple[str, ...]:
     elif len(parts) > MAX_DEPTH:
         problem = f"is more than {MAX_DEPTH} folders deep"
     if problem:
-        raise WorkspaceError(f"The path {_short(path)} {problem}.")
+        raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} {problem}.")
     return parts
 
 
@@ -202,7 +205,7 @@ def file_parts(path: str) -> tuple[str, ...]:
     """Return the components of a path to a file; errors as in `split`, or where it names the workspace itself."""
     parts = split(path)
     if not parts or path.endswith("/"):
-        raise WorkspaceError(f"The path {_short(path)} names a folder, not a file.")
+        raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} names a folder, not a file.")
     return parts
 
 
@@ -269,12 +272,8 @@ def _refusing(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         problem = _PROBLEMS.get(error.errno or 0, f"cannot be used: {error.strerror}")
-        raise WorkspaceError(f"The path {_short(path)} {problem}.") from None
+        raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} {problem}.") from None
 
 
 def _is_encodable(name: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in name)
-
-
-def _short(path: str, limit: int = 200) -> str:
-    return repr(path if len(path) <= limit else f"{path[:limit]}...")

@@ -13,7 +13,7 @@ from agentic_workflows.agents.planning_prompt import Example, planning_messages
 from agentic_workflows.agents.planning_schema import flat, plan_schema, without_nulls
 from agentic_workflows.errors import ModelError
 from agentic_workflows.graph.catalogue import Catalogue
-from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.graph.values import JsonObject, beginning
 
 ModelSource: TypeAlias = BaseChatModel | Callable[[], BaseChatModel]
 
@@ -68,7 +68,7 @@ class ModelAgent:
         except ModelError:
             raise
         except Exception as error:
-            said = f"{type(error).__name__}: {_short(str(error))}"
+            said = f"{type(error).__name__}: {beginning(str(error), _MAX_SHOWN)}"
             raise ModelError(f"The model{_place(self._model)} gave no plan. {said}") from error
         plan = answer["parsed"]
         if not isinstance(plan, Mapping) or not isinstance(plan.get("steps"), list):
@@ -89,16 +89,13 @@ class ModelAgent:
 
 def _instead(raw: BaseMessage) -> str:
     if refusal := raw.additional_kwargs.get("refusal"):
-        return f"refuses to plan: {_short(str(refusal))}"
-    text = raw.text.strip()
-    return f"answered with no plan: {_short(text)!r}" if text else "gave an empty answer instead of a plan"
+        return f"refuses to plan: {beginning(str(refusal), _MAX_SHOWN)}"
+    if not (text := raw.text.strip()):
+        return "gave an empty answer instead of a plan"
+    return f"answered with no plan: {beginning(text, _MAX_SHOWN)!r}"
 
 
 def _place(model: ModelSource) -> str:
     """Say where a model of an endpoint is: what is wrong is often its name or its address."""
     client = getattr(model, "root_client", None)
     return f" {getattr(model, 'model_name', '')} at {client.base_url}" if client else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

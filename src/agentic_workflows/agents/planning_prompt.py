@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from agentic_workflows.agents.planning_schema import flat
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.history import faults_in
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject, JsonValue, beginning
 
 SYSTEM = """\
 You are a planner. Turn the goal into a JSON plan that uses only these actions:
@@ -54,7 +54,7 @@ def planning_messages(
     for example in examples:
         if example.fits(catalogue):
             messages += [HumanMessage(example.goal), AIMessage(_answer(example, catalogue))]
-    faults = [_short(fault) for fault in faults_in(history)]
+    faults = [beginning(fault, _MAX_TEXT) for fault in faults_in(history)]
     if faults:
         listed = "\n".join(f"- {fault}" for fault in faults)
         goal = f"{goal}\n\nAn earlier plan did not work:\n{listed}\nWrite another plan for the goal that avoids this."
@@ -88,7 +88,3 @@ def _answer(example: Example, catalogue: Catalogue) -> str:
         whole = {**step, "inputs": given, "outputs": step.get("outputs") or []}
         steps.append({key: whole[key] for key in _ORDER if key in whole})
     return json.dumps({"steps": steps}, ensure_ascii=False)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
