@@ -296,6 +296,15 @@ async def test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new
     assert (result["state"], result["steps"]["s"]["status"], len(mail.sent)) == ("FAILED", "failed", 1)
 
 
+async def test_what_a_person_gave_up_in_doubt_is_said_to_be_begun_when_it_was() -> None:
+    mail = Mail(reconciles=False, error=ConnectionError("gone"))
+    plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}}]} for name in "ab"]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[mail.action], limits=Limits(max_replans=1))
+    began = (await workflow.run("Send it to all"))["reviews"][0]["reason"].partition(" and may")[0]
+    asked = await workflow.resume(reject("Leave it."))
+    assert asked["reviews"][0]["reason"].startswith(f"{began} and may have happened; this is known of it: ")
+
+
 @pytest.mark.parametrize(
     "began, found, status",
     [
