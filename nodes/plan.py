@@ -79,8 +79,8 @@ async def stopped(request: Request, left: WorkflowState, journal: Journal, run_i
 
 def cancelled(past: Past) -> str:
     """Return why a run ends that was cancelled, with what of it may have happened and nobody said that it did."""
-    told = {row.about[-1] for row in past.answers.values() if row.answer["type"] == "respond"}
-    doubts = (doubt for doubt in past.in_doubt if str(attempt_of(doubt)) not in told)
+    given = past.given
+    doubts = (doubt for doubt in past.in_doubt if str(attempt_of(doubt)) not in given)
     return f"Cancelled on request.{may_have_happened(doubt.place.step for doubt in doubts)}"
 
 

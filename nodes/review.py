@@ -259,14 +259,16 @@ async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, A
 
 
 def _recorded(question: JsonObject, row: Answered, past: Past, state: State) -> Iterator[Recorded]:
-    """Yield what an answer says of an effect that may have happened; of one that was refused, as that of the call."""
+    """Yield what an answer says of an effect that may have happened; of one that had ended, as that of the call."""
     at, outcome = question["in_doubt"], _outcome_of(row)
     yield from (doubt.ended(replace(outcome, started=doubt.at)) for doubt in past.in_doubt if attempt_of(doubt) == at)
-    refused = (one for one in past.outcomes if one.outcome.status.is_failure and attempt_of(one) == at)
-    for one in refused if outcome.status == OutcomeStatus.SUCCEEDED else ():
-        plan, item = plan_name(state["plan_number"], restore(state["plan"] or {})), question["item"]
-        here = Place(plan, str(question["step"]), WHOLE if item is None else cast("int", item))
-        yield replace(one, place=here, attempt=0, outcome=replace(outcome, started=one.outcome.started))
+    if outcome.status != OutcomeStatus.SUCCEEDED or question.get("replaced"):
+        return
+    plan, item = plan_name(state["plan_number"], restore(state["plan"] or {})), question["item"]
+    here = Place(plan, str(question["step"]), WHOLE if item is None else cast("int", item))
+    for one in past.outcomes:
+        if attempt_of(one) == at and one.place.plan != plan:
+            yield replace(one, place=here, attempt=0, outcome=replace(outcome, started=one.outcome.started))
 
 
 def _outcome_of(row: Answered) -> Outcome:

@@ -545,6 +545,73 @@ async def test_what_a_person_said_of_a_replaced_effect_counts_although_its_proce
     )
 
 
+async def given_and_unfit(here: House) -> dict[str, Any]:
+    """Return the question about an effect of which a person gave a result that a step of the next plan cannot use."""
+    await here.crashed(at_intent("it"))
+    here.refused, here.is_unsure = "told", True
+    await here.resume()
+    here.is_unsure = False  # its action finds nothing from now on; but a person said that it happened
+    asked = await here.resume(respond("by hand"))
+    assert (asked["state"], open_steps(asked), here.world.count("again")) == ("REVIEWING", ["again"], 0)
+    return asked
+
+
+def open_steps(result: dict[str, Any]) -> list[str]:
+    return [question["step"] for question in result["reviews"]]
+
+
+def replaced_by_a_stricter_one() -> tuple[dict[str, Any], dict[str, Any]]:
+    first, (x, again) = replaced("found")[0], replaced("found")[1]["steps"]
+    return first, plan(x, {**again, "validation": {"pattern": "done|found|bank"}})
+
+
+def at_answer(kind: str, value: Any) -> bool:
+    return kind == "answer"
+
+
+@pytest.mark.parametrize("with_writes", [True, False])
+@pytest.mark.parametrize(
+    "dies, before", [(at_answer, False), (at_outcome("again"), True), (at_outcome("again"), False)]
+)
+async def test_a_given_result_that_takes_the_place_of_an_unfit_one_counts_although_its_process_was_killed(
+    house: Callable[..., House],
+    dies: Any,
+    before: bool,  # noqa: FBT001
+    with_writes: bool,  # noqa: FBT001
+) -> None:
+    here = house(*replaced_by_a_stricter_one())
+    await given_and_unfit(here)
+    lost = Rewound(here)
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(dies, before=before).resume(respond("by bank"), thread_id="t")
+    lost.lose(with_writes=with_writes)
+    done = await here.resume()
+    results = {entry["step"]: entry["result"] for entry in done["history"]}
+    assert (done["state"], done["reviews"], results["again"]) == ("COMPLETE", [], "by bank")
+    assert (here.world.count("it"), here.world.count("again"), here.planned) == (0, 0, 2)
+
+
+@pytest.mark.parametrize("is_unsure", [True, False])
+async def test_what_is_done_again_in_place_of_an_unfit_given_result_is_in_doubt_itself_when_its_process_is_killed(
+    house: Callable[..., House],
+    is_unsure: bool,  # noqa: FBT001
+) -> None:
+    here = house(*replaced_by_a_stricter_one())
+    await given_and_unfit(here)
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_outcome("again"), before=True).resume(approve(), thread_id="t")
+    here.is_unsure = is_unsure
+    done = await here.resume()
+    if is_unsure:
+        (question,) = done["reviews"]
+        assert (done["state"], question["in_doubt"][1:]) == ("REVIEWING", ["again", -1, 0])
+        done = await here.resume(respond("by bank"))
+    results = {entry["step"]: entry["result"] for entry in done["history"]}
+    assert (done["state"], done["reviews"], here.world.count("again")) == ("COMPLETE", [], 1)
+    assert results["again"] == ("by bank" if is_unsure else "found")
+    assert not (await Database(here.path).journal.past(done["run_id"])).in_doubt
+
+
 @pytest.mark.parametrize("is_given", [True, False])
 @pytest.mark.parametrize("point", [at_intent, at_outcome])
 async def test_a_run_that_is_begun_again_with_the_wrong_actions_changes_nothing(

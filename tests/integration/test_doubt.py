@@ -1,6 +1,9 @@
 """An effect in doubt is settled before anything else is planned, and the planner is told how."""
 
 import asyncio
+import json
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -346,6 +349,187 @@ async def test_what_happened_as_somebody_said_of_a_refused_effect_is_not_asked_a
     answers = {ids["again"]: respond("sent"), ids["asked"]: reject("Not this.")}
     done = await house.resume(answers, plan(again[1]), max_replans=2)
     assert (done["state"], done["history"][-1]["result"], house.sent) == ("COMPLETE", "sent", ["mail"])
+
+
+class Checked(AgenticWorkflow):
+    """Has a use for one result only, which no plan says."""
+
+    def validate_result(self, step: WorkflowStep, result: object) -> bool:  # noqa: ARG002 - its shape
+        return result != "sent"
+
+
+PAIR = {**LOST, "outputs": ["a", "b"]}
+NUMBER = {**LOST, "validation": {"type": "integer"}}
+
+
+async def given(house: House, by: str, *plans: Any) -> dict[str, Any]:
+    """Return the run with the next plans, once a person gave a result of an effect that was in doubt: `sent`."""
+    if by == "after its result was refused":
+        house.lost = house.action("lost", result=object())
+        asked = await house.open(plan(LOST), plan(LOST, ASKED), max_replans=9).run("g", thread_id="t")
+    elif by == "of its own plan":
+        await house.open(plan(LOST, {**BROKEN, "after": ["mail"]}), max_replans=9).run("g", thread_id="t")
+        return await house.resume(respond("sent"), *plans)
+    else:
+        asked = await house.open(plan(LOST, ASKED), max_replans=9).run("g", thread_id="t")
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    if by == "of a replaced plan":
+        await house.resume({ids["mail"]: approve(), ids["asked"]: reject("Not this.")})
+        return await house.resume(respond("sent"), *plans)
+    return await house.resume({ids["mail"]: respond("sent"), ids["asked"]: reject("Not this.")}, *plans)
+
+
+GIVEN = ["of a replaced plan", "of its own plan", "beside a rejection", "after its result was refused"]
+
+
+@pytest.mark.parametrize("by", GIVEN)
+@pytest.mark.parametrize(
+    "more, fits, problem",
+    [
+        (PAIR, {"a": 1, "b": 2}, "mail.outputs: The result is a str that does not have the outputs a, b by name."),
+        (NUMBER, 5, "mail.validation: The result does not pass: "),
+    ],
+    ids=["outputs", "validation"],
+)
+async def test_a_result_that_a_person_gave_and_a_later_step_cannot_use_is_asked_for_again(
+    house: House, by: str, more: dict[str, Any], fits: Any, problem: str
+) -> None:
+    asked = await given(house, by, plan(more))
+    assert (asked["state"], open_steps(asked)) == ("REVIEWING", ["mail"])
+    (question,) = asked["reviews"]
+    assert re.match(r"It was begun at 20\S+ and may have happened; this is known of it: ", question["reason"])
+    assert problem in question["reason"]
+    assert (bool(question["in_doubt"]), question["expires"], question["replaced"]) == (True, None, False)
+    with pytest.raises(ReviewError, match="is no result of lost"):
+        await house.resume(respond("sent"))
+    done = await house.resume(respond(fits))
+    assert (done["state"], done["history"][-1]["result"]) == ("COMPLETE", fits)
+    assert [call["text"] for call in house.lost.calls] == ["mail"]
+
+
+async def test_a_result_that_a_person_gave_and_a_check_of_a_subclass_refuses_is_asked_for_again(house: House) -> None:
+    house.kind = Checked
+    asked = await given(house, "of a replaced plan", plan(LOST))
+    for _ in range(2):  # what nobody can use is asked about as often as it is given
+        assert (asked["state"], open_steps(asked)) == ("REVIEWING", ["mail"])
+        assert "mail: validate_result refused the result." in asked["reviews"][0]["reason"]
+        asked = await house.resume(respond("sent"))
+    done = await house.resume(respond("by hand"))
+    assert (done["state"], done["history"][-1]["result"], house.sent) == ("COMPLETE", "by hand", ["mail"])
+
+
+async def test_a_result_of_a_doubt_that_a_subclass_refuses_ends_no_run_that_cannot_be_planned_again(
+    house: House,
+) -> None:
+    house.kind = Checked
+    await house.open().run("g", plan=plan(LOST), thread_id="t")
+    asked = await house.resume(respond("sent"))
+    assert "this is known of it: mail: validate_result refused the result." in asked["reviews"][0]["reason"]
+    asked = await house.resume(None)  # nobody answers
+    assert (asked["state"], open_steps(asked)) == ("REVIEWING", ["mail"])
+    done = await house.resume(respond("by hand"))
+    assert (done["state"], done["history"][-1]["result"], house.sent) == ("COMPLETE", "by hand", ["mail"])
+
+
+async def test_an_effect_whose_given_result_fits_no_more_is_done_again_where_a_person_says_so(house: House) -> None:
+    asked = await given(house, "of a replaced plan", plan(PAIR))
+    before, house.lost = house.sent, house.action("lost", result={"a": 1, "b": 2})
+    done = await house.resume(approve(asked["reviews"][0]["id"]))
+    assert (done["state"], [*before, *house.sent]) == ("COMPLETE", ["mail", "mail"])
+    told = await house.open().timeline("t")
+    assert len({str(one["idempotency_key"]) for one in told if one["what"] == "intent"}) == 1
+
+
+async def test_an_effect_whose_given_result_fits_no_more_stays_with_that_where_a_person_gives_it_up(
+    house: House,
+) -> None:
+    await given(house, "of a replaced plan", plan(PAIR))
+    again = await house.resume(reject("Leave it."), plan(PAIR))
+    assert (again["state"], open_steps(again)) == ("REVIEWING", ["mail"])
+    done = await house.resume(reject("Leave it."), plan(LOST))
+    assert (done["state"], done["history"][-1]["result"], house.sent) == ("COMPLETE", "sent", ["mail"])
+
+
+@pytest.mark.parametrize("beside", [True, False])
+async def test_the_last_result_that_a_person_gave_of_an_effect_is_that_which_counts(
+    house: House,
+    beside: bool,  # noqa: FBT001
+) -> None:
+    other, last = (ASKED, "no") if beside else ({**BROKEN, "after": ["mail"]}, "")
+    asked = await given(house, "of a replaced plan", plan(PAIR, other))
+    ids = {question["step"]: question["id"] for question in asked["reviews"]}
+    answers = {ids["mail"]: respond({"a": 1, "b": 2}), **({ids["asked"]: reject(last)} if beside else {})}
+    done = await house.resume(answers, plan(PAIR))
+    assert (done["state"], done["history"][-1]["result"], house.sent) == ("COMPLETE", {"a": 1, "b": 2}, ["mail"])
+
+
+async def test_an_item_whose_given_result_fits_no_more_is_asked_about_by_itself(house: House) -> None:
+    def pays(inputs: dict[str, Any]) -> str:
+        raise ConnectionError("gone") if inputs["text"] == "lost" else ValueError("no such account")
+
+    house.fine, house.lost = house.action("fine", result=["lost", "broken"]), house.action("lost", result=pays)
+    await house.open(plan(NAMES, EACH), max_replans=9).run("g", thread_id="t")
+    house.fine = house.action("fine", result=["lost"])
+    names = {**NAMES, "inputs": {"text": "others"}}
+    asked = await house.resume(respond("sent"), plan(names, {**EACH, "validation": {"type": "integer"}}))
+    assert [(one["step"], one["item"]) for one in asked["reviews"]] == [("pay", 0)]
+    done = await house.resume(respond("5"))
+    assert (done["state"], done["history"][-1]["result"]) == ("COMPLETE", [5])
+    assert [call["text"] for call in house.lost.calls] == ["lost", "broken"]
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, action, approve, respond
+
+folder, plans, answer = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
+
+@action(destructive=False, open_world=False)
+def lost(text: str) -> object:
+    with (folder / "sent").open("a") as lines:
+        lines.write(text + " ")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@action(destructive=False, open_world=False)
+def broken(text: str) -> str:
+    raise ValueError("no")
+
+workflow = AgenticWorkflow(
+    ScriptedAgent(plans), actions=[lost, broken], database=folder / "x.db", limits=Limits(max_replans=9)
+)
+if answer is None:
+    result = workflow.run_sync("g", thread_id="t") if plans else workflow.resume_sync(thread_id="t")
+else:
+    result = workflow.resume_sync(approve() if answer == "again" else respond(answer), thread_id="t")
+print(json.dumps([result["state"], [one["in_doubt"][1:] for one in result["reviews"]], result["history"][-1:]]))
+"""
+
+
+def test_an_effect_whose_given_result_fits_no_more_outlives_every_kill(tmp_path: Path) -> None:
+    def process(answer: Any, *plans: Any) -> Any:
+        command = [sys.executable, "-c", KILLED, str(tmp_path), json.dumps(plans), json.dumps(answer)]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
+        return json.loads(ended.stdout) if ended.returncode == 0 else "killed"
+
+    assert process(None, plan(LOST, {**BROKEN, "after": ["mail"]})) == "killed"
+    assert process(None)[:2] == ["REVIEWING", [["mail", -1, 0]]]
+    assert process("sent", plan({**PAIR, "name": "again"}))[:2] == ["REVIEWING", [["mail", -1, 0]]]
+    assert process("again") == "killed"
+    assert process(None)[:2] == ["REVIEWING", [["again", -1, 0]]]
+    state, _, (last,) = process({"a": 1, "b": 2})
+    assert (state, last["step"], last["result"]) == ("COMPLETE", "again", {"a": 1, "b": 2})
+    assert (tmp_path / "sent").read_text() == "mail mail "
+
+
+async def test_a_result_of_the_action_itself_that_a_later_step_cannot_use_is_a_failure(house: House) -> None:
+    """Nobody can give another one: it is a fact, and for the planner to do with."""
+    house.lost = house.action("lost", result="sent")
+    plans = [plan(LOST, {**BROKEN, "after": ["mail"]}), plan(PAIR), plan(PAIR), plan(LOST)]
+    done = await house.open(*plans, max_replans=9).run("g", thread_id="t")
+    status = [one["status"] for one in done["history"] if one["step"] == "mail"]
+    assert (status, house.sent) == (["succeeded", "failed", "failed", "succeeded"], ["mail"])
 
 
 @pytest.mark.parametrize("answer, word", [(respond("sent"), "happened"), (reject("Leave it."), "gave up step mail")])

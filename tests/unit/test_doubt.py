@@ -296,6 +296,24 @@ async def test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new
     assert (result["state"], result["steps"]["s"]["status"], len(mail.sent)) == ("FAILED", "failed", 1)
 
 
+@pytest.mark.parametrize("is_given", [True, False])
+async def test_a_result_that_does_not_fit_is_a_question_where_a_person_gave_it_and_a_failure_where_the_action_did(
+    is_given: bool,  # noqa: FBT001
+) -> None:
+    mail = Mail(reconciles=False, error=ConnectionError("gone") if is_given else None)
+    step = {"name": "s", "action": "send", "inputs": {"to": "all"}}
+    fails = {"name": "f", "action": "fail", "after": ["s"]}
+    agent = ScriptedAgent([{"steps": [step, fails]}, {"steps": [{**step, "validation": {"const": "queued"}}]}])
+    fail = RecordingAction("fail", error=ValueError("no"))
+    workflow = AgenticWorkflow(agent, actions=[mail.action, fail], limits=Limits(max_replans=1))
+    result = await workflow.run("Send it")
+    result = await workflow.resume(respond("sent")) if is_given else result
+    assert (result["state"], len(mail.sent)) == ("REVIEWING" if is_given else "FAILED", 1)
+    if is_given:
+        done = await workflow.resume(respond("queued"))
+        assert (done["state"], done["history"][-1]["result"], len(mail.sent)) == ("COMPLETE", "queued", 1)
+
+
 async def test_what_a_person_gave_up_in_doubt_is_said_to_be_begun_when_it_was() -> None:
     mail = Mail(reconciles=False, error=ConnectionError("gone"))
     plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}}]} for name in "ab"]

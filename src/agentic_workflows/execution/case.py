@@ -69,7 +69,7 @@ class Case:
     intent: Intent | None = None
     """Written down for this call; without an outcome it is in doubt."""
     done: Recorded | None = None
-    """An equal effect of an earlier plan, which counts as this call."""
+    """An equal effect of an earlier plan, which counts as this call; in doubt again where `intent` is its own."""
     is_wanted_again: bool = False
     """Whether a person said that what is in doubt is to be done again."""
     is_unsure: bool = False

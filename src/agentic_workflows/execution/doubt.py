@@ -13,9 +13,16 @@ from agentic_workflows.execution.case import Case
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.review import Approve, Question, Respond
-from agentic_workflows.graph.values import as_json, digest
+from agentic_workflows.graph.values import JsonValue, as_json, digest
 from agentic_workflows.journal.entries import Intent, attempt_of
 from agentic_workflows.under_way import is_under_way
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A person says that the effect took place; where this result does not fit, a person can give another one."""
+
+    result: JsonValue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +41,15 @@ _NOT_YET = (
     "Its action finds that it did not happen so far, but nobody knows that the process which began it has ended: it "
     "may do it yet."
 )
-Resolution: TypeAlias = Found | Again | Question
+Resolution: TypeAlias = Found | Said | Again | Question
 
 
 async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
     """Return what to do about an effect in doubt; a question where a person must say."""
-    asked = _answer_id(case, doubt) or case.run.grants.current(doubt_id(case, doubt))
-    match case.run.grants.answer(asked):
-        case Respond(message=message):
-            case.use(asked)
-            return Found(result=message)
-        case Approve():
-            case.use(asked)
-            case.is_wanted_again = True
-            return Again()
+    if (answered := _answered(case, doubt)) is not None:
+        return answered
+    if case.done is not None and not case.is_wanted_again:  # as a person said, who alone takes that back
+        return ask_about(case, doubt)
     is_safe = case.is_begun and case.action.annotations.idempotent
     match await find_out(case, doubt):
         case Found() as found:
@@ -58,7 +60,21 @@ async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
             case.is_unsure = True
             return Again()
         case Unknown(why=why):
-            return _asked(case, doubt, why)
+            return ask_about(case, doubt, why)
+
+
+def _answered(case: Case, doubt: Intent) -> Said | Again | None:
+    """Return what a person said of an effect in doubt, where that lets the call end or happen, and use it up."""
+    asked = _answer_id(case, doubt) or case.run.grants.current(doubt_id(case, doubt))
+    match case.run.grants.answer(asked):
+        case Respond(message=message):
+            case.use(asked)
+            return Said(result=message)
+        case Approve():
+            case.use(asked)
+            case.is_wanted_again = True
+            return Again()
+    return None
 
 
 def _answer_id(case: Case, doubt: Intent) -> str | None:
@@ -104,7 +120,8 @@ def doubt_id(case: Case, doubt: Intent) -> str:
     return digest([case.first_id, "in doubt", *attempt_of(doubt)])[:16]
 
 
-def _asked(case: Case, doubt: Intent, why: str) -> Question:
+def ask_about(case: Case, doubt: Intent, why: str = "") -> Question:
+    """Return the question about an effect in doubt, with all that is known of it."""
     known = f"{case.run.log.told(doubt)} {why}".strip()
     reason = (
         f"It was begun at {doubt.at} and may have happened; {known} Respond with its result if it happened, approve to "

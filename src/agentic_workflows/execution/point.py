@@ -15,7 +15,7 @@ from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, said
 from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
 from agentic_workflows.execution.case import Case, RunPass, make_case
-from agentic_workflows.execution.doubt import Again, settle_doubt
+from agentic_workflows.execution.doubt import Again, Said, ask_about, settle_doubt
 from agentic_workflows.graph.checks import input_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
@@ -92,11 +92,16 @@ class ExecutionPoint:
 
     async def _known(self, case: Case) -> Outcome | None:
         """Return what is known of an effect that was begun or done before; None where it is to be done now."""
-        case.done = case.run.log.claim(case.place, case.key)
-        if case.done is not None:
+        log = case.run.log
+        case.done = log.claim(case.place, case.key)
+        if case.done is None:
+            case.intent = log.doubt(case.place, case.key)
+        else:
             known = self._checked(case, case.done.outcome.result, attempts=0)
-            return replace(known, reason=f"An equal effect of an earlier plan did this. {known.reason}".strip())
-        case.intent = case.run.log.doubt(case.place, case.key)
+            if known.status == OutcomeStatus.SUCCEEDED or not log.is_given(case.done):
+                return replace(known, reason=f"An equal effect of an earlier plan did this. {known.reason}".strip())
+            case.intent = case.done.begun  # a person gave what does not fit, and can give another result
+            log.refuse(case.intent, f"{case.done.outcome.reason} {known.reason}".strip())
         if case.intent is None:
             return None
         return await self._resolved(case, case.intent, attempts=0)
@@ -106,6 +111,12 @@ class ExecutionPoint:
         match await settle_doubt(case, doubt):
             case Found(result=result):
                 return self._checked(case, result, attempts=attempts)
+            case Said(result=result):
+                known = self._checked(case, result, attempts=attempts)
+                if known.status == OutcomeStatus.SUCCEEDED:
+                    return known
+                case.run.log.refuse(doubt, known.reason)
+                return Outcome(status=OutcomeStatus.ASKED, reason=reason, ask=ask_about(case, doubt).to_json())
             case Question() as question:
                 return Outcome(status=OutcomeStatus.ASKED, reason=reason, ask=question.to_json())
             case Again():

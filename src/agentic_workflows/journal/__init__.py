@@ -65,6 +65,14 @@ the effect took place, and what it gave cannot be used; or it was given up in do
     test_an_effect_that_gave_what_nobody_can_use_is_not_done_again_by_another_plan
     test_an_effect_that_was_given_up_in_doubt_is_asked_about_before_it_is_done_again
     test_what_happened_as_somebody_said_of_a_refused_effect_is_not_asked_about_again
+a person gave the result of an effect in doubt, and a step of a later plan that it counts for cannot use it
+    asks again: what a person said is taken back by a person only, who gives another result or has it done again
+    test_a_result_that_a_person_gave_and_a_later_step_cannot_use_is_asked_for_again
+    test_an_effect_whose_given_result_fits_no_more_is_done_again_where_a_person_says_so
+    test_an_effect_whose_given_result_fits_no_more_outlives_every_kill
+    test_a_given_result_that_takes_the_place_of_an_unfit_one_counts_although_its_process_was_killed
+    test_what_is_done_again_in_place_of_an_unfit_given_result_is_in_doubt_itself_when_its_process_is_killed
+    test_a_result_of_the_action_itself_that_a_later_step_cannot_use_is_a_failure
 intent without outcome, and its plan was replaced all the same: policy refuses it now, or another question was rejected
     asks the action before it plans again, nobody of what is idempotent, else a person; and does nothing until then
     test_what_a_replaced_plan_left_in_doubt_is_found_out_or_done_under_the_same_key_and_nobody_is_asked

@@ -77,6 +77,18 @@ class Recorded:
     """Digest of the content; empty where nothing has an effect."""
     occurrence: int = 0
 
+    @property
+    def begun(self) -> Intent:
+        """Return the intent that this became of."""
+        return Intent(
+            place=self.place,
+            attempt=self.attempt,
+            action=self.action,
+            key=self.key,
+            occurrence=self.occurrence,
+            at=self.outcome.started,
+        )
+
 
 Known: TypeAlias = dict[tuple[tuple[str, str, int], int], Recorded]
 """What became of calls, by their places and attempts."""
@@ -104,6 +116,11 @@ class Past:
         in_doubt = {one.place for one in self.in_doubt}
         by_attempt = sorted(self.outcomes, key=lambda one: one.attempt)
         return {one.place: one for one in by_attempt if one.place not in in_doubt}
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Return the attempts, as text, that had their effect as a person said who gave its result."""
+        return frozenset(row.about[-1] for row in self.answers.values() if row.answer["type"] == "respond")
 
     @property
     def counts(self) -> Counter[str]:

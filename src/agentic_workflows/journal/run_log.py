@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from agentic_workflows.errors import heard
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
-from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded
+from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
 
 _Effect = TypeVar("_Effect", Intent, Recorded)
@@ -44,8 +44,13 @@ class RunLog:
         for one in past.outcomes:
             if one.outcome.status == OutcomeStatus.SUCCEEDED and one.key:
                 self._done.setdefault(one.key, []).append(one)
+        for each in self._done.values():  # the last word first: where a result did not fit, a person may have given two
+            each.sort(key=lambda one: one.place.plan_number, reverse=True)
+        given = past.given
+        self._given = {(one.key, one.occurrence) for one in past.outcomes if given and str(attempt_of(one)) in given}
+        """Effects of which a person gave the result."""
         refused = (one for one in past.outcomes if one.key and _is_refused(one.outcome))
-        self._refused = {_intent_of(one): one.outcome.reason for one in refused}
+        self._refused = {one.begun: one.outcome.reason for one in refused}
         # Not how many there are, of both: an intent that was refused leaves a gap.
         self._occurrences = Counter[str]()
         for _, key, occurrence in self._claimed:
@@ -71,6 +76,9 @@ class RunLog:
 
     def claim(self, place: Place, key: str) -> Recorded | None:
         """Return an equal effect of an earlier plan that is done, and counts as this call from now on."""
+        begun = self._in_doubt.get(place)
+        if begun is not None and begun.key == key:  # by the call itself: a person wanted it done again
+            return None
         return self._claim(place, self._done.get(key, []))
 
     def doubt(self, place: Place, key: str) -> Intent | None:
@@ -108,6 +116,14 @@ class RunLog:
     def is_in_doubt(self, plan: str, step: str) -> bool:
         """Tell whether a step, or an item of it, was begun and may have happened."""
         return any((place.plan, place.step) == (plan, step) for place in self._in_doubt)
+
+    def is_given(self, done: Recorded) -> bool:
+        """Tell whether a person gave the result of an effect, also where it was done again since."""
+        return (done.key, done.occurrence) in self._given
+
+    def refuse(self, doubt: Intent, why: str) -> None:
+        """Note why nobody can use what is known of an effect, for whoever is asked about it."""
+        self._refused[doubt] = why
 
     def told(self, doubt: Intent) -> str:
         """Return what is known of an effect in doubt."""
@@ -274,10 +290,3 @@ _SUPERSEDED = Outcome(
 def _is_refused(outcome: Outcome) -> bool:
     """Tell whether a call failed although its effect took place, or may have; older rows tell it by their result."""
     return outcome.status.is_failure and (outcome.took_place or outcome.result is not None)
-
-
-def _intent_of(one: Recorded) -> Intent:
-    at = one.outcome.started
-    return Intent(
-        place=one.place, attempt=one.attempt, action=one.action, key=one.key, occurrence=one.occurrence, at=at
-    )

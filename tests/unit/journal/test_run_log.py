@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -227,6 +228,19 @@ async def test_a_done_effect_of_an_earlier_plan_is_claimed_once() -> None:
 async def test_a_done_effect_is_not_claimed_by_its_own_plan() -> None:
     log, _ = log_after(outcomes=(recorded(HERE),))
     assert log.claim(Place("1:p", "again"), "k") is None
+
+
+async def test_what_an_effect_came_to_at_last_is_claimed_whatever_their_order_in_the_journal() -> None:
+    places = [Place(f"{number}:p", "a") for number in (2, 10, 9)]
+    log, _ = log_after(outcomes=tuple(recorded(place, replace(DONE, result=place.plan)) for place in places))
+    claimed = log.claim(Place("11:q", "b"), "k")
+    assert claimed is not None
+    assert claimed.outcome.result == "10:p"
+
+
+async def test_a_call_that_was_begun_itself_claims_no_effect_of_an_earlier_plan() -> None:
+    log, _ = log_after(outcomes=(recorded(HERE),), in_doubt=(begun(THERE),))
+    assert (log.claim(THERE, "k"), log.doubt(THERE, "k")) == (None, begun(THERE))
 
 
 async def test_a_failed_effect_is_not_claimed() -> None:
