@@ -28,7 +28,8 @@ from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.document import UnreadableError, read_document
 from agentic_workflows.graph.findings import Finding, did_you_mean
-from agentic_workflows.graph.labels import LATE_PLAN, PLAN, UNKNOWN, Label, Origin, Source, joined
+from agentic_workflows.graph.labels import LATE_PLAN, NOTHING, PLAN, UNKNOWN, Label, Origin, Source, joined
+from agentic_workflows.graph.paths import only_selects
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.policies.decision import ActionRequest, Decision, PolicyEngine, to_json
 from agentic_workflows.policies.policy import Policy
@@ -239,22 +240,25 @@ def _case(name: str, data: Mapping[str, Any], specs: Catalogue) -> Case:
 
 def _flow(argument: str, data: Mapping[str, Any], specs: Catalogue) -> Flow:
     """Return what an argument derives from, as a step of a plan would say it."""
-    origins = [origin for source in _listed(data.get("from", {}).get(argument)) if (origin := _origin(source, specs))]
+    after, sources = bool(data.get("after_untrusted")), _listed(data.get("from", {}).get(argument))
+    origins = [origin for source in sources if (origin := _origin(source, specs, is_late=after))]
     marks = {"untrusted": UNKNOWN, "secret": _SECRET}
     labels = [label for field, label in marks.items() if argument in data.get(field, ())]
     labels += [origin.label for origin in origins]
-    plan = LATE_PLAN if data.get("after_untrusted") else PLAN
+    plan = LATE_PLAN if after else PLAN
     is_whole = len(origins) == len(labels) == 1
     return Flow(argument, (argument,), joined(labels) if labels else plan, is_whole)
 
 
-def _origin(source: str, specs: Catalogue) -> Origin | None:
+def _origin(source: str, specs: Catalogue, *, is_late: bool = False) -> Origin | None:
     """Return what `search_inbox[0].sender` is: a part of what an action gives."""
     named = [name for name in specs if source == name or source.startswith((f"{name}.", f"{name}["))]
     if not named:
         return None
     action = max(named, key=len)
-    return Origin(specs[action], PLAN).narrowed(source.removeprefix(action))
+    path = source.removeprefix(action)
+    says_more = is_late and not only_selects(path)
+    return Origin(specs[action], PLAN).narrowed(path, LATE_PLAN if says_more else NOTHING)
 
 
 def _listed(sources: str | list[str] | None) -> list[str]:

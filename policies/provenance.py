@@ -36,6 +36,10 @@ Scope = Mapping[str, Origin]
 _NOBODY = Origin(None, UNKNOWN)
 _SHORTEST = 5
 """Characters of a text that can be said to stand in the goal; a shorter one stands there by chance."""
+_JOIN = r"[.@/:\\%?&=~+#]"
+"""What puts words together to an address."""
+_MORE = r"""(?![\s)\]}>"'\u00bb\u201d\u2019,;!]|$)"""
+"""Behind such a sign: something that belongs to it, so that it does not end a sentence."""
 _MOST_SHOWN = 3
 """Sources of one argument that a sentence names."""
 _MOST_TOLD = 20
@@ -228,11 +232,11 @@ def _literal(text: str, plan: Plan) -> Label:
 
 @lru_cache(maxsize=4096)
 def _is_in(text: str, goal: str) -> bool:
-    """Tell whether a text stands in the goal, as words of their own."""
+    """Tell whether a text stands in the goal, as words of their own: a piece of an address is another address."""
     return (
         len(text) >= _SHORTEST
         and text in goal
-        and re.search(rf"(?<![\w-]){re.escape(text)}(?![\w-])", goal) is not None
+        and re.search(rf"(?<![\w-])(?<!{_JOIN}){re.escape(text)}(?![\w-]|{_JOIN}{_MORE})", goal) is not None
     )
 
 

@@ -86,6 +86,16 @@ def test_where_an_argument_comes_from_is_what_a_plan_would_say_of_it(check: Chec
     assert result.case.request.provenance == provenance_of(step, Plan("", [step]), {"mails": Origin(INBOX, PLAN)})
 
 
+def test_what_a_late_plan_makes_of_a_value_is_its_own_word_in_a_case_too(check: Check) -> None:
+    path = "[0].{id: 'evil'}.id"
+    (result,) = check(send(more={"mail_id": "7"}, came={"mail_id": f"inbox{path}"}, after_untrusted=True))
+    inputs: dict[str, Any] = {"mail_id": f"${{mails{path}}}"}
+    step = WorkflowStep("s", "mail.send", inputs)
+    planned = provenance_of(step, Plan("", [step], saw_untrusted=True), {"mails": Origin(INBOX, PLAN)})
+    assert result.case.request.provenance is not None
+    assert {flow.label for flow in planned.flows} <= {flow.label for flow in result.case.request.provenance.flows}
+
+
 def test_a_case_that_fails_says_what_was_expected_and_what_came_by_which_rule_and_why(check: Check) -> None:
     other, by_another, allowed = check(
         send("Allow", name="to a stranger", untrusted=["to"]),

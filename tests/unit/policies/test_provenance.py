@@ -76,6 +76,37 @@ def test_what_a_late_plan_says_is_untrusted_unless_the_goal_says_it() -> None:
     assert label_of([7], goal="7", late=True) == LATE_PLAN
 
 
+GOAL_OF_ADDRESSES = (
+    "Compare https://docs.company.com/report?of=may with bob@gmail.com.au, (see notes/plan.md). "
+    "Is it from ann@example.org? Or from 'mailto:eve@example.org'; or ~kim@example.org!"
+)
+
+
+@pytest.mark.parametrize(
+    "text, is_said",
+    [
+        ("https://docs.company.com/report?of=may", True),
+        ("bob@gmail.com.au", True),
+        ("notes/plan.md", True),
+        ("ann@example.org", True),
+        ("Compare", True),
+        ("https://docs.company", False),
+        ("https://docs.company.com", False),
+        ("https://docs.company.com/report", False),
+        ("docs.company.com/report?of=may", False),
+        ("company.com", False),
+        ("bob@gmail.com", False),
+        ("gmail.com.au", False),
+        ("plan.md", False),
+        ("notes", False),
+        ("eve@example.org", False),
+        ("kim@example.org", False),
+    ],
+)
+def test_a_piece_of_an_address_of_the_goal_is_not_what_the_goal_says(text: str, is_said: bool) -> None:  # noqa: FBT001 - a case
+    assert (label_of(text, goal=GOAL_OF_ADDRESSES, late=True) == GOAL) is is_said
+
+
 @pytest.mark.parametrize(
     "value",
     [
