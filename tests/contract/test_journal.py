@@ -2,7 +2,10 @@
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -716,6 +719,34 @@ async def test_a_takeover_and_a_write_at_once_are_one_after_the_other(shared: Ho
         written, seen = await asyncio.gather(write, take_and_look(), return_exceptions=True)
         assert isinstance(seen, Past)
         assert len(seen.in_doubt) == (0 if isinstance(written, LeaseLostError) else 1), f"race {at}"
+
+
+def test_event_loops_of_several_threads_share_a_journal(journal: Journal) -> None:
+    rounds = 60
+    taken: list[str] = []
+
+    async def work(mine: str) -> None:
+        for at in range(rounds):
+            lease, run_id = await journal.acquire(f"{mine}{at}", new_owner(), 30), f"run {mine}{at}"
+            await journal.begin(lease, run_id, "g")
+            await journal.propose(lease, run_id, 1, {"steps": []})
+            assert await journal.next_plan(run_id, 1) == (1, {"steps": []})
+            await journal.write(lease, run_id, intents=[intent()])
+            assert await journal.answer(answer_row(f"{mine}{at}", run_id=run_id))
+            assert len(await journal.timeline(f"{mine}{at}")) == 4
+            with suppress(RunBusyError):
+                await journal.acquire(f"wanted {at}", new_owner(), 30)
+                taken.append(f"wanted {at}")
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(asyncio.run, work(name)) for name in "abcdefgh"]:
+                done.result()
+    finally:
+        sys.setswitchinterval(usual)
+    assert sorted(taken) == sorted(f"wanted {at}" for at in range(rounds))
 
 
 async def test_threads_are_listed_the_last_touched_first(house: House, journal: Journal) -> None:

@@ -1,9 +1,13 @@
 """The journal of one process, gone with it."""
 
+import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import wraps
+from threading import RLock
+from typing import Any, TypeVar
 
 from agentic_workflows.errors import ExpiredError, LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.state import Request
@@ -12,7 +16,27 @@ from agentic_workflows.journal.entries import NOTHING_KNOWN, Answered, Begun, In
 from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
 from agentic_workflows.journal.timeline import answer_entry, in_order, intent_entry, outcome_entry, plan_entry
 
+Class = TypeVar("Class", bound=type)
 
+
+def _by_one_thread_at_a_time(cls: Class) -> Class:
+    """Have each method of a journal done by one thread at a time; none of them waits for anything meanwhile."""
+
+    def alone(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        async def done(self: Any, *args: Any, **more: Any) -> Any:
+            with self._lock:
+                return await method(self, *args, **more)
+
+        return done
+
+    for name, method in list(vars(cls).items()):
+        if inspect.iscoroutinefunction(method):
+            setattr(cls, name, alone(method))
+    return cls
+
+
+@_by_one_thread_at_a_time
 class MemoryJournal:
     """A `Journal` in dicts."""
 
@@ -23,7 +47,7 @@ class MemoryJournal:
         leases: Iterable[Lease] = (),
         answers: Iterable[Answered] = (),
     ) -> None:
-        self._clock = clock
+        self._clock, self._lock = clock, RLock()
         self._runs: dict[str, tuple[str, str, str]] = {}
         self._entries: dict[str, JsonObject] = {}
         self._plans: dict[tuple[str, int], tuple[JsonObject, str]] = {}
