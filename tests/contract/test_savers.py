@@ -71,7 +71,7 @@ async def test_a_saver_that_is_cut_while_it_writes_keeps_nobody_out(
 async def test_a_saver_goes_on_once_nobody_locks_its_file(
     tmp_path: Path, write: Callable[[BaseCheckpointSaver[Any]], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentic_workflows.journal.sqlite_saver.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("agentic_workflows.journal.waiting.LOCKED_SECONDS", 0.05)
     async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
         with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as other:
             other.execute("CREATE TABLE counts (n)")
@@ -83,6 +83,20 @@ async def test_a_saver_goes_on_once_nobody_locks_its_file(
                 assert await saver.aget_tuple({"configurable": {"thread_id": "other"}}) is None
                 other.execute("INSERT INTO counts VALUES (1)")
                 await write(saver)
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_many_who_share_a_saver_hear_together_of_a_file_that_stays_locked(
+    tmp_path: Path, write: Callable[[BaseCheckpointSaver[Any]], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.waiting.LOCKED_SECONDS", 1.0)
+    async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
+        with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            found = await asyncio.gather(*(write(saver) for _ in range(8)), return_exceptions=True)
+            assert {str(one) for one in found} == {"database is locked"}
+            assert 0.9 < time.monotonic() - began < 3
 
 
 def end_connections(postgres: str, *, lets_in: bool = True) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import fields
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -514,6 +515,32 @@ async def test_a_request_to_a_locked_database_is_a_database_error(locked: tuple[
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(DatabaseError, match="locked"):
         workflow.request("t", "pause")
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_all_runs_hear_together_of_a_database_that_stays_locked_and_none_of_a_short_lock(
+    *, goes_on: bool, locked: tuple[Path, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other = locked
+    monkeypatch.setattr("agentic_workflows.journal.waiting.LOCKED_SECONDS", 1.0)
+    act = RecordingAction("act", delay=0.2, read_only=False, destructive=False, open_world=False)
+    workflow = AgenticWorkflow(ScriptedAgent([]), actions=[act], database=file)
+    names = [f"s{at}" for at in range(8)]
+    steps = plan(*(step(name, inputs={"name": name}, after=names[:at]) for at, name in enumerate(names)))
+    run = partial(workflow.run, "g", plan=steps)
+    runs = asyncio.gather(*(run(thread_id=f"t{at}") for at in range(6)), return_exceptions=True)
+    await asyncio.sleep(0.6)
+    other.execute("BEGIN IMMEDIATE")
+    began = monotonic()
+    if goes_on:
+        await asyncio.sleep(0.6)
+        other.execute("ROLLBACK")
+        assert {one["state"] for one in await runs} == {"COMPLETE"}
+    else:
+        assert [type(one) for one in await runs] == [DatabaseError] * 6
+        assert monotonic() - began < 3
+        other.execute("ROLLBACK")
+        assert {(await workflow.resume(thread_id=f"t{at}"))["state"] for at in range(6)} <= {"COMPLETE", "REVIEWING"}
 
 
 def test_a_database_that_is_no_longer_one_is_a_database_error(tmp_path: Path) -> None:

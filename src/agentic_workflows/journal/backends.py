@@ -5,12 +5,12 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.migrations import MIGRATIONS
 from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of, open_in_this_process, replaced
+from agentic_workflows.journal.waiting import got, use_wal, waiting
 
 BUSY_SECONDS = 10
 
@@ -30,13 +30,15 @@ class SqliteBackend:
         """Open the file, which must be there, and create or migrate the tables."""
         there = f"{self._path.absolute().as_uri()}?mode=rw"  # one that was taken away is not begun anew
         self._leaving.enter_context(open_in_this_process(self._path))
-        self._connection = sqlite3.connect(
-            there, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )  # closed by whoever forks
-        self._files = {str(self._path): identity_of(str(self._path))}
-        use_wal(self._connection)
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("BEGIN IMMEDIATE")
+        with waiting(self._path) as seconds:
+            self._connection = sqlite3.connect(
+                there, uri=True, timeout=seconds, isolation_level=None, check_same_thread=False
+            )  # closed by whoever forks
+            self._files = {str(self._path): identity_of(str(self._path))}
+            use_wal(self._connection, seconds)
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("BEGIN IMMEDIATE")
+        got(self._path, self._connection)
         _prepare(self, "sqlite", self._path)
         self._connection.execute("COMMIT")
         if (log := identity_of(f"{self._path}-wal")) != NO_FILE:
@@ -51,7 +53,9 @@ class SqliteBackend:
         """
         if any(identity_of(name) != known for name, known in self._files.items()):
             raise replaced(self._path)
-        self._open.execute("BEGIN IMMEDIATE")
+        with waiting(self._path):
+            self._open.execute("BEGIN IMMEDIATE")
+        got(self._path, self._open)
         return self
 
     def commit(self) -> None:
@@ -173,20 +177,6 @@ class _Awaited:
         if self._cursor.rowcount < 0:  # psycopg waits for rows by itself, for their number it does not
             self._pipeline.sync()
         return int(self._cursor.rowcount)
-
-
-def use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL, in a thread that may wait: SQLite does not, for others that open or close the file just now."""
-    until = monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or monotonic() > until:
-                raise
-            sleep(0.01)
-        else:
-            return
 
 
 def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) -> None:

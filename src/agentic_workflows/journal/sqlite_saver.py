@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiosqlite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from agentic_workflows.journal.backends import BUSY_SECONDS, use_wal
 from agentic_workflows.journal.open_files import open_in_this_process
+from agentic_workflows.journal.waiting import set_wait, use_wal, waiting
 
 
 @asynccontextmanager
@@ -46,7 +46,15 @@ async def _connected(path: Path) -> aiosqlite.Connection:
 
 
 class _Cursor(sqlite3.Cursor):
-    """Writes many rows in one transaction, and leaves none open."""
+    """Waits no longer than others of this process have reason to, writes many rows at once, and leaves none open."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Self:
+        connection = cast("_Connection", self.connection)
+        with waiting(connection.path) as seconds:
+            if seconds != connection.seconds:
+                super().execute(set_wait(seconds))
+                connection.seconds = seconds
+            return super().execute(sql, parameters)
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> Self:
         self.execute("BEGIN IMMEDIATE")
@@ -66,16 +74,24 @@ class _Connection(sqlite3.Connection):
     saver be cut, and the file would be locked for everybody all the while.
     """
 
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path, self.seconds = path, seconds
+        super().__init__(path, timeout=seconds, isolation_level=None)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        return self.cursor().execute(sql, parameters)  # the module's own makes another kind of cursor
+
     def cursor(self, factory: type[sqlite3.Cursor] = _Cursor) -> sqlite3.Cursor:  # type: ignore[override]
         return super().cursor(factory)
 
 
 def _in_wal(path: Path) -> sqlite3.Connection:
     """Open the file, in the thread of the connection; the saver has nothing left to switch then."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=_Connection)
-    try:
-        use_wal(connection)
-    except sqlite3.Error:
-        connection.close()
-        raise
+    with waiting(path) as seconds:
+        connection = _Connection(path, seconds)
+        try:
+            use_wal(connection, seconds)
+        except sqlite3.Error:
+            connection.close()
+            raise
     return connection
