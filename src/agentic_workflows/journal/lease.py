@@ -154,8 +154,11 @@ class Leases:
 
     async def _let_go(self, held: Held) -> None:
         if not self._leave(held):
-            with suppress(DatabaseError):  # it expires by itself
+            try:
                 await self.journal.release(held.lease)
+            except DatabaseError:  # it expires by itself; until then this process can go on with it
+                with _lock:
+                    _left[name_of(held.lease.owner)] = Held(self.journal, replace(held.lease, request=None))
 
     def _leave(self, held: Held) -> bool:
         """Leave a lease to what goes on of its runs; whoever had it meanwhile would find that nothing happened.
@@ -217,9 +220,10 @@ class Leases:
 
 _lock = Lock()
 _left: dict[str, Held | None] = {}
-"""By the name of their owner, the leases of this process that nobody holds while an act of their runs goes on.
+"""By the name of their owner, the leases of this process that nobody holds, and that others do not get yet.
 
-None is one whose acts have ended, and that is on its way back.
+An act of their runs goes on, or they could not be given back. None is one whose acts have ended, and that is on its way
+back.
 """
 
 
