@@ -104,15 +104,13 @@ def end_connections(postgres: str, *, lets_in: bool = True) -> None:
     name = conninfo_to_dict(postgres)["dbname"]
     with psycopg.connect(make_conninfo(postgres, dbname="postgres"), autocommit=True) as server:
         server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {lets_in}")  # type: ignore[arg-type]
-        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        server.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [name])
 
 
 async def test_a_saver_gets_another_connection_to_postgres_for_one_that_is_gone(postgres: str) -> None:
     async with Database(postgres).checkpointer() as saver:
         await saver.aput(CONFIG, empty_checkpoint(), {}, {})
         end_connections(postgres)
-        with suppress(psycopg.OperationalError):  # which tells that it is gone
-            await saver.aget_tuple(CONFIG)
         assert await saver.aget_tuple({"configurable": {"thread_id": "t"}})
 
 

@@ -37,6 +37,7 @@ async def postgres_saver(url: str, serde: SerializerProtocol) -> AsyncIterator[A
     """Open a saver, with its tables.
 
     Its connection is replaced once it is gone: by a server that was started anew, or a run that was cut while using it.
+    Nobody hears of one that was found gone before it was used.
     """
     kwargs: dict[str, Any] = {
         "autocommit": True,
@@ -46,9 +47,17 @@ async def postgres_saver(url: str, serde: SerializerProtocol) -> AsyncIterator[A
     }
     async with await AsyncConnection[DictRow].connect(url, **kwargs) as connection:  # tells better what is wrong
         await _set_up(AsyncPostgresSaver(connection), connection)
-    async with _Pool(url, min_size=1, max_size=1, open=False, kwargs=kwargs, timeout=BUSY_SECONDS) as pool:
+    async with _Pool(
+        url, min_size=1, max_size=1, open=False, kwargs=kwargs, timeout=BUSY_SECONDS, check=_refuse_dead
+    ) as pool:
         await pool.wait(BUSY_SECONDS)
         yield AsyncPostgresSaver(pool, serde=serde)
+
+
+async def _refuse_dead(connection: AsyncConnection[DictRow]) -> None:
+    """Refuse a connection that the server has closed, before anything is sent on it; it costs no way there and back."""
+    connection.pgconn.consume_input()  # what the server said as it left
+    connection.pgconn.consume_input()  # that it left
 
 
 async def _set_up(saver: AsyncPostgresSaver, connection: AsyncConnection[DictRow]) -> None:
