@@ -1,6 +1,6 @@
 """A run, opened: its graph, its lease, and the state that its thread is in."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, cast
@@ -17,11 +17,11 @@ from agentic_workflows.graph.checks import missing_actions
 from agentic_workflows.graph.events import Event, StateEntered
 from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.plan import restore
-from agentic_workflows.graph.review import Answers, Reject, each_answer, listed
+from agentic_workflows.graph.review import Answer, Answers, Reject, each_answer, listed
 from agentic_workflows.graph.review import to_json as answer_to_json
 from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, State, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, copied
-from agentic_workflows.journal.entries import Begun, Journal, Past
+from agentic_workflows.journal.entries import Answered, Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
@@ -244,9 +244,10 @@ class OpenRun:
         questions = open_questions(self.values, known)
         if not questions and answers in ((), [], {}):
             return
+        chosen = each_answer(answers)
+        _refuse_second(chosen, questions, known)
         if not questions:
             raise ReviewError(f"The run {self.thread_id} is {self.state} and asks nothing.")
-        chosen = each_answer(answers)
         if any(answer.id is None for answer in chosen) and (len(questions), len(chosen)) != (1, 1):
             raise ReviewError(
                 f"{len(questions)} questions are open; name the one each answer is for. {listed(questions)}"
@@ -264,7 +265,7 @@ class OpenRun:
             answer = read[str(question["id"])]
             row = answered(run_id, question, answer, reviewer=_reviewer(), at=now, after=len(known))
             if not await self.journal.answer(row):
-                raise ReviewError(f"The question {question['id']} was answered already, and that answer counts.")
+                raise _second((await self.journal.answers(run_id))[row.review_id])
 
     async def heed(self) -> None:
         """Honour what was asked while nobody ran it: one that was cancelled ends, and whoever goes on ends a pause."""
@@ -328,6 +329,21 @@ class OpenRun:
         if at_most is not None:
             configurable[AT_MOST] = at_most
         return {"configurable": configurable, "metadata": dict(self.metadata)}
+
+
+def _refuse_second(chosen: Sequence[Answer], questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> None:
+    still_open = {str(one["id"]) for one in questions}
+    for answer in chosen:
+        if answer.id is not None and answer.id in known and answer.id not in still_open:
+            raise _second(known[answer.id])
+
+
+def _second(first: Answered) -> ReviewError:
+    """Return the error of an answer to a question that has one."""
+    who, what = first.reviewer or "somebody", first.answer["type"]
+    return ReviewError(
+        f"The question {first.review_id} was answered already, and that answer counts: {who} said {what} at {first.at}."
+    )
 
 
 def _reviewer() -> str:

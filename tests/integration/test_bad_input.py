@@ -34,6 +34,7 @@ from agentic_workflows import (
     WorkflowError,
     approve,
     load_plan,
+    reject,
 )
 from agentic_workflows.graph.events import StepSucceeded
 from agentic_workflows.graph.state import MAX_SECONDS, MAX_WHOLE
@@ -395,12 +396,13 @@ async def test_an_answer_that_fits_no_question_is_refused_and_the_question_stays
     assert ((await workflow.resume(approve(asked["reviews"][0]["id"])))["state"], len(act.calls)) == ("COMPLETE", 1)
 
 
-async def test_an_answer_given_already_is_refused() -> None:
+async def test_an_answer_given_already_is_refused_and_says_who_gave_it() -> None:
     workflow, act = start(plan(step("a", human_review_required=True), step("b", human_review_required=True)))
     first, second = (await workflow.run("g"))["reviews"]
     await workflow.resume(approve(first["id"]))
-    with pytest.raises(ReviewError, match=r"No open question has the id|asks nothing"):
-        await workflow.resume(approve(first["id"]))
+    who = rf"The question {first['id']} was answered already, and that answer counts: .+ said approve at 2"
+    with pytest.raises(ReviewError, match=who):
+        await workflow.resume(reject("no", first["id"]))
     with pytest.raises(ReviewError, match="answered twice"):
         await workflow.resume([approve(second["id"]), approve(second["id"])])
     assert act.calls == []
