@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from agentic_workflows.graph.catalogue import ActionSpec
-from agentic_workflows.graph.paths import fields_of, is_below
+from agentic_workflows.graph.paths import fields_of, is_below, may_hold
 from agentic_workflows.graph.values import JsonValue
 
 Kind: TypeAlias = Literal["goal", "plan", "output"]
@@ -207,6 +207,6 @@ def output_source(action: ActionSpec, part: str, under: str = "") -> Source:
         "directory": any(is_below(field, one) for one in notes.directory_fields),
         "created": action.has_effect,
         # What holds a secret somewhere inside is one, too.
-        "secret": any(is_below(field, one) or not field or is_below(one, field) for one in notes.secret_fields),
+        "secret": any(may_hold(field, one) for one in notes.secret_fields),
     }
     return Source("output", action.name, part, frozenset(trait for trait, held in holds.items() if held))

@@ -15,11 +15,13 @@ _PASSES: Final = frozenset({"current", "identity", "index", "slice"})
 _CHAINS: Final = frozenset(
     {"subexpression", "index_expression", "pipe", "projection", "flatten", "key_val_pair", "expref"}
 )
-_GATHERS: Final = frozenset({"multi_select_list", "multi_select_dict", "or_expression", "literal"})
+_GATHERS: Final = frozenset({"multi_select_list", "or_expression", "literal"})
 _CHOOSES: Final = frozenset({"value_projection", "filter_projection"})
-_COMPUTES: Final = frozenset({"function_expression", "comparator", "and_expression", "not_expression"})
+_COMPUTES: Final = frozenset(
+    {"function_expression", "comparator", "and_expression", "not_expression", "multi_select_dict"}
+)
 _COMPUTED: Final = "()"
-"""Stands in a field for what a function made of the rest."""
+"""Ends a field for what a function made of the rest, or a path gave names of its own: no name below it is a field's."""
 _SELECTS: Final = _CHOOSES | {"field", "subexpression", "index_expression", "pipe", "projection", "flatten"}
 
 
@@ -53,7 +55,19 @@ def is_below(field: str, declared: str) -> bool:
     if declared == "*":
         return True
     names, wanted = _names(field), _names(declared)
-    return len(names) >= len(wanted) > 0 and all(want in ("*", name) for name, want in zip(names, wanted, strict=False))
+    return len(names) >= len(wanted) > 0 and all(
+        name != _COMPUTED and want in ("*", name) for name, want in zip(names, wanted, strict=False)
+    )
+
+
+def may_hold(field: str, declared: str) -> bool:
+    """Tell whether anything of a declared field may be in a field: it is a part of it, or has it as a part."""
+    for name, want in zip(_names(field), _names(declared), strict=False):
+        if name == _COMPUTED:
+            break
+        if name != want and "*" not in (name, want):
+            return False
+    return True
 
 
 def _names(field: str) -> list[str]:
@@ -63,7 +77,7 @@ def _names(field: str) -> list[str]:
 def _below(parts: frozenset[str], name: str) -> frozenset[str]:
     # A dot inside a name must not look like a step down.
     name = name.replace(".", "\\")
-    return frozenset(f"{part}.{name}" if part else name for part in parts)
+    return frozenset(part if part.endswith(_COMPUTED) else f"{part}.{name}" if part else name for part in parts)
 
 
 def _walk(node: dict[str, Any], parts: frozenset[str], read: set[str]) -> frozenset[str]:
@@ -99,7 +113,10 @@ def _selects(node: dict[str, Any]) -> bool:
 
 def _along(nodes: list[dict[str, Any]], parts: frozenset[str], read: set[str]) -> frozenset[str]:
     for node in nodes:
-        parts = _walk(node, parts, read)
+        given = _walk(node, parts, read)
+        if not given:  # a literal takes its place, if it can be had at all
+            read |= parts
+        parts = given
     return parts
 
 

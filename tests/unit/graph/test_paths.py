@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jmespath.exceptions import JMESPathError
 
-from agentic_workflows.graph.paths import fields_of, is_below, only_selects
+from agentic_workflows.graph.paths import fields_of, is_below, may_hold, only_selects
 
 WHOLE = frozenset({""})
 
@@ -21,15 +21,16 @@ WHOLE = frozenset({""})
         ("[].b", {"b"}),
         (".*", {"*"}),
         (".[a, b]", {"a", "b"}),
-        (".{id: body}.id", {"body.id"}),
+        (".{id: body}.id", {"body.()"}),
         (" | a || b", {"a", "b"}),
         (" | keys(@)[0]", {"()"}),
-        (" | values(@)[0].id", {"().id"}),
+        (" | values(@)[0].id", {"()"}),
+        (" | {id: @}.id.body", {"()"}),
+        ("[0].merge(a, b).c", {"a.()", "b.()"}),
         (" | map(&body, @)[0]", {"()", "body.()"}),
         (' | "id.x"', {"id\\x"}),
         (" | @ < `1000`", {"()"}),
         (" | !a", {"a.()"}),
-        (" | `[1]`", set()),
     ],
 )
 def test_a_path_names_every_field_that_it_may_give(path: str, fields: set[str]) -> None:
@@ -44,6 +45,9 @@ def test_a_path_names_every_field_that_it_may_give(path: str, fields: set[str]) 
         (" | sort_by(@, &date)[0].id", {"id"}, {"date"}),
         (" | max_by(@, &id).id", {"id"}, set()),
         (" | [?a] | [0].[a, b]", {"a", "b"}, set()),
+        (" | `[1]`", set(), {""}),
+        (" | abs(a) | 'x'", set(), {"a.()"}),
+        (" | [a, b] | ['x', [1]]", {"a", "b"}, set()),
     ],
 )
 def test_a_path_names_every_field_that_only_chooses(path: str, given: set[str], choosing: set[str]) -> None:
@@ -80,10 +84,33 @@ def test_anything_else_can_add_words_of_its_own(path: str) -> None:
         ("", "*", True),
         ("a.b", "*", True),
         ("a", "", False),
+        ("b.()", "b", True),
+        ("b.()", "b.*", False),
+        ("()", "*.id", False),
     ],
 )
 def test_a_declared_field_takes_in_what_is_below_it(field: str, declared: str, *, expected: bool) -> None:
     assert is_below(field, declared) is expected
+
+
+@pytest.mark.parametrize(
+    "field, expected",
+    [
+        ("", True),
+        ("login", True),
+        ("login.token.x", True),
+        ("*.*.x", True),
+        ("()", True),
+        ("login.()", True),
+        ("other", False),
+        ("login.user", False),
+        ("other.()", False),
+        ("login.user.()", False),
+        ("*.user", False),
+    ],
+)
+def test_a_field_may_hold_a_declared_one_unless_their_names_differ(field: str, *, expected: bool) -> None:
+    assert may_hold(field, "login.token") is expected
 
 
 names = st.sampled_from(["a", "b", "id"])
@@ -91,6 +118,7 @@ steps = st.one_of(
     names.map(".{}".format),
     st.sampled_from(["[0]", "[*]", "[]", ".*", "[0:1]", "[?a].b", " | sort_by(@, &id)", " | values(@)", " | [@, @.a]"]),
     st.sampled_from([".{id: a, b: b}", " | to_string(@)", " | a || b", " | not_null(b, a)", " | merge(@, {id: a})"]),
+    st.sampled_from([".{id: @}", " | {a: b}", " | a && @", " | to_array(b)", " | map(&id, [@])", " | {id: {a: @}}.id"]),
 )
 paths = st.lists(steps, max_size=5).map("".join)
 
@@ -112,7 +140,10 @@ def fields_in(value: object) -> set[str]:
     return set(re.findall(r"<([^<>]*)>", json.dumps(value)))
 
 
-@given(documents, paths, st.sampled_from(["a", "b", "id", "a.b", "a.id", "*.id"]))
+declarations = st.sampled_from(["a", "b", "id", "a.b", "a.id", "*.id", "b.*"])
+
+
+@given(documents, paths, declarations)
 @settings(max_examples=300, deadline=None)
 def test_a_path_below_a_declared_field_gives_nothing_but_that_field(document: object, path: str, declared: str) -> None:
     try:
@@ -121,6 +152,19 @@ def test_a_path_below_a_declared_field_gives_nothing_but_that_field(document: ob
         return
     if all(is_below(field, declared) for field in fields_of(path, WHOLE).given):
         assert all(is_below(field, declared) for field in fields_in(found)), (path, found)
+
+
+@given(documents, paths, declarations)
+@settings(max_examples=300, deadline=None)
+def test_a_path_that_gives_anything_of_a_declared_field_tells_that_it_may(
+    document: object, path: str, declared: str
+) -> None:
+    try:
+        found = jmespath.search("@" + path, document)
+    except JMESPathError:
+        return
+    if any(is_below(field, declared) for field in fields_in(found)):
+        assert any(may_hold(field, declared) for field in fields_of(path, WHOLE).given), (path, found)
 
 
 def texts_in(value: object) -> set[str]:

@@ -224,6 +224,24 @@ def test_what_holds_a_secret_is_one(path: str) -> None:
     assert all("secret" not in one.traits for one in label_of("${other}", step))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        " | to_string(@)", " | values(login)[0]", " | {a: @}.a.login.password", " | map(&password, [login])",
+        " | merge(login).password", " | login && @", "[*].to_string(@) | join('', @)", ".*.*.x",
+    ],
+)  # fmt: skip
+def test_what_a_path_makes_of_a_secret_is_one(path: str) -> None:
+    step = WorkflowStep("open", "vault", {}, ["vault"])
+    assert any("secret" in one.traits for one in label_of(f"${{vault{path}}}", step))
+    assert not any("secret" in one.traits for one in label_of("${vault | to_string(login.user)}", step))
+
+
+@pytest.mark.parametrize("path", ["[0].{sender: @}.sender.body", "[0].{id: body}.id", " | [0] | {id: {id: @}}.id.body"])
+def test_a_name_that_a_path_gives_is_no_declared_field(path: str) -> None:
+    assert all(traits == [] for traits in shown(label_of(f"${{mails{path}}}", LIST)).values())
+
+
 def test_conditions_and_lists_of_a_step_are_in_what_it_gives() -> None:
     for control in ({"when": "${mails[0].urgent}"}, {"foreach": "${mails[*].urgent}"}):
         step = WorkflowStep("now", "clock", {}, ["now"], **control)  # type: ignore[arg-type]
