@@ -93,6 +93,12 @@ class ActionSpec:
     undeclared: bool = False
     """Named by a plan only, by an agent without declared actions."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy begins with: nothing that was worked out, for it may come to declare something else."""
+        kind = type(self)
+        worked_out = {name for name in vars(self) if isinstance(getattr(kind, name, None), cached_property)}
+        return {name: value for name, value in vars(self).items() if name not in worked_out}
+
     @cached_property
     def input_validator(self) -> Any:
         """The input schema, compiled."""

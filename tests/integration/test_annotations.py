@@ -53,6 +53,16 @@ async def test_what_an_operator_vouches_for_is_not_asked(tmp_path: Path) -> None
     assert ((await loose[1].run("Write"))["state"], loose[0].calls) == ("COMPLETE", [{"to": "ada"}])
 
 
+async def test_an_action_that_was_used_before_is_asked_about_where_an_operator_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tools.yaml").write_text("look: {read_only: false, destructive: true}")
+    look = RecordingAction("look", result="seen", read_only=True)
+    plan = {"steps": [{"name": "look", "action": "look"}]}
+    for annotations, state in (((), "COMPLETE"), (tmp_path / "tools.yaml", "REVIEWING")):
+        workflow = AgenticWorkflow(ScriptedAgent([plan]), actions=[look], annotations=annotations)
+        assert (await workflow.run("Look"))["state"] == state
+    assert len(look.calls) == 1
+
+
 async def test_a_question_is_asked_again_under_other_annotations(tmp_path: Path) -> None:
     (tmp_path / "tools.yaml").write_text("send: {secret_fields: [token]}")
     _, before = house((), tmp_path / "runs.db")

@@ -15,7 +15,8 @@ from agentic_workflows.actions.overlay import annotated, overlaid, overlay_schem
 from agentic_workflows.actions.registry import registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
 from agentic_workflows.errors import ActionError
-from agentic_workflows.graph.catalogue import Annotations, ArgumentClass
+from agentic_workflows.graph.catalogue import ActionSpec, Annotations, ArgumentClass
+from agentic_workflows.graph.labels import PLAN, output_source, result_label
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.testing import RecordingAction
 
@@ -113,6 +114,18 @@ def test_the_later_of_two_wins_field_by_field(first: Any, second: Any) -> None:
         assert getattr(both.annotations, field) == getattr(alone.annotations, field)
     for field in FIELDS.keys() - second.get("send_email", {}).keys():
         assert getattr(both.annotations, field) == getattr(overlaid(ACTIONS, first)["send_email"].annotations, field)
+
+
+def worked_out(one: ActionSpec) -> tuple[object, ...]:
+    return one.has_effect, one.takes_secrets, one.groups, output_source(one, "id"), result_label(one, PLAN)
+
+
+@given(NOTES)
+def test_nothing_that_was_worked_out_of_the_old_annotations_stays(notes: Any) -> None:
+    for one in ACTIONS.values():
+        worked_out(one)
+    for name, one in overlaid(ACTIONS, notes).items():
+        assert worked_out(one) == worked_out(ActionSpec(name=name, annotations=one.annotations))
 
 
 def test_the_policy_digest_changes_with_it() -> None:
