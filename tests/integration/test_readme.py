@@ -66,4 +66,4 @@ def test_example_policies_pass_their_tests(monkeypatch: pytest.MonkeyPatch, caps
             )
             == 0
         )
-    assert "5 of 5 cases are as expected." in capsys.readouterr().out
+    assert "6 of 6 cases are as expected." in capsys.readouterr().out

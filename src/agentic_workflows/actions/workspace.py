@@ -204,7 +204,7 @@ def split(path: str) -> tuple[str, ...]:
 def file_parts(path: str) -> tuple[str, ...]:
     """Return the components of a path to a file; errors as in `split`, or where it names the workspace itself."""
     parts = split(path)
-    if not parts or path.endswith("/"):
+    if not parts or path.endswith(("/", "/.")):  # what ends otherwise than its name would pass a rule about `*.md`
         raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} names a folder, not a file.")
     return parts
 

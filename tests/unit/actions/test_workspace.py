@@ -70,6 +70,7 @@ BAD = {
     "./": "names a folder",
     "notes": "is a folder",
     "notes/": "names a folder",
+    "notes/a.md/.": "names a folder",
     "link.txt": "is a link",
     "inner.txt": "is a link",
     "dangling": "is a link",
