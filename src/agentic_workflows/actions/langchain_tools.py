@@ -82,8 +82,9 @@ def _runner(tool: "BaseTool") -> Any:
     async def run(call: ActionCall) -> JsonValue:
         arguments = dict(call.inputs)
         request: Any = arguments
-        if tool.response_format == "content_and_artifact" or hidden:
-            # Only a whole tool call gives the artifact too, and has an id to inject.
+        if tool.response_format == "content_and_artifact" or hidden or arguments.get("type") == "tool_call":
+            # Only a whole tool call gives the artifact too, and has an id to inject. Arguments that look like one would
+            # be taken for it, and the tool be given what stands in them. Not always: it makes a text of any result.
             request = {"type": "tool_call", "id": uuid4().hex, "name": tool.name, "args": arguments}
         try:
             return _result(await tool.ainvoke(request), f"The result of {tool.name}")

@@ -75,6 +75,22 @@ async def test_injected_arguments_are_hidden_and_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
+    "inputs",
+    [{"type": "tool_call"}, {"type": "tool_call", "id": "a", "name": "b", "args": {"type": "wipe", "args": {}}}],
+)
+async def test_arguments_that_look_like_a_call_are_the_arguments(inputs: Any) -> None:
+    given: list[object] = []
+
+    async def queue(**arguments: Any) -> str:
+        given.append(arguments)
+        return "queued"
+
+    schema = {"type": "object", "properties": {key: {} for key in ("type", "id", "name", "args")}}
+    assert await call(from_tool(mcp_tool(coroutine=queue, args_schema=schema)), **inputs) == "queued"
+    assert given == [inputs]
+
+
+@pytest.mark.parametrize(
     "content, artifact, result",
     [
         ("text", None, "text"),
