@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import StructuredTool
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from agentic_workflows import AgenticWorkflow, ScriptedAgent, action, approve, build_graph, edit, reject
 from agentic_workflows.actions.action import Action, ActionCall, Found
@@ -421,6 +421,61 @@ async def test_a_secret_shows_in_no_way_that_an_action_has_of_speaking(says: str
     workflow = AgenticWorkflow(ScriptedAgent([PLAN]), actions=[act], secrets={"TOKEN": TOKEN})
     await workflow.run("g")
     assert TOKEN not in json.dumps(await workflow.resume(approve()))
+
+
+class Login(BaseModel):
+    code: int
+
+
+def _as_number(key: str) -> int:
+    return key  # type: ignore[return-value]
+
+
+def _within(key: str) -> dict[str, int]:
+    return {"key": key}  # type: ignore[dict-item]
+
+
+def _as_word(key: str) -> Literal["a", "b"]:
+    return key  # type: ignore[return-value]
+
+
+def _read(key: str) -> Login:
+    return Login(code=key)  # type: ignore[arg-type]
+
+
+def _written(key: str) -> str:
+    return Login.model_construct(code=key).model_dump_json(warnings="error")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("length", [70, 2_000])
+@pytest.mark.parametrize("gives", [_as_number, _within, _as_word, _read, _written])
+async def test_no_part_of_a_secret_shows_where_a_result_is_not_what_it_should_be(
+    gives: Callable[[str], object], length: int
+) -> None:
+    secret = "".join(chr(65 + at % 26) + str(at) for at in range(length))[:length]
+    act = action(read_only=True, name="give", arguments={"key": "secret"})(gives)
+    plan = {"steps": [{"name": "give", "action": "give", "inputs": {"key": "${secrets.KEY}"}, "outputs": ["given"]}]}
+    result = await AgenticWorkflow(ScriptedAgent([plan]), actions=[act], secrets={"KEY": secret}).run("g")
+    told = json.dumps(result)
+    assert (result["state"], [at for at in range(length - 6) if secret[at : at + 6] in told]) == ("FAILED", [])
+
+
+async def test_no_part_of_a_secret_shows_where_a_reconcile_fails() -> None:
+    secret = "-".join(map(str, range(100, 130)))
+
+    async def post(_: ActionCall) -> object:
+        raise ConnectionError("lost")
+
+    async def look(call: ActionCall) -> Found:
+        return Found(result=Login(code=call.inputs["token"]).code)  # type: ignore[arg-type]
+
+    notes = Annotations(arguments={"text": "content", "token": "secret"}, destructive=False)
+    act = Action(name="post", input_schema=SCHEMA, annotations=notes, run=post, reconcile=look)
+    workflow = AgenticWorkflow(ScriptedAgent([PLAN]), actions=[act], secrets={"TOKEN": secret})
+    await workflow.run("g")
+    (question,) = (await workflow.resume(approve()))["reviews"]
+    assert "code: Input should be a valid integer" in question["reason"]
+    assert [at for at in range(len(secret) - 6) if secret[at : at + 6] in question["reason"]] == []
 
 
 async def test_what_a_replaced_plan_left_in_doubt_is_found_out_with_its_secret_that_shows_nowhere(

@@ -184,18 +184,22 @@ class _Signature:
         return arguments | dict.fromkeys(self.calls, call)
 
     def dumped(self, result: object) -> JsonValue:
-        """Return a result as JSON; one that is not what the signature promises is an error."""
+        """Return a result as JSON; one that is not what the signature promises is an error.
+
+        The error shows nothing of it: a part of a secret would not be recognised as one.
+        """
         where = f"The result of {self.function}()"
         try:
             (written,) = self.result.dump_python((result,), mode="json", warnings="error")
             value = as_json(written, where=where)
-        except PydanticSerializationError as error:
-            raise ResultError(f"{where} is not what it is annotated with: {error}") from None
+        except PydanticSerializationError:
+            raise ResultError(f"{where} is a {type(result).__name__}, and not what it is annotated with.") from None
         except ActionError as error:
             raise ResultError(str(error)) from None
         # Pydantic lets None through as anything.
         for broken in compiled(canonical(self.output_schema)).iter_errors(value):
-            raise ResultError(f"{where} is not what it is annotated with: {broken.message[:300]}.")
+            place = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in broken.instance_path)
+            raise ResultError(f"{where}{place} is not what it is annotated with.")
         return value
 
 

@@ -62,7 +62,7 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
         raise LostError(f"{call.action} raised {error}") from error
     except Exception as error:
         kind = LostError if is_lost(error) else ActionError
-        raise kind(f"{call.action} raised {type(error).__name__}: {_without_values(error)}") from error
+        raise kind(f"{call.action} raised {type(error).__name__}: {without_values(error)}") from error
     try:
         return as_json(result, where=f"The result of {call.action}")
     except ActionError as error:
@@ -76,12 +76,15 @@ async def _run(call: ActionCall, action: Action) -> object:
         return await action.run(call)
 
 
-def _without_values(error: Exception) -> str:
+def without_values(error: Exception) -> str:
     """Return what an error says; pydantic's shows the ends of what it was given, a secret perhaps."""
     from pydantic import ValidationError  # noqa: PLC0415 - few calls fail
+    from pydantic_core import PydanticSerializationError  # noqa: PLC0415
 
     from agentic_workflows.actions.declare import problems_of  # noqa: PLC0415
 
+    if isinstance(error, PydanticSerializationError):
+        return "a value is not of the type that it should have"
     return problems_of(error) if isinstance(error, ValidationError) else said(error)
 
 
