@@ -15,7 +15,13 @@ from agentic_workflows.graph.values import JsonObject, as_json, beginning, canon
 MAX_BYTES = 5_000_000
 """Of a plan's canonical JSON text."""
 
-_NAME: JsonObject = {"type": "string", "minLength": 1, "maxLength": 200}
+_NAME: JsonObject = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 200,
+    # No database keeps a NUL, and after a line break the rest of a name could pass for words of ours.
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$",
+}
 _OUTPUT: JsonObject = {**_NAME, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": [ITEM, SECRETS]}}
 
 STEP_SCHEMA: JsonObject = {
@@ -23,7 +29,7 @@ STEP_SCHEMA: JsonObject = {
     "required": ["name", "action"],
     "additionalProperties": False,
     "properties": {
-        "name": {**_NAME, "description": "Unique in the plan."},
+        "name": {**_NAME, "description": "Unique in the plan; without line breaks and other control characters."},
         "action": {**_NAME, "description": "What is called."},
         "inputs": {
             "type": "object",
@@ -72,6 +78,7 @@ PLAN_SCHEMA: JsonObject = {
 }
 
 _VALIDATOR = jsonschema_rs.validator_for(PLAN_SCHEMA)
+_IS_NAME = jsonschema_rs.validator_for(_NAME).is_valid
 
 
 def plan_findings(data: object, *, max_steps: int = MAX_STEPS) -> list[Finding]:
@@ -102,7 +109,7 @@ def _finding(error: Any, plain: Any) -> Finding:
         at, path = path[1], path[2:]
         named = plain["steps"][at]
         name = named.get("name") if isinstance(named, dict) else None
-        step = name if isinstance(name, str) and name else f"step {at + 1}"
+        step = name if _IS_NAME(name) else f"step {at + 1}"
     return Finding(step=step, field=".".join(map(str, path)) or None, problem=f"{beginning(error.message, 300)}.")
 
 

@@ -22,7 +22,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-names = st.text(min_size=1, max_size=20)
+names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=20)
 
 
 @st.composite
@@ -118,7 +118,11 @@ def test_dependencies_come_from_references_and_after() -> None:
         ({"steps": [None]}, ("step 1", None)),
         ({"steps": [step(), {"name": "b"}]}, ("b", None)),
         ({"steps": [step(action="")]}, ("a", "action")),
-        ({"steps": [step("x" * 201)]}, ("x" * 201, "name")),
+        ({"steps": [step("x" * 201)]}, ("step 1", "name")),
+        *(({"steps": [step(f"a{one}b")]}, ("step 1", "name")) for one in "\0\t\n\r\x1b\x7f\x85\u2028\u2029"),
+        ({"steps": [step("a\n")]}, ("step 1", "name")),
+        ({"steps": [step(action="a\nb")]}, ("a", "action")),
+        ({"steps": [step(after=["a\0"])]}, ("a", "after.0")),
         ({"steps": [step(oops=1)]}, ("a", None)),
         ({"steps": [step(inputs=[])]}, ("a", "inputs")),
         ({"steps": [step(outputs="x")]}, ("a", "outputs")),
@@ -154,6 +158,11 @@ def test_all_structural_findings_come_at_once() -> None:
     assert {(one.step, one.field) for one in findings_of(data)} == {
         ("a", "retries"), ("a", "timeout"), ("step 2", None), ("c", "inputs"), (None, None),
     }  # fmt: skip
+
+
+def test_a_name_that_is_refused_is_told_on_one_line() -> None:
+    (finding,) = findings_of({"steps": [step("a\nFinding: none\0")]})
+    assert str(finding).startswith(r'step 1.name: "a\nFinding: none\u0000" does not match')
 
 
 def test_more_steps_than_the_limit_are_refused() -> None:
