@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from agentic_workflows.cli.output import UNDER_WAY, Output, shortened, visible
+from agentic_workflows.cli.output import UNDER_WAY, Output, in_line, indented, shortened
 from agentic_workflows.cli.tables import plan_table
 from agentic_workflows.graph.events import (
     AnswerRefused,
@@ -101,7 +101,7 @@ class Progress:
         """Show one event."""
         match event:
             case RunStarted():
-                self.note(f"Thread: {self._thread}\nGoal:   {event.goal}")
+                self.note(f"Thread: {self._thread}\nGoal:   {indented(event.goal, 8)}")
             case StateEntered():
                 self._state = event.state
                 if event.state in UNDER_WAY and not self._live:  # the summary tells the others
@@ -128,7 +128,7 @@ class Progress:
         if not self._live and not is_further_item:
             time = f" {row.seconds:.1f} s" if isinstance(event, StepSucceeded | StepFailed) else ""
             note = f"  {row.note}" if row.note else ""
-            self._output.say(f"  {event.step} ({row.action}) {row.status}{time}{note}")
+            self._output.say(f"  {in_line(event.step)} ({in_line(row.action)}) {row.status}{time}{note}")
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -142,7 +142,7 @@ class Progress:
             time = f"{seconds:.1f} s" if seconds else ""
             status = Text(row.status, _COLOURS.get(row.status, "dim"))
             note = Text(f"{time}  {row.note}".strip(), no_wrap=True)
-            table.add_row(f"  {visible(name)}", visible(row.action), status, note)
+            table.add_row(f"  {in_line(name)}", in_line(row.action), status, note)
         return table
 
     def _shown(self) -> list[tuple[str, _Row]]:
@@ -172,12 +172,15 @@ def _line(event: Event) -> str:
     """Return the line for an event that is about no step; empty where it has none."""
     match event:
         case AnswerRefused():
-            return event.problem
+            return in_line(event.problem)
         case PlanRefused():
-            found = "\n".join(f"  - {finding_from_json(one)}" for one in event.findings if isinstance(one, dict))
+            found = "\n".join(
+                f"  - {in_line(str(finding_from_json(one)))}" for one in event.findings if isinstance(one, dict)
+            )
             return f"Refused, nothing of it runs:\n{found}"
         case AttemptFailed():
-            return f"  {event.step}: attempt {event.attempt} failed, another one follows: {event.reason}"
+            failed = f"attempt {event.attempt} failed, another one follows: {in_line(event.reason)}"
+            return f"  {in_line(event.step)}: {failed}"
         case ReviewAnswered():
-            return f"  {event.step}: answered with {event.answer}"
+            return f"  {in_line(event.step)}: answered with {event.answer}"
     return ""

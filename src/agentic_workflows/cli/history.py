@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from agentic_workflows.cli.options import Database, Json, Thread
-from agentic_workflows.cli.output import COMPLETE, Output
+from agentic_workflows.cli.output import COMPLETE, Output, in_line
 from agentic_workflows.errors import RunError
 
 _AGE = re.compile(r"(\d{1,9})([dhm])")
@@ -63,7 +63,7 @@ def prune(
 def show_timeline(entries: Sequence[Mapping[str, object]], output: Output) -> None:
     """Show what happened, a line each: attempts, how long they took, who answered what."""
     for entry in entries:
-        output.say(f"  {_time(str(entry['at']))}  {_line(entry)}")
+        output.say(f"  {_time(str(entry['at']))}  {in_line(_line(entry))}")
 
 
 def _time(at: str) -> str:

@@ -122,6 +122,16 @@ def visible(text: str) -> str:
     return "".join(one if one.isprintable() or one in "\n\t\u00a0" else _escaped(one) for one in text)
 
 
+def in_line(text: str) -> str:
+    """Return text visible and without line breaks: what it begins after one could pass for words of ours."""
+    return visible(text).replace("\n", "\\n")
+
+
+def indented(text: str, by: int) -> str:
+    """Return text whose further lines begin further in than any line of ours."""
+    return text.replace("\n", "\n" + " " * by)
+
+
 def shortened(value: object, limit: int) -> str:
     """Return a JSON value as one visible line of at most so many characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

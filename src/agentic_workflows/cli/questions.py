@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from agentic_workflows.cli.output import Output, shortened
+from agentic_workflows.cli.output import Output, in_line, indented, shortened
 from agentic_workflows.cli.signals import wait_for_line
 from agentic_workflows.cli.tables import came_from
 from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond
@@ -22,6 +22,7 @@ _LETTERS: Final = {"approve": "a", "edit": "e", "reject": "r", "respond": "s", "
 _MOST: Final = 4_000
 """Characters of one input that are shown; it says so where there are more."""
 _OVERVIEW: Final = 80
+_INDENT: Final = 12
 
 
 def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answer]:
@@ -50,19 +51,19 @@ def show_question(question: Mapping[str, Any], output: Output, *, number: int = 
     rules = f" [{', '.join(question['rules'])}]" if question["rules"] else ""
     output.say(f"\nQuestion {number} of {total}: {may} {_call(question)}?")
     output.say(f"  Review: {question['id']}")
-    output.say(f"  Why:    {question['reason']}{rules}")
+    output.say(f"  Why:    {indented(question['reason'], _INDENT)}{rules}")
     if by := answer_by(question):
         output.say(f"  Until:  {by}; then it counts as rejected")
     for name, value in question["args"].items():
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         more = f" ... ({len(text) - _MOST:,} characters more)" if len(text) > _MOST else ""
-        shown = (text[:_MOST] + more).replace("\n", "\n            ")
-        output.say(f"  Input:  {name} = {shown}{came_from(question.get('provenance', {}).get(name, ()))}")
+        shown = indented(text[:_MOST] + more, _INDENT)
+        output.say(f"  Input:  {in_line(name)} = {shown}{came_from(question.get('provenance', {}).get(name, ()))}")
 
 
 def _call(question: Mapping[str, Any]) -> str:
     item = "" if question.get("item") is None else f", item {question['item'] + 1}"
-    return f"step {question['step']}{item} call {question['name']}"
+    return f"step {in_line(question['step'])}{item} call {in_line(question['name'])}"
 
 
 def open_ids(questions: Sequence[Mapping[str, Any]], *, but: Collection[str]) -> list[Mapping[str, Any]]:

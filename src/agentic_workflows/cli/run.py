@@ -21,7 +21,7 @@ from agentic_workflows.cli.options import (
     Thread,
     Workspace,
 )
-from agentic_workflows.cli.output import BAD_INPUT, COMPLETE, FAILED, Output
+from agentic_workflows.cli.output import BAD_INPUT, COMPLETE, FAILED, Output, in_line, indented
 from agentic_workflows.errors import PlanError, PlanningError, RunError
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ def show_report(report: "Report", output: Output, *, refused: int = BAD_INPUT) -
     shown = report.to_json()
     output.document(shown)
     if not output.is_json:
-        output.say(f"Goal: {report.plan.goal}\n")
+        output.say(f"Goal: {indented(report.plan.goal, 6)}\n")
         output.show(plan_table(report.plan.to_json(), shown))
         if sources := {step: told for step, one in report.provenance.items() if (told := one.to_json())}:
             output.say("\nWhere arguments come from:")
             output.show(sources_table(sources))
         for finding in report.findings:
-            output.say(f"\nFinding: {finding}")
+            output.say(f"\nFinding: {in_line(str(finding))}")
     return refused if report.findings else COMPLETE
 
 

@@ -10,7 +10,7 @@ import typer
 
 from agentic_workflows.cli import history
 from agentic_workflows.cli.options import Database, Json, Thread
-from agentic_workflows.cli.output import COMPLETE, UNDER_WAY, Output
+from agentic_workflows.cli.output import COMPLETE, UNDER_WAY, Output, in_line, indented
 from agentic_workflows.errors import RunBusyError, RunError, process_of
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _tell(result: dict[str, Any], output: Output, text: str) -> int:
 def _show_steps(result: dict[str, Any], output: Output) -> None:
     from agentic_workflows.cli.tables import plan_table  # noqa: PLC0415 - heavy
 
-    output.say(f"Thread: {result['thread_id']}\nGoal:   {result['goal']}\n")
+    output.say(f"Thread: {in_line(result['thread_id'])}\nGoal:   {indented(str(result['goal']), 8)}\n")
     if result["plan"]:
         output.show(plan_table(result["plan"], result["report"] or {"order": None, "decisions": {}}))
         output.say()

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from agentic_workflows.cli.output import UNDER_WAY, Output, own_name, shortened
+from agentic_workflows.cli.output import UNDER_WAY, Output, in_line, indented, own_name, shortened
 from agentic_workflows.cli.questions import show_question
 from agentic_workflows.cli.tables import STATE_COLOURS, progress_of
 from agentic_workflows.journal.database import DEFAULT_DATABASE, MEMORY
@@ -25,13 +25,13 @@ def show_summary(result: Mapping[str, Any], output: Output, *, workspace: str, d
     output.say()
     output.show(Text.assemble((state, f"bold {STATE_COLOURS.get(state, '')}"), f"  {steps}"))
     if result["reason"]:
-        output.say(f"Reason: {result['reason']}")
+        output.say(f"Reason: {indented(result['reason'], 8)}")
     for name, value in result["outputs"].items():
         output.say(f"  {name} = {shortened(value, _OUTPUT)}")
     if files := written_files(result):
         output.say("Written:")
         for path in files:
-            output.say(f"  {Path(workspace) / path}")
+            output.say(f"  {in_line(str(Path(workspace) / path))}")
     if state == "REVIEWING":
         for number, question in enumerate(result["reviews"], start=1):
             show_question(question, output, number=number, total=len(result["reviews"]))

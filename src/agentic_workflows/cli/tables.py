@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from agentic_workflows.cli.output import UNDER_WAY, shortened, visible
+from agentic_workflows.cli.output import UNDER_WAY, in_line, shortened, visible
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.review import answer_by
 from agentic_workflows.graph.values import JsonObject
@@ -32,7 +32,7 @@ def plan_table(plan: Mapping[str, Any], report: Mapping[str, Any]) -> Table:
         step = steps[name]
         colour = _COLOURS.get(decision["decision"] if decision else "", "")
         table.add_row(
-            str(number), visible(name), visible(step["action"]), _inputs(step), Text(word, colour), visible(why)
+            str(number), in_line(name), in_line(step["action"]), _inputs(step), Text(word, colour), visible(why)
         )
     return table
 
@@ -55,7 +55,7 @@ def _ids(decision: Mapping[str, Any]) -> str:
 
 def came_from(sources: Iterable[Mapping[str, Any]]) -> str:
     """Return where an argument comes from, to stand behind it; empty where it comes from no output."""
-    named = [f"{visible(str(one['source']))}{'' if one['trusted'] else ', untrusted'}" for one in sources]
+    named = [f"{in_line(str(one['source']))}{'' if one['trusted'] else ', untrusted'}" for one in sources]
     return f"   <- {'; '.join(named)}" if named else ""
 
 
@@ -66,7 +66,7 @@ def sources_table(steps: Mapping[str, JsonObject]) -> Table:
         for argument, sources in arguments.items():
             for one in cast("list[dict[str, Any]]", sources):
                 trusted = Text("yes", "green") if one["trusted"] else Text("no", "yellow")
-                table.add_row(visible(step), visible(argument), visible(str(one["source"])), trusted)
+                table.add_row(*map(in_line, (step, argument, str(one["source"]))), trusted)
     return table
 
 
@@ -105,7 +105,7 @@ def questions_table(results: Iterable[Mapping[str, Any]]) -> Table:
     for one in results:
         for question in one["reviews"]:
             inputs, why = shortened(question["args"], _INPUTS), _why(question)
-            cells = (visible(str(question[name])) for name in ("id", "step", "name"))
+            cells = (in_line(str(question[name])) for name in ("id", "step", "name"))
             table.add_row(_typed(one), *cells, inputs, visible(why), answer_by(question) or "-")
     return table
 
