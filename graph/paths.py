@@ -22,6 +22,8 @@ _COMPUTES: Final = frozenset(
 )
 _COMPUTED: Final = "()"
 """Ends a field for what a function made of the rest, or a path gave names of its own: no name below it is a field's."""
+_MOST: Final = 1_000
+"""Fields that a path names on its way; one that names more, as `[a, b].[c, d]` on and on does, may give anything."""
 _SELECTS: Final = _CHOOSES | {"field", "subexpression", "index_expression", "pipe", "projection", "flatten"}
 
 
@@ -116,7 +118,7 @@ def _along(nodes: list[dict[str, Any]], parts: frozenset[str], read: set[str]) -
         given = _walk(node, parts, read)
         if not given:  # a literal takes its place, if it can be had at all
             read |= parts
-        parts = given
+        parts = given if len(given) <= _MOST else frozenset({_COMPUTED})
     return parts
 
 

@@ -14,7 +14,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from agentic_workflows.errors import UnresolvedReferenceError
-from agentic_workflows.graph.values import MAX_DEPTH, JsonObject, JsonValue, as_json, canonical
+from agentic_workflows.graph.budget import Budget, search
+from agentic_workflows.graph.values import MAX_DEPTH, JsonObject, JsonValue, as_json, beginning, canonical
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRETS = "secrets"
@@ -113,28 +114,43 @@ def resolve(value: JsonValue, scope: Mapping[str, JsonValue]) -> JsonValue:
     """Return value with every reference replaced by what it refers to in scope.
 
     Raises:
-        UnresolvedReferenceError: a name is not in scope, or a path gives nothing.
+        UnresolvedReferenceError: a name is not in scope, a path gives nothing, or it is more than a call may be given.
 
     """
-    if isinstance(value, str):
-        return _resolve_text(value, scope) if "${" in value else value
-    if isinstance(value, Mapping):
-        return {key: resolve(inner, scope) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [resolve(inner, scope) for inner in value]
-    return value
+    return _resolved(value, scope, Budget())
 
 
 def resolve_inputs(inputs: Mapping[str, JsonValue], scope: Mapping[str, JsonValue]) -> JsonObject:
     """Return a step's inputs resolved; errors as in `resolve`."""
-    return {key: resolve(value, scope) for key, value in inputs.items()}
+    budget = Budget()
+    return {key: _resolved(value, scope, budget) for key, value in inputs.items()}
 
 
-def _resolve_text(text: str, scope: Mapping[str, JsonValue]) -> JsonValue:
+def _resolved(value: JsonValue, scope: Mapping[str, JsonValue], budget: Budget, depth: int = 0) -> JsonValue:
+    if isinstance(value, str):
+        return _resolve_text(value, scope, budget, depth) if "${" in value else value
+    if isinstance(value, Mapping):
+        return {key: _resolved(inner, scope, budget, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_resolved(inner, scope, budget, depth + 1) for inner in value]
+    return value
+
+
+def _resolve_text(text: str, scope: Mapping[str, JsonValue], budget: Budget, depth: int) -> JsonValue:
     template = parse(text)
     if len(template) == 1 and isinstance(template[0], Reference):
-        return _look_up(template[0], scope)
-    return "".join(part if isinstance(part, str) else _as_text(_look_up(part, scope)) for part in template)
+        return _counted(template[0], scope, budget, depth)
+    parts = (part if isinstance(part, str) else _as_text(_counted(part, scope, budget, depth)) for part in template)
+    return "".join(parts)
+
+
+def _counted(reference: Reference, scope: Mapping[str, JsonValue], budget: Budget, depth: int) -> JsonValue:
+    value = _look_up(reference, scope)
+    try:
+        budget.take_value(value, depth)
+    except UnresolvedReferenceError as error:
+        raise UnresolvedReferenceError(f"{beginning(str(reference), 80)} cannot be given: {error}") from None
+    return value
 
 
 def _as_text(value: JsonValue) -> str:
@@ -172,7 +188,7 @@ def _walk(node: dict[str, Any], value: JsonValue, reference: Reference) -> JsonV
 
 def _search(reference: Reference, value: JsonValue) -> JsonValue:
     try:
-        found = as_json(_compile(reference.path).search(value), where=str(reference))
+        found = as_json(search(_compile(reference.path).parsed, value), where=str(reference))
     except Exception as error:  # the library lets many kinds out, on data that nobody here chose
         raise UnresolvedReferenceError(f"{reference} cannot be evaluated: {error}") from error
     if found is None:

@@ -336,6 +336,23 @@ async def test_a_result_as_deep_as_may_be_is_told_whole_also_by_every_item(tmp_p
     assert (done["state"], done["outputs"], await workflow.runs()) == ("COMPLETE", outputs, [done])
 
 
+@pytest.mark.parametrize(
+    "given, reason",
+    [
+        ([[["${o}"]]], "${o} cannot be given: It would be nested more than 100 levels deep."),
+        ("${o | length(@)" + " | [@, @]" * 40 + "}", "It would be more than 2,000,000 parts; give less of it."),
+    ],
+)
+async def test_nobody_is_asked_about_inputs_that_no_action_can_be_given(given: Any, reason: str) -> None:
+    give, act = RecordingAction("give", result=nested("x", MAX_DEPTH - 2)), RecordingAction("act")
+    asks = step("b", inputs={"value": given}, human_review_required=True)
+    workflow = AgenticWorkflow(ScriptedAgent([plan(step("a", "give", outputs=["o"]), asks)]), actions=[give, act])
+    began = monotonic()
+    result = await workflow.run("g")
+    assert (result["state"], act.calls, reason in result["reason"]) == ("FAILED", [], True)
+    assert monotonic() - began < 10
+
+
 def test_two_actions_of_one_name_are_refused() -> None:
     twice = [RecordingAction("act"), RecordingAction("act")]
     with pytest.raises(ActionError, match="Two actions are called 'act'"):

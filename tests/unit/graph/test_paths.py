@@ -54,6 +54,11 @@ def test_a_path_names_every_field_that_only_chooses(path: str, given: set[str], 
     assert fields_of(path, WHOLE) == (given, choosing)
 
 
+def test_a_path_that_names_very_many_fields_may_give_anything() -> None:
+    assert fields_of(" | [a, b] | [0]" * 9, WHOLE).given >= {"a.a.a.a.a.a.a.a.a", "b.b.b.b.b.b.b.b.b"}
+    assert fields_of(" | [a, b] | [0]" * 45, WHOLE) == ({"()"}, set())
+
+
 @pytest.mark.parametrize("path", ["", ".a.b[0].c", "[-1]", "[0:2].a", "[*].*", "[].b", "[?a == 'x'] | [0].b", " | @"])
 def test_a_path_of_fields_indexes_and_projections_only_selects(path: str) -> None:
     assert only_selects(path)

@@ -144,6 +144,52 @@ def test_a_path_deeper_than_a_value_may_be_is_refused_before_anyone_follows_it(p
         parse("${x" + part * 150 + "}")
 
 
+TEXT, ROWS = "x" * 1_000_000, [{"id": str(at), "of": at} for at in range(50_000)]
+
+
+@pytest.mark.parametrize(
+    "value, given",
+    [
+        ("${x" + " | [@, @]" * 40 + "}", 1),
+        ("${x" + " | [@, @][]" * 40 + "}", [1]),
+        ("${x" + " | {a: @, b: @} | [a, b]" * 30 + "}", 1),
+        ("${x" + " | map(&[@, @], [@])" * 40 + "}", 1),
+        ("${x" + " | merge({a: @}, {b: @})" * 40 + "}", 1),
+        ("${x" + " | join('', [@, @])" * 60 + "}", "a"),
+        ("${x" + " | to_string([@])" * 90 + "}", '"'),
+        ("${x | join('" + "y" * 10_000 + "', @)}", ["a"] * 100_000),
+        ("${x | map(&`" + str(list(range(1_000))) + "`, @) | to_string(@)}", ["a"] * 100_000),
+        ("${x}" * 1_000, TEXT),
+        (["${x}"] * 1_000, TEXT),
+        ([{"a": "${x} "}] * 1_000, TEXT),
+    ],
+)
+def test_more_than_a_call_may_be_given_is_refused_before_it_is_there(value: Any, given: Any) -> None:
+    began = perf_counter()
+    with pytest.raises(UnresolvedReferenceError, match=r"It would be more than 2,000,000 parts"):
+        resolve_inputs({"in": value}, {"x": given})
+    assert perf_counter() - began < 3
+
+
+@pytest.mark.parametrize(
+    "value", ["${x[*].{name: id, number: of}}", "${x[*].join(': ', [id, id]) | join(', ', @)}", "${x}", "${x} ${x}"]
+)
+def test_as_much_as_a_table_holds_may_be_given(value: str) -> None:
+    assert resolve(value, {"x": ROWS})
+
+
+def test_inputs_are_as_deep_as_what_reads_them_can_go() -> None:
+    def nested(depth: int, inner: JsonValue) -> JsonValue:
+        return inner if depth == 0 else [nested(depth - 1, inner)]
+
+    given = nested(MAX_DEPTH - 3, 1)
+    assert resolve(nested(3, "${x}"), {"x": given}) == nested(MAX_DEPTH, 1)
+    for value, path in ((nested(4, "${x}"), ""), ({"a": nested(3, "${x | [@]}")}, " | [@]")):
+        with pytest.raises(UnresolvedReferenceError, match="It would be nested more than 100 levels deep") as error:
+            resolve(value, {"x": given})
+        assert str(error.value).startswith("${x" + path)
+
+
 def test_a_path_leads_as_deep_as_a_value_may_be() -> None:
     value: JsonValue = "x"
     for _ in range(MAX_DEPTH):
