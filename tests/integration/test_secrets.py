@@ -150,6 +150,43 @@ async def test_a_secret_is_hidden_as_a_whole_whatever_others_the_call_gets(names
     assert result["history"][0]["result"] == f"[secret {names[0]}], [secret {names[1]}]"
 
 
+@pytest.mark.parametrize("secret", ["TOPSECRET\n", "\r\n  TOPSECRET ", 'it\'s "TOPSECRET"\n'])
+async def test_a_secret_is_hidden_without_the_space_around_it_as_well(secret: str) -> None:
+    @action(read_only=True, open_world=False, arguments={"token": "secret"})
+    def tell(token: str) -> list[str]:
+        """Say what is sent."""
+        return [f"Bearer {token.strip()}", token, json.dumps({"auth": token.strip()}), token.rstrip()]
+
+    agent = ScriptedAgent([{"steps": [{"name": "tell", "action": "tell", "inputs": {"token": "${secrets.TOKEN}"}}]}])
+    result = await AgenticWorkflow(agent, actions=[tell], secrets={"TOKEN": secret}).run("g")
+    assert "TOPSECRET" not in json.dumps(result)
+    assert result["history"][0]["result"][:2] == ["Bearer [secret TOKEN]", "[secret TOKEN]"]
+
+
+@pytest.mark.parametrize("secret", ["471104", "0471104", "471104\n"])
+async def test_a_secret_is_hidden_as_a_number_as_well(secret: str) -> None:
+    @action(read_only=True, open_world=False, arguments={"pin": "secret"})
+    def tell(pin: str) -> dict[str, object]:
+        """Say the number."""
+        return {"pin": int(pin), "all": [float(pin), 1, True, 4711]}
+
+    agent = ScriptedAgent([{"steps": [{"name": "tell", "action": "tell", "inputs": {"pin": "${secrets.PIN}"}}]}])
+    result = await AgenticWorkflow(agent, actions=[tell], secrets={"PIN": secret}).run("g")
+    assert result["history"][0]["result"] == {"pin": "[secret PIN]", "all": ["[secret PIN]", 1, True, 4711]}
+
+
+@pytest.mark.parametrize("secret", [" ", "\n", "9" * 30])
+async def test_a_secret_that_is_nothing_but_space_or_digits_hides_nothing_else(secret: str) -> None:
+    @action(read_only=True, open_world=False, arguments={"token": "secret"})
+    def tell(token: str) -> list[object]:
+        """Say something else."""
+        return ["ab", len(token), 0]
+
+    agent = ScriptedAgent([{"steps": [{"name": "tell", "action": "tell", "inputs": {"token": "${secrets.TOKEN}"}}]}])
+    result = await AgenticWorkflow(agent, actions=[tell], secrets={"TOKEN": secret}).run("g")
+    assert result["history"][0]["result"] == ["ab", len(secret), 0]
+
+
 HOWS = ["json", "text", "repr", "key", *(" in ".join(how) for how in product(["json", "text", "repr"], repeat=3))]
 
 

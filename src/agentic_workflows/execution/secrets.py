@@ -2,8 +2,9 @@
 
 `${secrets.NAME}` is the whole of an argument that its action declares as `secret`. Plans, policies, journal, traces,
 events and people see it as it is written; the execution point puts the value in its place right before an attempt, and
-takes it out of whatever the attempt gives back, also as Python and JSON escape it, inside one another as well. A value
-that an action encodes in another way, or cuts in pieces, is not recognised.
+takes it out of whatever the attempt gives back, also without the space around it, as a number, and as Python and JSON
+escape it, inside one another as well. A value that an action encodes in another way, or cuts in pieces, is not
+recognised.
 """
 
 import json
@@ -11,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.references import secret_name
@@ -23,6 +24,8 @@ Secrets: TypeAlias = Callable[[str], str | None] | Mapping[str, str]
 VARIABLE = "AGENTIC_SECRET_"
 DEPTH: Final = 3
 """How often text that holds a secret is recognised when it is escaped again: JSON in JSON in the text of an error."""
+_NUMBER: Final = re.compile(r"\s*[0-9]{1,20}\s*")
+"""A secret that JSON has a whole number for, up to 64 bits."""
 
 
 def secret_of_environment(name: str) -> str | None:
@@ -67,12 +70,25 @@ def hidden(value: JsonValue, known: Mapping[str, str]) -> JsonValue:
     names = {form: name for name, secret in known.items() for form in _forms(secret)}
     # The longest first: one secret may be the beginning of another.
     anywhere = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
-    return _replaced(value, anywhere, names)
+    numbers: dict[object, str] = {int(secret): name for name, secret in known.items() if _NUMBER.fullmatch(secret)}
+    return _replaced(value, _Known(anywhere, names, numbers))
+
+
+class _Known(NamedTuple):
+    """What to look for, and the names of the secrets that it is."""
+
+    anywhere: re.Pattern[str]
+    names: Mapping[str, str]
+    numbers: Mapping[object, str]
+
+
+def _shown(name: str) -> str:
+    return f"[secret {name}]"
 
 
 def _forms(secret: str) -> set[str]:
     """Return a secret as it is, and as Python and JSON write it inside other text, and that inside other text again."""
-    forms = {secret}
+    forms = {secret, secret.strip() or secret}  # the files of secrets end in a line break
     for _ in range(DEPTH):
         forms |= {written for form in forms for written in _written(form)}
     return forms
@@ -84,13 +100,16 @@ def _written(text: str) -> Iterator[str]:
     yield repr('"' + text)[2:-1]
 
 
-def _replaced(value: JsonValue, anywhere: re.Pattern[str], names: Mapping[str, str]) -> JsonValue:
+def _replaced(value: JsonValue, known: _Known) -> JsonValue:
     if isinstance(value, str):
-        return anywhere.sub(lambda found: f"[secret {names[found.group()]}]", value)
+        return known.anywhere.sub(lambda found: _shown(known.names[found.group()]), value)
     if isinstance(value, Mapping):
-        replaced = ((_replaced(key, anywhere, names), inner) for key, inner in value.items())
-        return {str(key): _replaced(inner, anywhere, names) for key, inner in replaced}
-    return [_replaced(inner, anywhere, names) for inner in value] if isinstance(value, list) else value
+        replaced = ((_replaced(key, known), inner) for key, inner in value.items())
+        return {str(key): _replaced(inner, known) for key, inner in replaced}
+    if isinstance(value, list):
+        return [_replaced(inner, known) for inner in value]
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and value in known.numbers
+    return _shown(known.numbers[value]) if is_one else value
 
 
 @contextmanager
