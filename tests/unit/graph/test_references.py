@@ -144,7 +144,8 @@ def test_a_path_deeper_than_a_value_may_be_is_refused_before_anyone_follows_it(p
         parse("${x" + part * 150 + "}")
 
 
-TEXT, ROWS = "x" * 1_000_000, [{"id": str(at), "of": at} for at in range(50_000)]
+TEXT = "x" * 1_000_000
+ROWS: JsonValue = [{"id": str(at), "of": at} for at in range(50_000)]
 
 
 @pytest.mark.parametrize(
