@@ -63,6 +63,8 @@ class Outcome:
     """The question, where the status is ASKED."""
     quotes_output: bool = True
     """Of a failure: whether the reason may hold text from what the action read, not from its inputs alone."""
+    quotes_inputs: bool = True
+    """Of a denial: whether the reason may hold text of the inputs, and is not only what a rule or a reviewer says."""
     took_place: bool = False
     """Of a failure: whether the effect took place all the same, or may have; an equal one is not done unasked."""
     settlement: Settlement | None = None

@@ -49,6 +49,8 @@ class Deny:
 
     rules: tuple[Rule, ...] = ()
     reason: str
+    quotes_inputs: bool = False
+    """Whether the reason is an error's, which may hold text of the inputs, and not what a rule says."""
 
     name = "Deny"
 

@@ -285,7 +285,8 @@ def _undeclared_vocabulary(name: str) -> _Vocabulary:
 
 
 def _undecided(error: Exception) -> Deny:
-    return Deny(reason=f"It cannot be decided, so it is denied: {str(error) or type(error).__name__}")
+    why = str(error) or type(error).__name__
+    return Deny(reason=f"It cannot be decided, so it is denied: {why}", quotes_inputs=True)
 
 
 def _reason(rules: Sequence[Rule], does: str) -> str:

@@ -176,7 +176,9 @@ class Record:
             raise _misfit(where, "Record")
         for name in value:
             if name not in self.attributes:
-                raise PolicyError(f"{where}.{name} is not in the action's input schema, so no policy can read it.")
+                # The plan names its arguments; what stands inside of one may be named by a stranger.
+                what = f"{where}.{name} is" if where == "inputs" else f"{where} has a name that is"
+                raise PolicyError(f"{what} not in the action's input schema, so no policy can read it.")
         for name, attribute in self.attributes.items():
             if attribute.required and name not in value:
                 raise PolicyError(f"{where}.{name} is missing, and the action's input schema requires it.")

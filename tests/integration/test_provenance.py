@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, WorkflowStep, approve
+from agentic_workflows.graph.history import WITHHELD
 from agentic_workflows.testing import RecordingAction
 
 MAIL = {"type": "object", "properties": {"to": {"type": "string"}, "text": {"type": "string"}}, "required": ["to"]}
@@ -94,6 +95,40 @@ async def test_what_is_planned_after_untrusted_output_asks_unless_none_was_shown
     agent = Looking(sees_outputs=False)
     done = await House(agent, limits=Limits(max_replans=1)).workflow.run("Answer the mail")
     assert ("Evil." in agent.seen[1], done["state"]) == (False, "COMPLETE")
+
+
+INVITE = {
+    "type": "object",
+    "properties": {"who": {"type": "object", "properties": {"name": {"type": "string"}}}},
+    "additionalProperties": False,
+}
+NO_INVITES = """
+@id("no-invites") @reason("Nobody is invited.")
+forbid (principal, action == Action::"invite", resource) when { context.inputs has who };
+"""
+
+
+class Blind(ScriptedAgent):
+    """Gives plans as they are, and is shown nothing that is untrusted."""
+
+    sees_outputs = False
+
+
+@pytest.mark.parametrize(
+    "mail, told", [({"name": "Eve", "Evil.": 1}, WITHHELD), ({"name": "Eve"}, "Nobody is invited.")]
+)
+async def test_a_denial_is_trusted_text_where_it_is_what_a_rule_says(mail: Any, told: str, tmp_path: Path) -> None:
+    """An error of policy quotes what it cannot decide on."""
+    steps = [READ, {"name": "ask", "action": "invite", "inputs": {"who": "${mail}"}}]
+    agent = Blind([{"goal": "g", "steps": steps}, {"goal": "g", "steps": steps[:1]}])
+    actions = [RecordingAction("inbox", result=mail), RecordingAction("invite", input_schema=INVITE)]
+    (tmp_path / "no_invites.cedar").write_text(NO_INVITES, encoding="utf-8")
+    policies = ["default", tmp_path / "no_invites.cedar"]
+    workflow = AgenticWorkflow(agent, actions=actions, policies=policies, limits=Limits(max_replans=1))
+    assert (await workflow.run("Invite who wrote"))["state"] == "COMPLETE"
+    _, denied, failed = agent.histories[1]
+    assert (denied["status"], told in str(denied), told in str(failed)) == ("denied", True, True)
+    assert "Evil." not in str([denied, failed])
 
 
 ADDRESS = {"type": "object", "properties": {"url": {"type": "string"}}}

@@ -27,7 +27,7 @@ from agentic_workflows.journal.entries import Place
 Choose: TypeAlias = Callable[[], WorkflowStep | None]
 """Picks the next step in place of the schedule; one at a time."""
 
-_SAYS_NOTHING = frozenset({OutcomeStatus.SKIPPED, OutcomeStatus.DENIED, OutcomeStatus.ASKED})
+_SAYS_NOTHING = frozenset({OutcomeStatus.SKIPPED, OutcomeStatus.ASKED})
 _NOTHING = Footprint(has_effect=False, resources=frozenset())
 _EVERYTHING = {has_effect: Footprint(has_effect=has_effect) for has_effect in (True, False)}
 
@@ -132,7 +132,8 @@ class Dataflow:
 
     def tells_untrusted(self, name: str, outcome: Outcome) -> bool:
         """Tell whether what a step came to may hold text from an untrusted source, its reason included."""
-        if outcome.status in _SAYS_NOTHING:
+        is_denied = outcome.status == OutcomeStatus.DENIED
+        if outcome.status in _SAYS_NOTHING or (is_denied and not outcome.quotes_inputs):
             return False
         label = UNKNOWN if outcome.sources is None else outcome.sources
         if outcome.status == OutcomeStatus.SUCCEEDED or outcome.quotes_output:

@@ -139,7 +139,7 @@ class ExecutionPoint:
             return Outcome(status=OutcomeStatus.ASKED, ask=_asked(case, decision).to_json())
         case.use_answer()
         if isinstance(decision, Deny):
-            return _denied(case, _because(decision))
+            return _denied(case, _because(decision), quotes_inputs=decision.quotes_inputs)
         # No await between the decision and the count it was made on.
         run.counts[case.call.action] = case.count + 1
         return await self._act(case)
@@ -239,8 +239,14 @@ def _asked(case: Case, decision: Ask) -> Question:
     return case.question(f"{known} {decision.reason}", decision.rules, in_doubt=doubt)
 
 
-def _denied(case: Case, reason: str) -> Outcome:
-    return Outcome(status=OutcomeStatus.DENIED, reason=reason, took_place=case.took_place)
+def _denied(case: Case, reason: str, *, quotes_inputs: bool = False) -> Outcome:
+    return Outcome(
+        status=OutcomeStatus.DENIED,
+        reason=reason,
+        quotes_output=False,
+        quotes_inputs=quotes_inputs,
+        took_place=case.took_place,
+    )
 
 
 def _because(decision: Deny) -> str:

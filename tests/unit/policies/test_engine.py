@@ -140,7 +140,8 @@ def test_an_action_that_is_not_in_the_catalogue_is_denied() -> None:
     stranger = ActionSpec(name="stranger", annotations=Annotations(read_only=True, open_world=False))
     decision = engine_of(PERMIT).decide(ActionRequest(action=stranger, inputs={}), approved=True)
     assert decision == Deny(
-        reason="It cannot be decided, so it is denied: the action 'stranger' is not in the catalogue."
+        reason="It cannot be decided, so it is denied: the action 'stranger' is not in the catalogue.",
+        quotes_inputs=True,
     )
 
 

@@ -225,6 +225,7 @@ def test_an_action_without_arguments_has_an_empty_record() -> None:
         ({"n": 1, "l": [1]}, "inputs.l[0] is not the String"),
         ({"n": 1, "r": []}, "is not the Record that policies know it as"),
         ({"n": 1, "r": {}}, "inputs.r.a is missing"),
+        ({"n": 1, "r": {"a": "", "Evil.": 1}}, "inputs.r has a name that is not in the action's input schema"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(inputs: JsonObject, message: str) -> None:
@@ -238,6 +239,7 @@ def test_inputs_that_do_not_fit_are_refused(inputs: JsonObject, message: str) ->
     with pytest.raises(PolicyError) as caught:
         cedar_inputs(spec_of(properties, ["n"]), inputs)
     assert message in str(caught.value)
+    assert "Evil." not in str(caught.value)
 
 
 NAMES: JsonObject = {"type": "Set", "element": {"type": "String"}}
