@@ -1,11 +1,22 @@
-"""What a planner may see of a run's history: all of it, what no stranger can have written, or only what went wrong."""
+"""What a planner may see of a run's history: no secret, only what no stranger can have written, or what went wrong."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from agentic_workflows.graph.findings import Finding, from_json
+from agentic_workflows.graph.labels import Label, is_plain
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
 WITHHELD = "It is withheld, because it may hold text from an untrusted source."
+SECRECY = "It is withheld, because it may hold a secret."
+
+
+def marks(label: Label) -> JsonObject:
+    """Return what an entry says of its text, by the label of that."""
+    if is_plain(label):
+        return {"untrusted": False}
+    untrusted = not all(source.is_trusted for source in label)
+    has_secret = any("secret" in source.traits for source in label)
+    return {"untrusted": untrusted, **({"secret": True} if has_secret else {})}
 
 
 def is_untrusted(entry: Mapping[str, JsonValue]) -> bool:
@@ -13,9 +24,20 @@ def is_untrusted(entry: Mapping[str, JsonValue]) -> bool:
     return bool(entry.get("untrusted", entry.get("step") is not None))
 
 
+def joint_marks(steps: Sequence[Mapping[str, JsonValue]]) -> JsonObject:
+    """Return what an entry says of its text that tells of several steps, by the marks of each."""
+    marked = {"untrusted": any(one.get("untrusted", True) for one in steps), "secret": any(map(_has_secret, steps))}
+    return {mark: True for mark, holds in marked.items() if holds}
+
+
+def without_secrets(history: Iterable[JsonObject]) -> list[JsonObject]:
+    """Return the history with what became of each step, and without what may hold a secret."""
+    return [_withheld(entry, "$secret", SECRECY) if _has_secret(entry) else entry for entry in history]
+
+
 def without_untrusted(history: Iterable[JsonObject]) -> list[JsonObject]:
     """Return the history with what became of each step, and without a word of what is untrusted."""
-    return [_withheld(entry) if is_untrusted(entry) else entry for entry in history]
+    return [_withheld(entry, "$untrusted", WITHHELD) if is_untrusted(entry) else entry for entry in history]
 
 
 def faults_in(history: Iterable[Mapping[str, object]]) -> list[str]:
@@ -32,15 +54,19 @@ def faults_in(history: Iterable[Mapping[str, object]]) -> list[str]:
     return list(said)
 
 
-def _withheld(entry: JsonObject) -> JsonObject:
+def _has_secret(entry: Mapping[str, JsonValue]) -> bool:
+    return bool(entry.get("secret"))
+
+
+def _withheld(entry: JsonObject, kind: str, why: str) -> JsonObject:
     if entry.get("step") is not None:
-        kept = {key: value for key, value in entry.items() if key in {"step", "status", "plan", "untrusted"}}
-        return {**kept, "result": {"$untrusted": WITHHELD}}
+        kept = {key: value for key, value in entry.items() if key in {"step", "status", "plan", "untrusted", "secret"}}
+        return {**kept, "result": {kind: why}}
     result = entry.get("result")
     found = result.get("findings") if isinstance(result, dict) else None
     steps = [one.get("step") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     findings: list[JsonValue] = [
-        Finding(step=str(step), problem=f"came to no valid result. {WITHHELD}", remedy="Plan it differently.").to_json()
+        Finding(step=str(step), problem=f"came to no valid result. {why}", remedy="Plan it differently.").to_json()
         for step in steps
     ]
-    return {**entry, "result": {"findings": findings} if findings else {"feedback": f"Not yet. {WITHHELD}"}}
+    return {**entry, "result": {"findings": findings} if findings else {"feedback": f"Not yet. {why}"}}

@@ -28,7 +28,8 @@ class Agent(Protocol):
     An agent that brings no declared actions also has `execute_step(step)`, as in the article. `review_progress(goal,
     history)` is optional: asked when every step is done, it returns what is still missing, or nothing. An agent with
     `sees_outputs = False` plans again without a word of what is untrusted; the later plans of any other agent are
-    untrusted themselves, once there was untrusted output in its history, and the goal of the run is theirs.
+    untrusted themselves, once there was untrusted output in its history, and the goal of the run is theirs. No agent is
+    shown what may hold a secret that an action gave.
     """
 
     def create_plan(self, goal: str, history: Sequence[JsonObject]) -> Awaitable[Plan | Mapping[str, Any]]:

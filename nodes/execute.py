@@ -18,6 +18,7 @@ from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checks import missing_actions
+from agentic_workflows.graph.history import marks
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plan_name, plan_number, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
@@ -143,7 +144,7 @@ def _refuse_gaps(state: State, flow: Dataflow) -> None:
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     known = {str(entry["step"]) for entry in state["history"] if entry.get("plan") == flow.name}
     steps: dict[str, JsonObject] = {
-        name: {**one.standing, "untrusted": flow.tells_untrusted(name, one)}
+        name: {**one.standing, **marks(flow.told(name, one))}
         for name, one in [*flow.outcomes.items(), *flow.asked.items()]
     }
     news = [(name, outcome) for name, outcome in flow.outcomes.items() if name not in known]
@@ -155,18 +156,18 @@ def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
         "seconds": state["seconds"] + seconds,
         "history": [
             *state["history"],
-            *(_entry(flow, name, outcome, steps[name]["untrusted"]) for name, outcome in news),
+            *(_entry(flow, name, outcome) for name, outcome in news),
         ],
     }
 
 
-def _entry(flow: Dataflow, name: str, outcome: Outcome, untrusted: JsonValue) -> JsonObject:
+def _entry(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:
     entry: JsonObject = {
         "step": name,
         "result": _shown(outcome.result),
         "status": outcome.status.value,
         "plan": flow.name,
-        "untrusted": untrusted,
+        **marks(flow.told(name, outcome)),
     }
     if outcome.reason:
         entry["reason"] = outcome.reason

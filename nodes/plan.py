@@ -17,7 +17,7 @@ from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
-from agentic_workflows.graph.history import is_untrusted, without_untrusted
+from agentic_workflows.graph.history import is_untrusted, without_secrets, without_untrusted
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
@@ -115,7 +115,8 @@ class _Call:
         """
         with get_usage_metadata_callback() as usage:
             began = perf_counter()
-            shown = history if self.sees_outputs else without_untrusted(history)
+            shown = without_secrets(history)
+            shown = shown if self.sees_outputs else without_untrusted(shown)
             self.saw_untrusted = self.sees_outputs and any(is_untrusted(entry) for entry in history)
             planning = asyncio.ensure_future(contained(ask(self._agent.create_plan, goal, shown), seconds))
             try:

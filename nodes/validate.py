@@ -12,7 +12,7 @@ from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
-from agentic_workflows.graph.history import is_untrusted
+from agentic_workflows.graph.history import is_untrusted, joint_marks, without_secrets
 from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import Plan, plan_name, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
@@ -142,8 +142,8 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_rep
     found: list[JsonValue] = [
         Finding(step=name, problem=f"{outcome['status']}: {outcome['reason']}").to_json() for name, outcome in failed
     ]
-    tells = any(bool(outcome.get("untrusted", True)) for _, outcome in failed)
-    entry: JsonObject = {"step": None, "result": {"findings": found}, **({"untrusted": True} if tells else {})}
+    marked = joint_marks([outcome for _, outcome in failed])
+    entry: JsonObject = {"step": None, "result": {"findings": found}, **marked}
     return {
         "status": WorkflowState.PLANNING.value,
         "replans": state["replans"] + 1,
@@ -172,7 +172,7 @@ async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
     """Return what the agent says is missing; an agent that fails here has not confirmed the goal."""
     if review_progress is None:
         return ""
-    limits, history = _limits(state), state["history"]
+    limits, history = _limits(state), without_secrets(state["history"])
     seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
     try:
         told = await contained(ask(review_progress, state["goal"], history), seconds)

@@ -75,8 +75,8 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
 
 
 def without_plan(entry: JsonObject) -> JsonObject:
-    """Return an entry of the history as users see it: the name of its plan and the mark on its text are ours."""
-    return {key: value for key, value in entry.items() if key not in {"plan", "untrusted"}}
+    """Return an entry of the history as users see it: the name of its plan and the marks on its text are ours."""
+    return {key: value for key, value in entry.items() if key not in {"plan", "untrusted", "secret"}}
 
 
 def _whole(

@@ -15,7 +15,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, SecretStr
 
-from agentic_workflows import AgenticWorkflow, ScriptedAgent, action, approve, build_graph, edit, reject
+from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, action, approve, build_graph, edit, reject
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.actions.langchain_tools import from_tool
 from agentic_workflows.errors import ActionError, ReviewError
@@ -548,3 +548,32 @@ async def test_what_a_replaced_plan_left_in_doubt_is_found_out_with_its_secret_t
     assert (result["state"], result["reviews"], looked) == ("COMPLETE", [], [TOKEN, TOKEN])
     assert result["history"][-1]["result"] == "posted with [secret TOKEN]"
     assert TOKEN not in everything(tmp_path / "runs.db")
+
+
+KEY: Any = {"type": "object", "properties": {"key": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("sees_outputs", [True, False])
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_a_secret_that_an_action_gave_is_told_to_no_planner(*, sees_outputs: bool, is_trusted: bool) -> None:
+    """Neither as a result, nor in what went wrong, nor to who reviews the progress."""
+    seen: list[Any] = []
+
+    class Planner(ScriptedAgent):
+        async def review_progress(self, goal: str, history: Any) -> str:  # noqa: ARG002 - its shape
+            seen.append(history)
+            return ""
+
+    login = {"name": "login", "action": "login", "outputs": ["session"]}
+    use = {"name": "use", "action": "use", "inputs": {"key": "${session}"}}
+    agent = Planner([{"steps": [login, use]}, {"steps": [login]}])
+    agent.sees_outputs = sees_outputs  # type: ignore[attr-defined]  # an agent of one's own has it
+    actions = [
+        RecordingAction("login", result={"token": TOKEN}, trusted=is_trusted, secret_fields=("token",)),
+        RecordingAction("use", input_schema=KEY, arguments={"key": "secret"}),
+    ]
+    result = await AgenticWorkflow(agent, 20, actions=actions, limits=Limits(max_replans=1)).run("g")
+    assert (result["state"], len(agent.histories), len(seen)) == ("COMPLETE", 2, 1)
+    assert [entry["status"] for entry in seen[0] if entry["step"]] == ["succeeded", "failed", "succeeded"]
+    assert TOKEN not in json.dumps([agent.histories, seen])
+    assert result["history"][0] == {"step": "login", "result": {"token": TOKEN}, "status": "succeeded"}

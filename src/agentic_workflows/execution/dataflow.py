@@ -17,7 +17,7 @@ from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, items_by_step
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
-from agentic_workflows.graph.labels import UNKNOWN, result_label
+from agentic_workflows.graph.labels import NOTHING, UNKNOWN, Label, result_label
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.schedule import Footprint, Schedule
@@ -130,15 +130,15 @@ class Dataflow:
                 found += self._foreseen(step)
         return found
 
-    def tells_untrusted(self, name: str, outcome: Outcome) -> bool:
-        """Tell whether what a step came to may hold text from an untrusted source, its reason included."""
+    def told(self, name: str, outcome: Outcome) -> Label:
+        """Return the label of what a step came to, its reason included."""
         is_denied = outcome.status == OutcomeStatus.DENIED
         if outcome.status in _SAYS_NOTHING or (is_denied and not outcome.quotes_inputs):
-            return False
+            return NOTHING
         label = UNKNOWN if outcome.sources is None else outcome.sources
         if outcome.status == OutcomeStatus.SUCCEEDED or outcome.quotes_output:
             label = result_label(self._action(name), label)
-        return not all(source.is_trusted for source in label)
+        return label
 
     def _take(self) -> str | None:
         if self._is_stopped():

@@ -1,4 +1,4 @@
-from agentic_workflows.graph.history import WITHHELD, is_untrusted, without_untrusted
+from agentic_workflows.graph.history import SECRECY, WITHHELD, is_untrusted, without_secrets, without_untrusted
 from agentic_workflows.graph.values import JsonObject
 
 READ: JsonObject = {"step": "read", "result": "Evil.", "status": "failed", "reason": "Evil.", "untrusted": True}
@@ -21,3 +21,12 @@ def test_nothing_untrusted_is_left_for_a_planner_to_read() -> None:
     (finding,) = kept[4]["result"]["findings"]  # type: ignore[index, call-overload]
     assert (finding["step"], finding["problem"]) == ("read", f"came to no valid result. {WITHHELD}")  # type: ignore[call-overload, index]
     assert kept[5]["result"] == {"feedback": f"Not yet. {WITHHELD}"}
+
+
+def test_a_secret_is_left_for_no_planner_to_read() -> None:
+    login: JsonObject = {"step": "login", "result": "s3cret", "status": "succeeded", "untrusted": False, "secret": True}
+    failed: JsonObject = {"step": None, "result": {"findings": [{"step": "use", "problem": "s3cret"}]}, "secret": True}
+    kept = without_secrets([CLOCK, READ, login, failed])
+    assert (kept[:2], kept[2]) == ([CLOCK, READ], {**login, "result": {"$secret": SECRECY}})
+    (finding,) = kept[3]["result"]["findings"]  # type: ignore[index, call-overload]
+    assert (finding["step"], finding["problem"]) == ("use", f"came to no valid result. {SECRECY}")  # type: ignore[call-overload, index]

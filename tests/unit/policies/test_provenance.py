@@ -14,6 +14,7 @@ from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
+from agentic_workflows.graph.history import marks
 from agentic_workflows.graph.labels import GOAL, LATE_PLAN, PLAN, UNKNOWN, Label, Origin, output_source
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.paths import is_below
@@ -492,8 +493,8 @@ async def test_what_was_written_down_without_labels_is_untrusted() -> None:
     (call,), flow = await run(plan, [old])
     assert call.provenance is not None
     assert call.provenance.label >= UNKNOWN
-    assert flow.tells_untrusted("a", flow.outcomes["a"])
+    assert marks(flow.told("a", flow.outcomes["a"])) == {"untrusted": True}
     (_, call), flow = await run(plan)
     assert call.provenance is not None
     assert call.provenance.label == frozenset({output_source(_actions([])["sure"], "", "x")})
-    assert not flow.tells_untrusted("a", flow.outcomes["a"])
+    assert marks(flow.told("a", flow.outcomes["a"])) == {"untrusted": False}
