@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from agentic_workflows.graph.findings import Finding, from_json
-from agentic_workflows.graph.labels import Label, is_plain
+from agentic_workflows.graph.labels import LATE_PLAN, Label, is_plain
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
 WITHHELD = "It is withheld, because it may hold text from an untrusted source."
 SECRECY = "It is withheld, because it may hold a secret."
+NAMELESS = "(withheld)"
+"""Stands for the name of a step of a late plan."""
+_MARKS = frozenset({"untrusted", "secret", "late"})
 
 
 def marks(label: Label) -> JsonObject:
@@ -16,7 +19,21 @@ def marks(label: Label) -> JsonObject:
         return {"untrusted": False}
     untrusted = not all(source.is_trusted for source in label)
     has_secret = any("secret" in source.traits for source in label)
-    return {"untrusted": untrusted, **({"secret": True} if has_secret else {})}
+    return {
+        "untrusted": untrusted,
+        **({"secret": True} if has_secret else {}),
+        **late_marks(is_late=label >= LATE_PLAN),
+    }
+
+
+def late_marks(*, is_late: bool) -> JsonObject:
+    """Return what an entry says of its text where that holds words of a late plan, such as its names of steps."""
+    return {"untrusted": True, "late": True} if is_late else {}
+
+
+def has_late(history: Iterable[Mapping[str, JsonValue]]) -> bool:
+    """Tell whether a plan of the run so far was made after untrusted output was seen."""
+    return any(map(_is_late, history))
 
 
 def is_untrusted(entry: Mapping[str, JsonValue]) -> bool:
@@ -27,7 +44,7 @@ def is_untrusted(entry: Mapping[str, JsonValue]) -> bool:
 def joint_marks(steps: Sequence[Mapping[str, JsonValue]]) -> JsonObject:
     """Return what an entry says of its text that tells of several steps, by the marks of each."""
     marked = {"untrusted": any(one.get("untrusted", True) for one in steps), "secret": any(map(_has_secret, steps))}
-    return {mark: True for mark, holds in marked.items() if holds}
+    return {**{mark: True for mark, holds in marked.items() if holds}, **late_marks(is_late=has_late(steps))}
 
 
 def without_secrets(history: Iterable[JsonObject]) -> list[JsonObject]:
@@ -58,12 +75,16 @@ def _has_secret(entry: Mapping[str, JsonValue]) -> bool:
     return bool(entry.get("secret"))
 
 
+def _is_late(entry: Mapping[str, JsonValue]) -> bool:
+    return bool(entry.get("late"))
+
+
 def _withheld(entry: JsonObject, kind: str, why: str) -> JsonObject:
     if entry.get("step") is not None:
-        kept = {key: value for key, value in entry.items() if key in {"step", "status", "plan", "untrusted", "secret"}}
-        return {**kept, "result": {kind: why}}
+        kept = {key: value for key, value in entry.items() if key in {"step", "status", "plan", *_MARKS}}
+        return {**kept, **({"step": NAMELESS} if _is_late(entry) else {}), "result": {kind: why}}
     result = entry.get("result")
-    found = result.get("findings") if isinstance(result, dict) else None
+    found = result.get("findings") if isinstance(result, dict) and not _is_late(entry) else None
     steps = [one.get("step") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     findings: list[JsonValue] = [
         Finding(step=str(step), problem=f"came to no valid result. {why}", remedy="Plan it differently.").to_json()

@@ -140,6 +140,8 @@ class State(TypedDict):
     replans: int
     tokens: int
     seconds: float
+    late: bool
+    """Whether the last planner call was shown untrusted output: then the words of what it gave are untrusted, too."""
     plan_number: int
     """Which planner call of the run gave the plan."""
     lineage: list[str]

@@ -102,8 +102,9 @@ class _Call:
         self.stopped: Request | None = None
 
     def used(self, state: State) -> Update:
-        """Return what the run has used, this call included."""
-        return {"tokens": state["tokens"] + self.tokens, "seconds": state["seconds"] + self.seconds}
+        """Return what the run has used, this call included, and whether what it gave is late."""
+        tokens, seconds = state["tokens"] + self.tokens, state["seconds"] + self.seconds
+        return {"tokens": tokens, "seconds": seconds, "late": self.saw_untrusted}
 
     async def make(self, goal: str, history: Sequence[JsonObject], seconds: float) -> Plan | Mapping[str, Any] | None:
         """Return the agent's plan; None where the run was asked to stop.
@@ -172,6 +173,7 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
         "run_id": str(state.get("given_run_id") or run_of(config) or uuid4()),
         "limits": own.to_json(),
         "status": WorkflowState.PLANNING.value,
+        "late": False,
         "plan": None,
         "report": None,
         "iteration": 0,
@@ -237,7 +239,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     else:
         plan_json = await call.write(state["run_id"], number, plan)
         runtime.stream_writer(PlanProposed(plan=plan_json).to_json())
-        return {**update, **call.used(state), "plan": plan_json, "findings": []}
+        return {**update, **call.used(state), "plan": plan_json, "late": plan.saw_untrusted, "findings": []}
     return {**update, **call.used(state), "findings": findings}
 
 

@@ -19,6 +19,7 @@ from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.history import has_late, late_marks
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import WorkflowStep, plan_name, restore
 from agentic_workflows.graph.review import (
@@ -238,13 +239,21 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
     await _settle(state, settled, known, pen)
     # Nothing is promised of what is in doubt, which is settled before the next plan.
     kept = sorted({str(one["step"]) for one in over if one not in settled and not one.get("in_doubt")})
-    entries = [_feedback(question, known[str(question["id"])], kept) for question in settled]
+    entries = [
+        {**_feedback(question, known[str(question["id"])], kept), **late_marks(is_late=_is_late(question, state))}
+        for question in settled
+    ]
     return {
         "status": WorkflowState.EXECUTING.value if has_failed else WorkflowState.PLANNING.value,
         "asks": [],
         "findings": [],
         "history": [*(state.get("history") or []), *entries],
     }
+
+
+def _is_late(question: JsonObject, state: State) -> bool:
+    """Tell whether what is said of a question holds words of a late plan."""
+    return bool(state.get("late")) or (bool(question.get("replaced")) and has_late(state.get("history") or []))
 
 
 async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> None:

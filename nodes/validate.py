@@ -12,7 +12,7 @@ from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
-from agentic_workflows.graph.history import is_untrusted, joint_marks, without_secrets
+from agentic_workflows.graph.history import is_untrusted, joint_marks, late_marks, without_secrets
 from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import Plan, plan_name, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
@@ -107,7 +107,8 @@ def _is_budget(report: Report) -> bool:
 def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) -> Update:
     found: list[JsonValue] = [finding.to_json() for finding in findings]
     runtime.stream_writer(PlanRefused(findings=found).to_json())
-    entry: JsonObject = {"step": None, "result": {"findings": found}}
+    is_late = bool(state.get("late"))  # then the findings quote its words
+    entry: JsonObject = {"step": None, "result": {"findings": found}, **late_marks(is_late=is_late)}
     return {"status": WorkflowState.PLANNING.value, "findings": found, "history": [*state["history"], entry]}
 
 

@@ -76,7 +76,7 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
 
 def without_plan(entry: JsonObject) -> JsonObject:
     """Return an entry of the history as users see it: the name of its plan and the marks on its text are ours."""
-    return {key: value for key, value in entry.items() if key not in {"plan", "untrusted", "secret"}}
+    return {key: value for key, value in entry.items() if key not in {"plan", "untrusted", "secret", "late"}}
 
 
 def _whole(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, WorkflowStep, approve
+from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, WorkflowStep, approve, edit, reject
+from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.history import WITHHELD
 from agentic_workflows.testing import RecordingAction
 
@@ -129,6 +130,52 @@ async def test_a_denial_is_trusted_text_where_it_is_what_a_rule_says(mail: Any, 
     _, denied, failed = agent.histories[1]
     assert (denied["status"], told in str(denied), told in str(failed)) == ("denied", True, True)
     assert "Evil." not in str([denied, failed])
+
+
+@pytest.mark.parametrize(
+    "late, starts",
+    [
+        ([{"name": "Evil.", "action": "inbox"}, {"name": "no", "action": "fails"}], 2),
+        (
+            [READ, {"name": "not", "action": "inbox", "when": "${mail == 'Evil.'}"}, {"name": "no", "action": "fails"}],
+            3,
+        ),
+        ([{"name": "Evil.", "action": "fails"}], 1),
+        ([{"name": "do", "action": "Evil."}], 0),
+        ("Evil.", 0),
+        (None, 0),
+    ],
+)
+async def test_who_sees_nothing_untrusted_reads_no_word_of_a_plan_of_who_does(
+    late: Any, starts: int, tmp_path: Path
+) -> None:
+    """Whichever agent goes on with the run: the one that saw untrusted output may only repeat it."""
+
+    def workflow(agent: object) -> AgenticWorkflow:
+        actions = [RecordingAction("inbox", result="Mail."), RecordingAction("fails", error=ActionError("no"))]
+        limits, database = Limits(max_replans=9), tmp_path / "runs.db"
+        return AgenticWorkflow(agent, 4 + starts, actions=actions, database=database, limits=limits)  # type: ignore[arg-type]
+
+    read = {"steps": [READ, {"name": "no", "action": "fails"}]}
+    error = ValueError("Evil.")
+    seeing = ScriptedAgent([read, {"steps": late} if late else error, *[error] * 9])
+    blind = Blind([{"steps": [READ]}])
+    assert (await workflow(seeing).run("g", thread_id="t"))["state"] == "FAILED"
+    done = await workflow(blind).resume(thread_id="t", max_iterations=20)
+    assert (done["state"], "Evil." in str(done["history"])) == ("COMPLETE", True)
+    assert "Evil." not in str(blind.histories)
+
+
+@pytest.mark.parametrize("said", [reject("no"), edit({"to": "bob"})])
+async def test_what_is_told_of_an_answer_to_a_late_plan_holds_no_word_of_it(said: Any, tmp_path: Path) -> None:
+    fails = {"name": "fails", "action": "send", "inputs": {"to": "${mail.nobody}"}}
+    sends = {"name": "Evil.", "action": "send", "inputs": {"to": "ada"}}
+    options: Mapping[str, Any] = {"database": tmp_path / "runs.db", "limits": Limits(max_replans=9)}
+    seeing = ScriptedAgent([{"steps": [READ, fails]}, {"steps": [READ, sends, {**fails, "after": ["Evil."]}]}])
+    blind = Blind([{"steps": [READ]}])
+    assert (await House(seeing, **options).workflow.run("g", thread_id="t"))["state"] == "REVIEWING"
+    assert (await House(blind, **options).workflow.resume(said, thread_id="t"))["state"] == "COMPLETE"
+    assert ("Evil." in str(blind.histories), "Not yet." in str(blind.histories)) == (False, True)
 
 
 ADDRESS = {"type": "object", "properties": {"url": {"type": "string"}}}

@@ -17,7 +17,7 @@ from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, items_by_step
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
-from agentic_workflows.graph.labels import NOTHING, UNKNOWN, Label, result_label
+from agentic_workflows.graph.labels import LATE_PLAN, NOTHING, UNKNOWN, Label, joined, result_label
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.schedule import Footprint, Schedule
@@ -131,14 +131,15 @@ class Dataflow:
         return found
 
     def told(self, name: str, outcome: Outcome) -> Label:
-        """Return the label of what a step came to, its reason included."""
+        """Return the label of what a step came to, its reason and what the plan calls it included."""
         is_denied = outcome.status == OutcomeStatus.DENIED
+        words = LATE_PLAN if self._plan.saw_untrusted else NOTHING
         if outcome.status in _SAYS_NOTHING or (is_denied and not outcome.quotes_inputs):
-            return NOTHING
+            return words
         label = UNKNOWN if outcome.sources is None else outcome.sources
         if outcome.status == OutcomeStatus.SUCCEEDED or outcome.quotes_output:
             label = result_label(self._action(name), label)
-        return label
+        return joined([label, words])
 
     def _take(self) -> str | None:
         if self._is_stopped():

@@ -23,6 +23,7 @@ from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.graph.checks import missing_actions
+from agentic_workflows.graph.history import has_late, late_marks
 from agentic_workflows.graph.labels import NOTHING
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import Plan, restore
@@ -93,7 +94,9 @@ class Replaced:
         told = [_told(one) for one in known if one.outcome.settlement is Settlement.REPLACED]
         told += [] if asks else [*_partly(known), *_edited(past)]
         heard = {_feedback(entry) for entry in state["history"]}
-        entries: list[JsonObject] = [{"step": None, "result": {"feedback": one}} for one in told if one not in heard]
+        marked = late_marks(is_late=has_late(state["history"]))
+        news = [one for one in told if one not in heard]
+        entries: list[JsonObject] = [{"step": None, "result": {"feedback": one}, **marked} for one in news]
         return {
             "asks": asks,
             "seconds": state["seconds"] + (perf_counter() - began if doubts else 0.0),

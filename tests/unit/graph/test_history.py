@@ -1,4 +1,12 @@
-from agentic_workflows.graph.history import SECRECY, WITHHELD, is_untrusted, without_secrets, without_untrusted
+from agentic_workflows.graph.history import (
+    NAMELESS,
+    SECRECY,
+    WITHHELD,
+    is_untrusted,
+    late_marks,
+    without_secrets,
+    without_untrusted,
+)
 from agentic_workflows.graph.values import JsonObject
 
 READ: JsonObject = {"step": "read", "result": "Evil.", "status": "failed", "reason": "Evil.", "untrusted": True}
@@ -30,3 +38,11 @@ def test_a_secret_is_left_for_no_planner_to_read() -> None:
     assert (kept[:2], kept[2]) == ([CLOCK, READ], {**login, "result": {"$secret": SECRECY}})
     (finding,) = kept[3]["result"]["findings"]  # type: ignore[index, call-overload]
     assert (finding["step"], finding["problem"]) == ("use", f"came to no valid result. {SECRECY}")  # type: ignore[call-overload, index]
+
+
+def test_of_a_late_plan_not_even_a_name_is_left_for_a_planner_to_read() -> None:
+    step: JsonObject = {"step": "Evil.", "result": 1, "status": "succeeded", "plan": "2:x", **late_marks(is_late=True)}
+    wrong: JsonObject = {"step": None, "result": {"findings": [{"step": "Evil.", "problem": "Evil."}]}}
+    kept = without_untrusted([step, wrong | late_marks(is_late=True)])
+    assert kept[0] == {**step, "step": NAMELESS, "result": {"$untrusted": WITHHELD}}
+    assert kept[1]["result"] == {"feedback": f"Not yet. {WITHHELD}"}
