@@ -258,6 +258,23 @@ async def test_an_action_may_change_its_inputs_and_nobody_elses() -> None:
     assert (seen, given) == ([["ada"], ["ada"]], {"names": ["ada"]})
 
 
+async def test_an_action_may_change_its_step_and_nothing_of_the_plan() -> None:
+    async def changing(call: ActionCall) -> object:
+        step: Any = call.step
+        seen.append(step.to_json())
+        step.inputs["names"].append("mallory")
+        step.validation["enum"].append(1)
+        return 1
+
+    seen: list[Any] = []
+    action = doing(changing)
+    made = call(action, {"names": ["ada"]}, validation={"enum": [2]}, outputs=["x"])
+    bench = Bench()
+    assert (await bench.point.execute(made, action, bench.run)).status == OutcomeStatus.FAILED
+    planned = WorkflowStep("s", "act", {"names": ["ada"]}, ["x"], {"enum": [2]})
+    assert (seen, made.step) == ([planned.to_json()], planned)
+
+
 @pytest.mark.parametrize(
     "result",
     [object(), {1, 2}, float("nan"), {"a": b"x"}, {1: 2}, lambda: 1, 2**70, "\ud800", {"deep": object()}],

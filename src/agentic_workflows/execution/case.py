@@ -13,6 +13,7 @@ from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.secrets import Secrets, fetch, named_secrets, secret_of_environment
 from agentic_workflows.execution.tracing import Span, current_span
 from agentic_workflows.graph.events import Event
+from agentic_workflows.graph.plan import step_from_json
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
@@ -168,7 +169,7 @@ class Case:
     def handed(self, intent: Intent | None) -> ActionCall:
         """Return the call as its action gets it: with its secrets, and a key equal for every attempt at this effect.
 
-        The inputs are the action's own: other calls, and what was decided on, hold the same values.
+        Inputs and step are the action's own: other calls, what was decided on, and the plan hold the same values.
 
         Raises:
             ActionError: its secrets cannot be used.
@@ -180,7 +181,8 @@ class Case:
         inputs = {argument: as_json(value) for argument, value in self.call.inputs.items()}
         if self.secrets:
             inputs |= {argument: self.secrets[name] for argument, name in self.secret_arguments.items()}
-        return replace(self.call, inputs=inputs, idempotency_key=key)
+        step = step_from_json(self.call.step.to_json())
+        return replace(self.call, inputs=inputs, step=step, idempotency_key=key)
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
