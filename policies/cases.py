@@ -9,10 +9,12 @@
       expect: Ask                          # Allow, Ask or Deny
       rule: untrusted-steers               # a rule that must have made the decision
 
-Optional besides: `secret` (arguments that hold a secret which an action gave), `from` (`{to: "search_inbox.sender"}`:
-the argument is exactly that field of what the action gives, trusted as its declaration says; of several, in a list, it
-is made), `human_review_required`, `count` (calls of the action before this one) and `after_untrusted` (the plan was
-made after untrusted output was seen). All else comes from the plan. The engine itself decides each case.
+Optional besides: `untrusted_control` (`foreach`: an untrusted list says how often the call is made; `when`: an
+untrusted condition says whether), `secret` (arguments that hold a secret which an action gave), `from` (`{to:
+"search_inbox.sender"}`: the argument is exactly that field of what the action gives, trusted as its declaration says;
+of several, in a list, it is made), `human_review_required`, `count` (calls of the action before this one) and
+`after_untrusted` (the plan was made after untrusted output was seen). All else comes from the plan. The engine itself
+decides each case.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +35,7 @@ from agentic_workflows.graph.paths import only_selects
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.policies.decision import ActionRequest, Decision, PolicyEngine, to_json
 from agentic_workflows.policies.policy import Policy
-from agentic_workflows.policies.provenance import Flow, Provenance
+from agentic_workflows.policies.provenance import FOREACH, WHEN, Flow, Provenance
 from agentic_workflows.policies.schema import Record, inputs_shape, known_actions
 from agentic_workflows.policies.trust import is_about_trust
 
@@ -47,6 +49,11 @@ _FIELDS: Final[dict[str, JsonObject]] = {
     "action": _TEXT,
     "inputs": {"type": "object", "description": "Give the arguments by name."},
     "untrusted": _ARGUMENTS,
+    "untrusted_control": {
+        "type": "array",
+        "items": {"enum": [FOREACH, WHEN]},
+        "description": "List foreach, when or both.",
+    },
     "secret": _ARGUMENTS,
     "from": {
         "type": "object",
@@ -228,12 +235,14 @@ class _Reader:
 def _case(name: str, data: Mapping[str, Any], specs: Catalogue) -> Case:
     after = bool(data.get("after_untrusted"))
     inputs = data.get("inputs", {})
+    control = tuple(Flow(name, (name,), UNKNOWN) for name in data.get("untrusted_control", ()))
+    flows = tuple(_flow(argument, data, specs) for argument in inputs)
     request = ActionRequest(
         action=specs[data["action"]],
         inputs=inputs,
         human_review_required=bool(data.get("human_review_required")),
         count=int(data.get("count", 0)),
-        provenance=Provenance(tuple(_flow(argument, data, specs) for argument in inputs), after_untrusted=after),
+        provenance=Provenance(flows, control, after_untrusted=after),
     )
     return Case(name=name, request=request, expect=data["expect"], rule=data.get("rule"))
 

@@ -101,6 +101,7 @@ class CedarEngine:
         self._vouching = Vouching(self._all)
         self._policies = tuple(policy for policy in self._all if not is_about_trust(policy))
         self._about_data = {policy.rule for policy in self._policies if policy.reads & CARRIED}
+        self._about_control = {policy.rule for policy in self._policies if "untrusted_control" in policy.reads}
         schema = cedar_schema(catalogue)
         self._declared = _vocabulary(schema)
         check_policies(self._policies, schema=self._declared.schema, shapes=self._shapes)
@@ -163,7 +164,8 @@ class CedarEngine:
 
     def _decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         spec, review = self._known(action), step.human_review_required
-        if step.foreach is None and is_literal(dict(step.inputs)):
+        is_certain = provenance is None or provenance.is_certain
+        if step.foreach is None and is_literal(dict(step.inputs)) and is_certain:
             inputs = resolve_inputs(step.inputs, {})
             request = ActionRequest(action=spec, inputs=inputs, human_review_required=review, provenance=provenance)
             if not self._reads_count(spec):
@@ -187,7 +189,9 @@ class CedarEngine:
             return decision
         untrusted, secret = (cast("list[str]", carried.context[name]) for name in ("untrusted", "secret"))
         steering = [argument for argument in untrusted if spec.class_of(argument) != "content"]
-        return replace(decision, reason=" ".join([decision.reason, *provenance.sentences(steering, secret)]))
+        told = provenance.sentences(steering, secret)
+        told += [] if self._about_control.isdisjoint(decision.rules) else provenance.control_sentences()
+        return replace(decision, reason=" ".join([decision.reason, *told]))
 
     def _known(self, action: ActionSpec) -> ActionSpec:
         """Return the catalogue's own declaration, whatever a request says about its action."""

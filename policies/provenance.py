@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.labels import (
@@ -33,6 +33,8 @@ from agentic_workflows.graph.values import JsonObject, JsonValue
 Scope = Mapping[str, Origin]
 """The origin of every output that a reference may name."""
 
+FOREACH: Final = "foreach"
+WHEN: Final = "when"
 _NOBODY = Origin(None, UNKNOWN)
 _SHORTEST = 5
 """Characters of a text that can be said to stand in the goal; a shorter one stands there by chance."""
@@ -64,8 +66,10 @@ class Provenance:
     """Where the arguments of one call come from."""
 
     flows: tuple[Flow, ...]
-    control: Label = NOTHING
+    control: tuple[Flow, ...] = ()
     """What `foreach` and `when` derive from: they decide whether the call is made, and how often."""
+    needed: Label = NOTHING
+    """What the `when` of those steps derives from without which this one is skipped as well."""
     after_untrusted: bool = False
     """Whether the plan was made after untrusted output was seen."""
     is_certain: bool = True
@@ -74,7 +78,7 @@ class Provenance:
     @cached_property
     def label(self) -> Label:
         """All that determined the call."""
-        return joined([self.control, *(flow.label for flow in self.flows)])
+        return joined(flow.label for flow in (*self.control, *self.flows))
 
     def content(self, action: ActionSpec) -> Label:
         """All that the call is given as content."""
@@ -83,12 +87,24 @@ class Provenance:
     def steering(self, action: ActionSpec) -> Label:
         """All that determined the call, but what is only its content."""
         others = (flow for flow in self.flows if action.class_of(flow.argument) != "content")
-        return joined([self.control, *(_handed(flow, action) for flow in others)])
+        return joined([*(flow.label for flow in self.control), *(_handed(flow, action) for flow in others)])
 
     @cached_property
     def is_plain(self) -> bool:
-        """Tell whether nothing untrusted and no secret is in it."""
-        return all(is_plain(flow.label) for flow in self.flows)
+        """Tell whether nothing untrusted and no secret is in it, and nothing untrusted decides on it."""
+        return all(is_plain(flow.label) for flow in self.flows) and not self.untrusted_control
+
+    @cached_property
+    def condition(self) -> Label:
+        """All that decides whether the call is made."""
+        return joined([self.needed, *(flow.label for flow in self.control if flow.argument == WHEN)])
+
+    @cached_property
+    def untrusted_control(self) -> Mapping[str, Label]:
+        """What says how often the call is made (`foreach`), and whether (`when`), where that is untrusted."""
+        number = joined(flow.label for flow in self.control if flow.argument == FOREACH)
+        known = {FOREACH: number, WHEN: self.condition}
+        return {name: label for name, label in known.items() if not all(one.is_trusted for one in label)}
 
     def to_json(self) -> JsonObject:
         """Return the sources of each argument that derives from an output, as plain JSON for displays."""
@@ -99,25 +115,33 @@ class Provenance:
 
     def sentences(self, arguments: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
         """Return a sentence for each of these arguments that says which untrusted sources or secrets are in it."""
-        found: list[str] = []
-        for argument in arguments:
-            names = self._names(argument, lambda one: not one.is_trusted)
-            are = "is" if len(names) == 1 else "are"
-            found.append(f"This `{argument}` comes from {_joined_names(names)}, which {are} untrusted.")
+        found = [f"This `{argument}` comes from {_untrusted(self._label(argument))}." for argument in arguments]
         for argument in secrets:
-            names = self._names(argument, lambda one: "secret" in one.traits)
+            names = _names(self._label(argument), lambda one: "secret" in one.traits)
             found.append(f"This `{argument}` holds a secret from {_joined_names(names)}.")
         return found
 
-    def _names(self, argument: str, is_meant: Callable[[Source], bool]) -> list[str]:
-        label = joined(flow.label for flow in self.flows if flow.argument == argument)
-        meant = sorted((one for one in label if is_meant(one)), key=lambda one: one.shown)
-        return list(dict.fromkeys(f"`{one.shown}`" if one.action else one.shown for one in meant))
+    def control_sentences(self) -> list[str]:
+        """Return a sentence for each of `foreach` and `when` that says which untrusted sources are in it."""
+        return [f"Its `{name}` comes from {_untrusted(label)}." for name, label in self.untrusted_control.items()]
+
+    def _label(self, argument: str) -> Label:
+        return joined(flow.label for flow in self.flows if flow.argument == argument)
 
 
 def _handed(flow: Flow, action: ActionSpec) -> Label:
     """Return the label of what an action is given; what it copies from a text may hold what stands around a value."""
     return reworked(flow.label) if action.annotations.verbatim and not flow.is_whole else flow.label
+
+
+def _untrusted(label: Label) -> str:
+    names = _names(label, lambda one: not one.is_trusted)
+    return f"{_joined_names(names)}, which {'is' if len(names) == 1 else 'are'} untrusted"
+
+
+def _names(label: Label, is_meant: Callable[[Source], bool]) -> list[str]:
+    meant = sorted((one for one in label if is_meant(one)), key=lambda one: one.shown)
+    return list(dict.fromkeys(f"`{one.shown}`" if one.action else one.shown for one in meant))
 
 
 def _joined_names(names: list[str]) -> str:
@@ -134,26 +158,44 @@ def trace(plan: Plan, catalogue: Catalogue) -> dict[str, Provenance]:
     found: dict[str, Provenance] = {}
     for name in plan.order:
         step = plan.by_name[name]
-        found[name] = provenance_of(step, plan, scope)
+        found[name] = provenance_of(step, plan, scope, found)
         scope |= planned_origins(step, catalogue.get(step.action), found[name])
     return found
 
 
-def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope) -> Provenance:
-    """Return the provenance of a step's calls, given the origins of the outputs that it refers to."""
-    control = [_flow(text, ("",), plan, scope) for text in (step.foreach, step.when) if isinstance(text, str)]
+def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope, before: Mapping[str, Provenance]) -> Provenance:
+    """Return the provenance of a step's calls, given the origins of the outputs that it refers to.
+
+    Args:
+        step: of the plan.
+        plan: the plan.
+        scope: at least the outputs that the step refers to.
+        before: the provenance of at least the steps that it waits for.
+
+    """
+    named = {FOREACH: step.foreach, WHEN: step.when}
+    control = tuple(_flow(text, (name,), plan, scope) for name, text in named.items() if isinstance(text, str))
+    waits = [before[name] for name in sorted(plan.dependencies(step))]
     if step.foreach is not None:
         elements = parse(step.foreach)[0]
         scope = {**scope, ITEM: _origin(elements, plan, scope) if isinstance(elements, Reference) else _NOBODY}
     flows = [flow for name, value in step.inputs.items() for flow in _flows(value, (name,), plan, scope)]
+    needed = joined(one.condition for one in waits)
     is_certain = all(flow.is_certain for flow in (*flows, *control))
-    return _provenance(tuple(flows), joined(flow.label for flow in control), plan.saw_untrusted, is_certain)
+    is_certain &= all(one.is_certain for one in waits if one.condition)
+    return _provenance(tuple(flows), control, needed, plan.saw_untrusted, is_certain)
 
 
 @lru_cache(maxsize=256)
-def _provenance(flows: tuple[Flow, ...], control: Label, after_untrusted: bool, is_certain: bool) -> Provenance:  # noqa: FBT001 - as its fields
+def _provenance(
+    flows: tuple[Flow, ...],
+    control: tuple[Flow, ...],
+    needed: Label,
+    after_untrusted: bool,  # noqa: FBT001 - as its fields
+    is_certain: bool,  # noqa: FBT001
+) -> Provenance:
     """Return one object for all that are equal: what follows from a provenance is asked for again and again."""
-    return Provenance(flows, control, after_untrusted, is_certain)
+    return Provenance(flows, control, needed, after_untrusted, is_certain)
 
 
 def planned_origins(step: WorkflowStep, action: ActionSpec | None, call: Provenance) -> dict[str, Origin]:

@@ -10,6 +10,7 @@ rule about a group loads under every catalogue. The three dangerous names are al
     overwrites: Bool               the call has an argument `overwrite` that is not false, given or by default
     untrusted: Set<String>         arguments that carry untrusted data which no rule vouches for
     untrusted_classes: Set<String> the classes of these arguments: target, value, secret, param, content
+    untrusted_control: Set<String> "foreach", "when": what says how often the call is made, or whether, is untrusted
     secret: Set<String>            arguments that carry a secret
     secret_classes: Set<String>    the classes of these
     after_untrusted: Bool          the plan was made after untrusted output was seen
@@ -55,6 +56,7 @@ CONTEXT: Final[Mapping[str, JsonObject]] = {
     "overwrites": {"type": "Boolean"},
     "untrusted": _NAMES,
     "untrusted_classes": _NAMES,
+    "untrusted_control": _NAMES,
     "secret": _NAMES,
     "secret_classes": _NAMES,
     "after_untrusted": {"type": "Boolean"},

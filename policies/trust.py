@@ -28,13 +28,13 @@ from agentic_workflows.graph.catalogue import TRUST, ActionSpec
 from agentic_workflows.graph.labels import UNKNOWN, Label, Source, Trait
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of, policy_set
-from agentic_workflows.policies.provenance import Flow, Provenance
+from agentic_workflows.policies.provenance import FOREACH, WHEN, Flow, Provenance
 from agentic_workflows.policies.schema import PRINCIPAL, RESOURCE, action_type
 
 MOST_TEXTS: Final = 200
 """A value with more texts is vouched for by nobody."""
-CARRIED: Final = frozenset({"untrusted", "untrusted_classes", "secret", "secret_classes"})
-"""The attributes of the context that say what a call carries."""
+CARRIED: Final = frozenset({"untrusted", "untrusted_classes", "untrusted_control", "secret", "secret_classes"})
+"""The attributes of the context that say what a call carries, and what decides on it."""
 
 _TRAITS: Final[tuple[Trait, ...]] = ("assigned", "directory", "created", "behind")
 _BOOL: Final[JsonObject] = {"type": "Boolean"}
@@ -53,6 +53,7 @@ _CONTEXT: Final[JsonObject] = {
 }
 _VALUE: Final[frozenset[tuple[str, ...]]] = frozenset({("value",), ()})
 """What a rule reads that reads the value, or may do so."""
+_UNKNOWN_CONTROL: Final = tuple(Flow(name, (name,), UNKNOWN) for name in (FOREACH, WHEN))
 _NOTHING: Final[JsonObject] = {name: [] for name in sorted(CARRIED)}
 
 
@@ -104,7 +105,8 @@ class Vouching:
     ) -> Carried:
         """Return what a call carries; without inputs, what is certain before they exist."""
         if provenance is None:
-            provenance = Provenance(tuple(Flow(name, (name,), UNKNOWN) for name in inputs or ()), after_untrusted=True)
+            flows = tuple(Flow(name, (name,), UNKNOWN) for name in inputs or ())
+            provenance = Provenance(flows, _UNKNOWN_CONTROL, after_untrusted=True)
         # Without rules that vouch, the values themselves make no difference.
         return self._carried(spec, inputs, provenance) if self._policies else self._remembered(spec, None, provenance)
 
@@ -116,8 +118,10 @@ class Vouching:
         untrusted = [flow for flow, is_steered in suspect if is_steered]
         secret = [flow for flow in provenance.flows if any("secret" in one.traits for one in flow.label)]
         context = _named(spec, "untrusted", untrusted) | _named(spec, "secret", secret) | late
-        unsure = inputs is None and any(not flow.is_certain for flow in (*untrusted, *secret))
-        return Carried(context, CARRIED if unsure else frozenset())
+        context["untrusted_control"] = list(provenance.untrusted_control)
+        is_unsure = any(not flow.is_certain for flow in (*untrusted, *secret))
+        is_unsure |= bool(provenance.untrusted_control) and not provenance.is_certain
+        return Carried(context, CARRIED if inputs is None and is_unsure else frozenset())
 
     def _is_steered(self, spec: ActionSpec, inputs: Mapping[str, JsonValue] | None, flow: Flow) -> bool:
         """Tell whether an untrusted source that nobody vouches for has a part in a value."""

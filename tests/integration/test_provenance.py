@@ -98,6 +98,46 @@ async def test_what_is_planned_after_untrusted_output_asks_unless_none_was_shown
     assert ("Evil." in agent.seen[1], done["state"]) == (False, "COMPLETE")
 
 
+ON_CONDITION = """
+@id("on-condition") @reason("A stranger says whether it is done.")
+forbid (principal, action in Action::"effect", resource)
+when { context.untrusted_control.contains("when") }
+unless { context.approved };
+"""
+
+
+@pytest.mark.parametrize(
+    "step, rule, why, questions",
+    [
+        ({"foreach": "${mails}"}, "untrusted-number", "Its `foreach` comes from `inbox`, which is untrusted.", 2),
+        (
+            {"when": "${mails[0].urgent}"},
+            "on-condition",
+            "Its `when` comes from `inbox.urgent`, which is untrusted.",
+            1,
+        ),
+        ({"after": ["alarm"]}, "on-condition", "Its `when` comes from `inbox.urgent`, which is untrusted.", 1),
+    ],
+)
+async def test_what_strangers_say_of_how_often_an_effect_happens_is_asked_about_and_of_whether_where_a_rule_says_so(
+    step: Any, rule: str, why: str, questions: int, tmp_path: Path
+) -> None:
+    """Although the plan itself says whom it reaches and all else, and nothing of theirs is in it."""
+    (tmp_path / "on_condition.cedar").write_text(ON_CONDITION, encoding="utf-8")
+    read = {"name": "read", "action": "inbox", "outputs": ["mails"]}
+    alarm = {"name": "alarm", "action": "now", "when": "${mails[0].urgent}"}
+    send = {"name": "send", "action": "send", "inputs": {"to": "bob@example.org", "text": "hi"}, **step}
+    agent = ScriptedAgent([{"goal": "Tell Bob", "steps": [read, alarm, send]}])
+    sent, mails = House(agent).sent, [{"urgent": True}, {"urgent": False}]
+    actions = [RecordingAction("inbox", result=mails), RecordingAction("now", result="2026", trusted=True), sent]
+    policies = ["default", tmp_path / "on_condition.cedar"]
+    workflow = AgenticWorkflow(agent, actions=actions, policies=policies)
+    asked = await workflow.run("Tell Bob")
+    assert [(one["rules"], one["reason"].endswith(why)) for one in asked["reviews"]] == [([rule], True)] * questions
+    done = await workflow.resume({one["id"]: approve() for one in asked["reviews"]})
+    assert (done["state"], len(sent.calls)) == ("COMPLETE", questions)
+
+
 INVITE = {
     "type": "object",
     "properties": {"who": {"type": "object", "properties": {"name": {"type": "string"}}}},

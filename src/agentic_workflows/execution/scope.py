@@ -10,13 +10,13 @@ from dataclasses import replace
 from agentic_workflows.actions.action import ActionCall, Registry
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.foreach import Items
-from agentic_workflows.graph.labels import UNKNOWN, Origin, joined
+from agentic_workflows.graph.labels import UNKNOWN, Origin
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import resolve, resolve_inputs
 from agentic_workflows.graph.values import JsonValue
 from agentic_workflows.journal.entries import WHOLE, Place
-from agentic_workflows.policies.provenance import Provenance, given_origins, provenance_of
+from agentic_workflows.policies.provenance import Flow, Provenance, given_origins, provenance_of
 
 
 class Scope:
@@ -70,7 +70,8 @@ class Scope:
     def provenance(self, step: WorkflowStep) -> Provenance:
         """Return where the inputs of a step come from, once all that it waits for is settled."""
         if step.name not in self._traced:
-            self._traced[step.name] = provenance_of(step, self._plan, self._origins)
+            before = {name: self.provenance(self._plan.by_name[name]) for name in self._plan.dependencies(step)}
+            self._traced[step.name] = provenance_of(step, self._plan, self._origins, before)
         return self._traced[step.name]
 
     def calls(self, step: WorkflowStep) -> Iterable[ActionCall]:
@@ -135,5 +136,5 @@ class Scope:
             return dict.fromkeys(step.outputs, Origin(None, call.label | UNKNOWN))
         results = (one.result for one in outcome.items) if step.foreach is not None else (outcome.result,)
         if more := outcome.sources - call.label:
-            call = replace(call, control=joined([call.control, more]))
+            call = replace(call, control=(*call.control, Flow("", ("",), more)))
         return given_origins(step, self._registry[step.action], call, results)

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -198,9 +199,65 @@ def test_untrusted_data_is_asked_about_where_it_steers(
 
 def test_where_nothing_is_known_everything_is_untrusted() -> None:
     assert said(decide([DEFAULT], "write_file", NEW, provenance=None)) == (
-        "Ask", ["untrusted-steers", "planned-after-untrusted"],
+        "Ask", ["untrusted-steers", "untrusted-number", "planned-after-untrusted"],
     )  # fmt: skip
     assert decide([DEFAULT], "read_file", {"path": "a"}, provenance=None).name == "Allow"
+
+
+ON_CONDITION = """
+@id("on-condition") @reason("A stranger says whether it is done.")
+forbid (principal, action in Action::"effect", resource)
+when { context.untrusted_control.contains("when") }
+unless { context.approved };
+"""
+
+
+@pytest.fixture
+def on_condition(tmp_path: Path) -> Path:
+    """A rule of one's own about conditions."""
+    path = tmp_path / "on_condition.cedar"
+    path.write_text(ON_CONDITION, encoding="utf-8")
+    return path
+
+
+def test_how_often_an_effect_happens_is_asked_where_untrusted_data_says_it() -> None:
+    listed = Provenance((), (Flow("foreach", ("foreach",), STRANGE),))
+    decision = decide([DEFAULT, *REFINEMENTS], "write_file", NEW, provenance=listed)
+    assert isinstance(decision, Ask)
+    assert said(decision) == ("Ask", ["untrusted-number"])
+    assert decision.reason == (
+        "Data from an untrusted source says how often it is done. "
+        "Its `foreach` comes from `inbox.body`, which is untrusted."
+    )
+    assert decide([DEFAULT], "write_file", NEW, provenance=listed, approved=True).name == "Allow"
+    assert decide([DEFAULT], "fetch", provenance=listed).name == "Allow"
+    known = Provenance((), (Flow("foreach", ("foreach",), PLAN),))
+    assert decide([DEFAULT], "write_file", NEW, provenance=known).name == "Allow"
+
+
+def test_whether_an_effect_happens_is_asked_where_a_rule_of_ones_own_says_so(on_condition: Path) -> None:
+    decided = Provenance((), (Flow("when", ("when",), STRANGE),))
+    assert decide([DEFAULT], "write_file", NEW, provenance=decided).name == "Allow"
+    decision = decide([DEFAULT, on_condition], "write_file", NEW, provenance=decided)
+    assert isinstance(decision, Ask)
+    assert (said(decision), decision.reason) == (
+        ("Ask", ["on-condition"]),
+        "A stranger says whether it is done. Its `when` comes from `inbox.body`, which is untrusted.",
+    )
+
+
+def test_what_decides_on_a_call_is_certain_before_the_run_only_where_the_run_can_make_it_no_smaller(
+    on_condition: Path,
+) -> None:
+    step, spec = WorkflowStep("s", "write_file", NEW, when="${x}"), CATALOGUE["write_file"]
+    decided = Provenance((), (Flow("when", ("when",), STRANGE),), is_certain=False)
+    early = CedarEngine(CATALOGUE, [DEFAULT, on_condition]).decide_early(step, spec, decided)
+    assert isinstance(early, AtRunTime)
+    assert early.at_least.name == "Allow"
+    certain = CedarEngine(CATALOGUE, [DEFAULT, on_condition]).decide_early(
+        step, spec, replace(decided, is_certain=True)
+    )
+    assert certain.name == "Ask"
 
 
 def test_a_plan_made_after_untrusted_output_asks_for_every_effect() -> None:

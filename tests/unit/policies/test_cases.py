@@ -59,6 +59,8 @@ def send(expect: str = "Allow", *, more: Any = None, came: Any = None, **fields:
         (send("Deny", came={"text": "inbox.password"}), ()),
         (send("Ask", human_review_required=True, rule="review-required"), ()),
         (send("Ask", after_untrusted=True, rule="planned-after-untrusted"), ()),
+        (send("Ask", untrusted_control=["foreach"], rule="untrusted-number"), ()),
+        (send("Allow", untrusted_control=["when"]), ()),
         (send("Ask", more={"mail_id": "7"}, came={"mail_id": "inbox[0].id"}), ()),
         (send("Allow", more={"mail_id": "7"}, came={"mail_id": "inbox[0].id"}), ("system_assigned",)),
         (send("Ask", more={"mail_id": "7"}, came={"mail_id": ["inbox.id", "inbox.body"]}), ("system_assigned",)),
@@ -83,7 +85,7 @@ def test_calls_before_this_one_count(check: Check, tmp_path: Path) -> None:
 def test_where_an_argument_comes_from_is_what_a_plan_would_say_of_it(check: Check) -> None:
     (result,) = check(send(more={"mail_id": "7"}, came={"mail_id": "inbox[0].id"}))
     step = WorkflowStep("s", "mail.send", {"to": "a@x.org", "text": "hi", "mail_id": "${mails[0].id}"})
-    assert result.case.request.provenance == provenance_of(step, Plan("", [step]), {"mails": Origin(INBOX, PLAN)})
+    assert result.case.request.provenance == provenance_of(step, Plan("", [step]), {"mails": Origin(INBOX, PLAN)}, {})
 
 
 def test_what_a_late_plan_makes_of_a_value_is_its_own_word_in_a_case_too(check: Check) -> None:

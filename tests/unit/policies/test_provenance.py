@@ -133,7 +133,7 @@ def test_an_item_of_what_a_late_plan_made_is_its_own_word() -> None:
     for own in ("${now | ['eve']}", "${now | {eve: @} | keys(@)}"):
         each = WorkflowStep("each", "clock", {"of": "${item}"}, ["texts"], foreach=own)
         found = trace(Plan("", [clock, each], saw_untrusted=True), CATALOGUE)["each"]
-        assert (found.flows[0].label >= LATE_PLAN, found.control >= LATE_PLAN) == (True, True)
+        assert (found.flows[0].label >= LATE_PLAN, found.control[0].label >= LATE_PLAN) == (True, True)
         assert not all(one.is_trusted for one in label_of("${texts}", clock, each, late=True))
 
 
@@ -249,6 +249,31 @@ def test_conditions_and_lists_of_a_step_are_in_what_it_gives() -> None:
         assert "inbox.urgent" in shown(label_of("${now}", READ, step))
 
 
+def test_whether_a_step_is_needed_is_said_by_what_it_waits_for_and_how_often_by_its_own_list() -> None:
+    mails, times = WorkflowStep("read", "inbox", {}, ["mails"]), WorkflowStep("clock", "clock", {}, ["times"])
+    steps = [
+        WorkflowStep("each", "clock", {}, ["e"], foreach="${mails}"),
+        WorkflowStep("if", "clock", {}, ["i"], when="${mails[0].urgent}"),
+        WorkflowStep("uses", "clock", {"of": "${i}"}, ["u"]),
+        WorkflowStep("later", "clock", {}, ["l"], after=["uses"]),
+        WorkflowStep("sure", "clock", {}, when="${times[0].late}", foreach="${times}", after=["each"]),
+    ]
+    told = trace(Plan("", [mails, times, *steps]), CATALOGUE)
+    assert {
+        name: {what: [*shown(label)] for what, label in one.untrusted_control.items()} for name, one in told.items()
+    } == {
+        "read": {},
+        "clock": {},
+        "each": {"foreach": ["inbox"]},
+        "if": {"when": ["inbox.urgent"]},
+        "uses": {"when": ["inbox.urgent"]},
+        "later": {"when": ["inbox.urgent"]},
+        "sure": {},
+    }
+    late = trace(Plan("", [times, replace(steps[-1], after=())], saw_untrusted=True), CATALOGUE)["sure"]
+    assert late.untrusted_control == {}
+
+
 def test_an_item_comes_from_the_list_that_it_is_in() -> None:
     step = WorkflowStep("each", "text", {"text": "${item.body}"}, ["texts"], foreach="${mails}")
     (flow,) = trace(Plan("", [READ, step]), CATALOGUE)["each"].flows
@@ -274,7 +299,7 @@ def test_a_schema_tells_that_an_output_is_no_part_of_the_result() -> None:
 def test_people_are_told_where_an_argument_comes_from() -> None:
     step = WorkflowStep("last", "send", {"to": "${mails.a}, ${mails.b}", "text": "hi"})
     scope = {"mails": Origin(INBOX, PLAN)}
-    found = provenance_of(step, Plan("", [step]), scope)
+    found = provenance_of(step, Plan("", [step]), scope, {})
     assert found.sentences(["to"]) == [
         "This `to` comes from `inbox.a`, `inbox.b`, which are untrusted.",
     ]
@@ -286,7 +311,8 @@ def test_people_are_told_where_an_argument_comes_from() -> None:
 
 def test_of_very_many_sources_the_untrusted_ones_are_told_first() -> None:
     step = WorkflowStep("last", "send", {"to": " ".join(f"${{clocks.t{at}}} ${{mails.m{at}}}" for at in range(15))})
-    found = provenance_of(step, Plan("", [step]), {"clocks": Origin(CLOCK, PLAN), "mails": Origin(INBOX, PLAN)})
+    scope = {"clocks": Origin(CLOCK, PLAN), "mails": Origin(INBOX, PLAN)}
+    found = provenance_of(step, Plan("", [step]), scope, {})
     told = cast("list[dict[str, object]]", found.to_json()["to"])
     assert [one["trusted"] for one in told] == [False] * 15 + [True] * 6
     assert told[-1] == {"source": "10 more", "trusted": True}
@@ -351,6 +377,10 @@ def plans(draw: st.DrawFn) -> Plan:
         if earlier and draw(st.booleans()):
             control = {"foreach": f"${{{draw(st.sampled_from(earlier))} | [@, @]}}"}
             inputs["x"] = draw(st.sampled_from(["${item}", "${item.id}"]))
+        if earlier and draw(st.booleans()):
+            control["when"] = f"${{{draw(st.sampled_from(earlier))} | type(@) != 'never'}}"
+        if steps and draw(st.booleans()):
+            control["after"] = [draw(st.sampled_from(steps)).name]
         action = draw(st.sampled_from(["plain", "sure", "write", "bare", "look", "copy"]))
         steps.append(WorkflowStep(f"s{at}", action, inputs, outputs, **control))
     return Plan("g", steps, saw_untrusted=draw(st.booleans()))
@@ -381,10 +411,17 @@ async def test_a_run_makes_no_label_larger_than_the_plan_told(plan: Plan) -> Non
     assert calls
     for call in calls:
         assert call.provenance is not None
-        for mine, planned in zip(call.provenance.flows, told[call.step.name].flows, strict=True):
-            assert mine.label <= planned.label
-            assert not planned.is_certain or {s.traits for s in mine.label} == {s.traits for s in planned.label}
-        assert call.provenance.control <= told[call.step.name].control
+        for mine, foreseen in zip(call.provenance.flows, told[call.step.name].flows, strict=True):
+            assert mine.label <= foreseen.label
+            assert not foreseen.is_certain or {s.traits for s in mine.label} == {s.traits for s in foreseen.label}
+        planned = told[call.step.name]
+        assert decides(call.provenance) <= decides(planned)
+        assert {*call.provenance.untrusted_control} <= {*planned.untrusted_control}
+        assert not planned.is_certain or call.provenance.untrusted_control.keys() == planned.untrusted_control.keys()
+
+
+def decides(call: Provenance) -> Label:
+    return call.condition.union(*(flow.label for flow in call.control))
 
 
 @given(plans())
