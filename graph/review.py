@@ -4,6 +4,9 @@ A review is one interrupt that asks everything that is open:
 `{"action_requests": [{"name", "args", "description", "id", "step", ...}], "review_configs": [...]}`. It is answered by
 `{"decisions": [{"type": "approve" | "edit" | "reject" | "respond", ...}]}`: one a question in their order, or each with
 the `id` of its question, in any number and order. Where the last answer did not count, its `problem` says why.
+
+Without an id an answer is for what is open when it comes, which may be another question than its giver saw: a form that
+is sent twice answers the next one. Where more than one person or process answers, give the id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,22 +109,26 @@ Answers: TypeAlias = Answer | Sequence[Answer] | Mapping[str, Answer]
 
 
 def approve(id: str | None = None) -> Approve:  # noqa: A002 - the field's name in the answer
-    """Answer that the call may run; without an id, to the only open question."""
+    """Answer that the call may run.
+
+    Without an id it counts for the only open question, whichever that is by then: where more than one person or process
+    answers, give the id of the question that was shown.
+    """
     return Approve(id=id)
 
 
 def edit(inputs: Mapping[str, JsonValue], id: str | None = None) -> Edit:  # noqa: A002
-    """Answer that the call may run with these inputs in place of its own."""
+    """Answer that the call may run with these inputs in place of its own; for the id, see `approve`."""
     return Edit(inputs=cast("JsonObject", as_json(inputs, where="inputs")), id=id)
 
 
 def reject(feedback: str = "", id: str | None = None) -> Reject:  # noqa: A002
-    """Answer that the call must not run, and why."""
+    """Answer that the call must not run, and why; for the id, see `approve`."""
     return Reject(feedback=writable(feedback), id=id)
 
 
 def respond(message: JsonValue, id: str | None = None) -> Respond:  # noqa: A002
-    """Answer with the result itself; the action is not called."""
+    """Answer with the result itself; the action is not called. For the id, see `approve`."""
     return Respond(message=as_json(message, where="message"), id=id)
 
 
@@ -207,13 +214,15 @@ def _allowed(question: Mapping[str, JsonValue]) -> list[JsonValue]:
 
 
 def response_schema(questions: Sequence[Mapping[str, JsonValue]]) -> dict[str, Any]:
-    """Return the JSON Schema of an answer to exactly these questions."""
+    """Return the JSON Schema of an answer to exactly these questions; a form with one question has its id filled in."""
+    ids: list[JsonValue] = [question["id"] for question in questions]
+    named: JsonObject = {"enum": ids, "description": "Which question this answers; without it, what is open by then."}
     decision = {
         "type": "object",
         "required": ["type"],
         "properties": {
             "type": {"enum": list(ALLOWED)},
-            "id": {"enum": [question["id"] for question in questions], "description": "Which question this answers."},
+            "id": named if len(ids) > 1 else {**named, "default": ids[0]},
             "message": {"description": "Feedback of a reject; the result, of a respond."},
             "edited_action": {
                 "type": "object",

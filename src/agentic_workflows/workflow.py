@@ -124,7 +124,8 @@ class AgenticWorkflow(ShowsRuns):
         """Continue a run that waits: answer its questions, end its pause, or give it more iterations.
 
         Args:
-            answers: one answer, a list, or a dict of review id -> answer.
+            answers: one answer, a list, or a dict of review id -> answer. One without an id counts for the only open
+                question, whichever that is by now; where others answer, too, give the id that was shown.
             thread_id: which run; by default the last one of this object.
             max_iterations: the new limit, for a run that failed because the old one was used up.
 

@@ -233,6 +233,18 @@ async def test_a_guessed_id_answers_nothing(house: House, guess: str) -> None:
     assert (again["state"], ids(again), house.sent) == ("REVIEWING", ids(asked), [])
 
 
+async def test_an_answer_with_an_id_is_for_what_was_shown_and_one_without_for_what_is_open_by_then(
+    house: House,
+) -> None:
+    first = await house.run(plan(step("a", "ada"), step("b", "bob", after=["a"])))
+    second = await house.resume(approve(ids(first)[0]))
+    with pytest.raises(ReviewError, match="No open question has the id"):
+        await house.resume(approve(ids(first)[0]))
+    assert (ids(second) != ids(first), house.sent) == (True, ["ada"])
+    await house.resume(approve())
+    assert house.sent == ["ada", "bob"]
+
+
 async def test_a_truncated_id_answers_nothing(house: House) -> None:
     asked = await house.run(ONE)
     for length in (1, 8, 15):

@@ -43,6 +43,13 @@ def test_an_answer_survives_json_and_fits_the_published_schema(answer: Any) -> N
     assert jsonschema_rs.is_valid(response_schema(BOTH), {"decisions": [raw]})
 
 
+def test_a_form_with_one_question_has_its_id_filled_in() -> None:
+    """So that it is not taken for an answer to the next question where it is sent twice."""
+    for questions, default in ((BOTH[:1], "one"), (BOTH, None)):
+        decision = response_schema(questions)["properties"]["decisions"]["items"]
+        assert decision["properties"]["id"].get("default") == default
+
+
 def test_the_interrupt_asks_everything_in_langchains_form() -> None:
     asked = request(BOTH)
     assert (
