@@ -93,7 +93,7 @@ def test_what_a_late_plan_makes_of_a_value_is_its_own_word_in_a_case_too(check: 
     (result,) = check(send(more={"mail_id": "7"}, came={"mail_id": f"inbox{path}"}, after_untrusted=True))
     inputs: dict[str, Any] = {"mail_id": f"${{mails{path}}}"}
     step = WorkflowStep("s", "mail.send", inputs)
-    planned = provenance_of(step, Plan("", [step], saw_untrusted=True), {"mails": Origin(INBOX, PLAN)})
+    planned = provenance_of(step, Plan("", [step], saw_untrusted=True), {"mails": Origin(INBOX, PLAN)}, {})
     assert result.case.request.provenance is not None
     assert {flow.label for flow in planned.flows} <= {flow.label for flow in result.case.request.provenance.flows}
 
