@@ -47,6 +47,9 @@ class Budget:
             UnresolvedReferenceError: so much is not left, or what reads it could not go as deep.
 
         """
+        if not isinstance(value, dict | list):
+            self.take(1 + len(value) // _CHARACTERS if isinstance(value, str) else 1)
+            return
         level: Iterable[Any] = (value,)
         while level:
             parts, characters, inside = 0, 0, list[Any]()

@@ -1,6 +1,7 @@
 """What a planner may see of a run's history: no secret, only what no stranger can have written, or what went wrong."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from agentic_workflows.graph.findings import Finding, from_json
 from agentic_workflows.graph.labels import LATE_PLAN, Label, is_plain
@@ -13,7 +14,8 @@ NAMELESS = "(withheld)"
 _MARKS = frozenset({"untrusted", "secret", "late"})
 
 
-def marks(label: Label) -> JsonObject:
+@lru_cache(maxsize=1024)
+def marks(label: Label) -> Mapping[str, JsonValue]:
     """Return what an entry says of its text, by the label of that."""
     if is_plain(label):
         return {"untrusted": False}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 from typing_extensions import TypeAliasType
 
@@ -13,6 +13,8 @@ from agentic_workflows.errors import ActionError
 # Not a plain alias: pydantic cannot follow one that names itself, and LangGraph's schemas of the state need it to.
 JsonValue = TypeAliasType("JsonValue", "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]")
 JsonObject: TypeAlias = dict[str, JsonValue]
+Json = TypeVar("Json")
+"""A type of plain JSON."""
 
 MAX_DEPTH = 100
 """Nesting beyond this is refused: every later reader of the value recurses."""
@@ -42,11 +44,14 @@ def as_json(value: object, *, where: str = "value") -> JsonValue:
         raise ActionError(f"{where}{error.path} {error.problem}") from None
 
 
-def copied(value: JsonValue) -> JsonValue:
+def copied(value: Json) -> Json:
     """Return plain JSON once more, sharing nothing that can change; it was checked when it came in."""
+    again: Any = value
     if isinstance(value, dict):
-        return {key: copied(inner) for key, inner in value.items()}
-    return [copied(inner) for inner in value] if isinstance(value, list) else value
+        again = {key: copied(inner) for key, inner in value.items()}
+    elif isinstance(value, list):
+        again = [copied(inner) for inner in value]
+    return cast("Json", again)
 
 
 def canonical(value: object) -> str:

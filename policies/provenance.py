@@ -175,7 +175,7 @@ def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope, before: Mapping[
     """
     named = {FOREACH: step.foreach, WHEN: step.when}
     control = tuple(_flow(text, (name,), plan, scope) for name, text in named.items() if isinstance(text, str))
-    waits = [before[name] for name in sorted(plan.dependencies(step))]
+    waits = [before[name] for name in plan.dependencies(step)]
     if step.foreach is not None:
         elements = parse(step.foreach)[0]
         scope = {**scope, ITEM: _origin(elements, plan, scope) if isinstance(elements, Reference) else _NOBODY}

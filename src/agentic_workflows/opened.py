@@ -146,7 +146,7 @@ class OpenRun:
             )
             async with aclosing(cast("AsyncGenerator[JsonObject, None]", stream)) as told:
                 async for raw in told:
-                    yield event_from_json(cast("JsonObject", copied(raw)))  # its own: later steps use the same
+                    yield event_from_json(copied(raw))  # its own: later steps use the same
         await self.load()
 
     async def finish(self, entry: Entry) -> None:

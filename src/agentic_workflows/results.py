@@ -1,7 +1,7 @@
 """A run as the dict that users get: the state of its thread, with the values that its journal holds."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from agentic_workflows.collector import collector_off
 from agentic_workflows.execution.dataflow import recorded_steps
@@ -71,7 +71,7 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
     steps = restore(values["plan"] or {}).by_name if succeeded else {}
     for name, outcome in succeeded.items():
         outputs |= outputs_of(steps[name], outcome)
-    return cast("JsonObject", copied(outputs))
+    return copied(outputs)
 
 
 def without_plan(entry: JsonObject) -> JsonObject:

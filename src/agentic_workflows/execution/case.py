@@ -13,11 +13,10 @@ from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.secrets import Secrets, fetch, named_secrets, secret_of_environment
 from agentic_workflows.execution.tracing import Span, current_span
 from agentic_workflows.graph.events import Event
-from agentic_workflows.graph.plan import step_from_json
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, copied, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, attempt_of, idempotency_key
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
@@ -181,8 +180,9 @@ class Case:
         inputs = {argument: as_json(value) for argument, value in self.call.inputs.items()}
         if self.secrets:
             inputs |= {argument: self.secrets[name] for argument, name in self.secret_arguments.items()}
-        step = step_from_json(self.call.step.to_json())
-        return replace(self.call, inputs=inputs, step=step, idempotency_key=key)
+        step = self.call.step
+        own = replace(step, inputs=copied(dict(step.inputs)), validation=copied(step.validation))
+        return replace(self.call, inputs=inputs, step=own, idempotency_key=key)
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
