@@ -169,7 +169,7 @@ def test_more_than_a_call_may_be_given_is_refused_before_it_is_there(value: Any,
     began = perf_counter()
     with pytest.raises(UnresolvedReferenceError, match=r"It would be more than 2,000,000 parts"):
         resolve_inputs({"in": value}, {"x": given})
-    assert perf_counter() - began < 3
+    assert perf_counter() - began < 10
 
 
 @pytest.mark.parametrize(
