@@ -1,8 +1,8 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.savers import _shared, shared
 from agentic_workflows.journal.sqlite_saver import sqlite_saver
+from agentic_workflows.journal.waiting import waiting
 
 
 def opened(path: Path) -> AbstractAsyncContextManager[BaseCheckpointSaver[Any]]:
@@ -97,6 +98,24 @@ async def test_many_who_share_a_saver_hear_together_of_a_file_that_stays_locked(
             found = await asyncio.gather(*(write(saver) for _ in range(8)), return_exceptions=True)
             assert {str(one) for one in found} == {"database is locked"}
             assert 0.9 < time.monotonic() - began < 3
+
+
+async def test_what_goes_wrong_once_a_saver_has_the_lock_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def failing(path: Path) -> Iterator[float]:
+        with waiting(path) as seconds:
+            yield seconds
+        raise MemoryError
+
+    async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr("agentic_workflows.journal.sqlite_saver.waiting", failing)
+            with pytest.raises(MemoryError):
+                await saver.aput_writes(CONFIG, [("a", 1)], "task")
+        with closing(sqlite3.connect(tmp_path / "runs.db", timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
 
 
 def end_connections(postgres: str, *, lets_in: bool = True) -> None:

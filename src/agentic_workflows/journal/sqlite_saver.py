@@ -57,8 +57,8 @@ class _Cursor(sqlite3.Cursor):
             return super().execute(sql, parameters)
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> Self:
-        self.execute("BEGIN IMMEDIATE")
         try:
+            self.execute("BEGIN IMMEDIATE")
             super().executemany(sql, rows)
             self.execute("COMMIT")
         except BaseException:
