@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing, contextmanager, suppress
@@ -116,6 +117,33 @@ async def test_what_goes_wrong_once_a_saver_has_the_lock_keeps_nobody_out(
                 await saver.aput_writes(CONFIG, [("a", 1)], "task")
         with closing(sqlite3.connect(tmp_path / "runs.db", timeout=0, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
+
+
+async def test_a_history_that_is_cut_as_it_begins_keeps_its_saver_from_writing_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def slow(path: Path) -> Iterator[float]:
+        begun.set()
+        time.sleep(0.1)
+        with waiting(path) as seconds:
+            yield seconds
+        done.set()
+
+    begun, done, path = threading.Event(), threading.Event(), tmp_path / "runs.db"
+    async with sqlite_saver(path, JsonPlusSerializer()) as saver:
+        for _ in range(3):
+            await saver.aput(CONFIG, empty_checkpoint(), {}, {})
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr("agentic_workflows.journal.sqlite_saver.waiting", slow)
+            reading = asyncio.ensure_future(anext(saver.alist({"configurable": {"thread_id": "t"}})))
+            await asyncio.to_thread(begun.wait, 10)
+            reading.cancel()
+            await asyncio.wait([reading])
+            await asyncio.to_thread(done.wait, 10)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("CREATE TABLE counts (n)")
+        await saver.aput(CONFIG, empty_checkpoint(), {}, {})
 
 
 def end_connections(postgres: str, *, lets_in: bool = True) -> None:

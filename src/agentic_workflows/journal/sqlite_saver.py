@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import aiosqlite
+from aiosqlite.context import contextmanager
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -42,7 +43,20 @@ async def _opened(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 
 async def _connected(path: Path) -> aiosqlite.Connection:
-    return await aiosqlite.Connection(partial(_in_wal, path), iter_chunk_size=64)
+    return await _AsyncConnection(partial(_in_wal, path), iter_chunk_size=64)
+
+
+class _AsyncConnection(aiosqlite.Connection):
+    """Reads no further for who was cut: SQLite lets no connection write that still reads what others changed since."""
+
+    @contextmanager
+    async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> aiosqlite.Cursor:
+        cursor = await self.cursor()
+        try:
+            return await cursor.execute(sql, parameters)
+        except BaseException:
+            await cursor.close()
+            raise
 
 
 class _Cursor(sqlite3.Cursor):
@@ -77,9 +91,6 @@ class _Connection(sqlite3.Connection):
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds = path, seconds
         super().__init__(path, timeout=seconds, isolation_level=None)
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        return self.cursor().execute(sql, parameters)  # the module's own makes another kind of cursor
 
     def cursor(self, factory: type[sqlite3.Cursor] = _Cursor) -> sqlite3.Cursor:  # type: ignore[override]
         return super().cursor(factory)
