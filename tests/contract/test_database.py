@@ -519,6 +519,28 @@ async def test_what_is_written_at_once_goes_to_postgres_in_few_turns(postgres: s
     assert counted[2] - counted[1] < 40  # each effect by itself would take two at least
 
 
+@pytest.mark.parametrize("default, found", [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
+async def test_what_postgres_has_said_to_be_written_is_so_whatever_its_default(
+    postgres: str, default: str, found: str
+) -> None:
+    seen = await seen_by_writes(postgres, "synchronous_commit", default)
+    assert seen == {("agentic_calls", found), ("checkpoints", found)}
+
+
+async def seen_by_writes(url: str, setting: str, default: str) -> set[tuple[str, str]]:
+    """Return what a setting is where a run writes its journal and checkpoints, with that default of the database."""
+    execute(url, f"ALTER DATABASE {conninfo_to_dict(url)['dbname']} SET {setting} = '{default}'")
+    await House(url).open().run("g")  # makes the tables
+    execute(url, "CREATE TABLE seen (name text, value text)")
+    insert = f"INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting(''{setting}''))"
+    execute(url, f"CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {insert}; RETURN NULL; END'")
+    for table in ("agentic_calls", "checkpoints"):
+        execute(url, f"CREATE TRIGGER see AFTER INSERT ON {table} EXECUTE FUNCTION see()")
+    await House(url).open().run("g")
+    with psycopg.connect(url) as connection:
+        return set(connection.execute("SELECT DISTINCT name, value FROM seen").fetchall())
+
+
 @asynccontextmanager
 async def turns_of(url: str) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Give a database's URL through a proxy on loopback, and the messages after which a client waits for an answer."""

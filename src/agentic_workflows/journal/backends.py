@@ -13,6 +13,10 @@ from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of,
 from agentic_workflows.journal.waiting import got, use_wal, waiting
 
 BUSY_SECONDS = 10
+SETTINGS = """
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+"""What a connection to Postgres begins with: what it says to be written outlives a crash, whatever the default is."""
 
 
 class SqliteBackend:
@@ -114,6 +118,7 @@ class PostgresBackend:
         import psycopg  # noqa: PLC0415 - an extra
 
         self._connection = psycopg.connect(self._url, connect_timeout=BUSY_SECONDS, autocommit=True)
+        self._connection.execute(SETTINGS)
         self._pipeline = self._leaving.enter_context(self._connection.pipeline())
         # Nobody waits for ever, and who freezes in the middle of a transaction does not keep the others from writing.
         for name in ("lock_timeout", "idle_in_transaction_session_timeout"):

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from agentic_workflows.journal.backends import BUSY_SECONDS
+from agentic_workflows.journal.backends import BUSY_SECONDS, SETTINGS
 
 AT_ONCE = 0.05
 """Seconds that are none to wait, and enough for a connection that is there."""
@@ -46,12 +46,24 @@ async def postgres_saver(url: str, serde: SerializerProtocol) -> AsyncIterator[A
         "connect_timeout": BUSY_SECONDS,
     }
     async with await AsyncConnection[DictRow].connect(url, **kwargs) as connection:  # tells better what is wrong
+        await _configure(connection)
         await _set_up(AsyncPostgresSaver(connection), connection)
     async with _Pool(
-        url, min_size=1, max_size=1, open=False, kwargs=kwargs, timeout=BUSY_SECONDS, check=_refuse_dead
+        url,
+        min_size=1,
+        max_size=1,
+        open=False,
+        kwargs=kwargs,
+        configure=_configure,
+        check=_refuse_dead,
+        timeout=BUSY_SECONDS,
     ) as pool:
         await pool.wait(BUSY_SECONDS)
         yield AsyncPostgresSaver(pool, serde=serde)
+
+
+async def _configure(connection: AsyncConnection[DictRow]) -> None:
+    await connection.execute(SETTINGS)
 
 
 async def _refuse_dead(connection: AsyncConnection[DictRow]) -> None:
