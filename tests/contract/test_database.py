@@ -527,12 +527,19 @@ async def test_what_postgres_has_said_to_be_written_is_so_whatever_its_default(
     assert seen == {("agentic_calls", found), ("checkpoints", found)}
 
 
+@pytest.mark.parametrize("default", ["repeatable read", "serializable"])
+async def test_runs_read_what_is_committed_in_postgres_whatever_its_default(postgres: str, default: str) -> None:
+    seen = await seen_by_writes(postgres, "default_transaction_isolation", default)
+    assert seen == {(table, "read committed") for table in ("agentic_calls", "checkpoints")}
+
+
 async def seen_by_writes(url: str, setting: str, default: str) -> set[tuple[str, str]]:
     """Return what a setting is where a run writes its journal and checkpoints, with that default of the database."""
     execute(url, f"ALTER DATABASE {conninfo_to_dict(url)['dbname']} SET {setting} = '{default}'")
     await House(url).open().run("g")  # makes the tables
     execute(url, "CREATE TABLE seen (name text, value text)")
-    insert = f"INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting(''{setting}''))"
+    mine = setting.removeprefix("default_")
+    insert = f"INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting(''{mine}''))"
     execute(url, f"CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {insert}; RETURN NULL; END'")
     for table in ("agentic_calls", "checkpoints"):
         execute(url, f"CREATE TRIGGER see AFTER INSERT ON {table} EXECUTE FUNCTION see()")

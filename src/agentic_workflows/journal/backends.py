@@ -14,9 +14,13 @@ from agentic_workflows.journal.waiting import got, use_wal, waiting
 
 BUSY_SECONDS = 10
 SETTINGS = """
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+SELECT set_config('default_transaction_isolation', 'read committed', false),
+       CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END
 """
-"""What a connection to Postgres begins with: what it says to be written outlives a crash, whatever the default is."""
+"""What a connection to Postgres begins with, whatever the defaults are.
+
+Who writes beside others waits for them, and none is refused; and what it says to be written outlives a crash.
+"""
 
 
 class SqliteBackend:
