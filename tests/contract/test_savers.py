@@ -180,6 +180,22 @@ async def test_of_many_who_want_a_connection_to_postgres_that_is_gone_one_waits(
             assert time.monotonic() < began + 30
 
 
+async def test_a_saver_works_again_soon_after_postgres_was_away_for_long(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.postgres_saver.BUSY_SECONDS", 1)
+    monkeypatch.setattr("agentic_workflows.journal.postgres_saver.AT_ONCE", 0.001)  # of a server that is far away
+    monkeypatch.setattr("psycopg_pool.base.AttemptWithBackoff.DELAY_BACKOFF", 60)  # as after a minute, from the second
+    async with Database(postgres).checkpointer() as saver:
+        end_connections(postgres, lets_in=False)
+        with pytest.raises(psycopg.OperationalError):
+            await saver.aget_tuple(CONFIG)
+        await asyncio.sleep(1)
+        end_connections(postgres)
+        await asyncio.sleep(2.5)  # while nobody asks
+        assert await saver.aget_tuple(CONFIG) is None
+
+
 async def test_a_journal_whose_connection_to_postgres_is_gone_writes_on_another(postgres: str) -> None:
     journal = Database(postgres).journal
     await journal.acquire("t", "me:1:1:x", 30)

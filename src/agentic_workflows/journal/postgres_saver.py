@@ -57,6 +57,8 @@ async def postgres_saver(url: str, serde: SerializerProtocol) -> AsyncIterator[A
         configure=_configure,
         check=_refuse_dead,
         timeout=BUSY_SECONDS,
+        reconnect_timeout=BUSY_SECONDS,  # and then anew, for its pauses grow with the time that a server is away
+        reconnect_failed=AsyncConnectionPool.check,
     ) as pool:
         await pool.wait(BUSY_SECONDS)
         yield AsyncPostgresSaver(pool, serde=serde)
