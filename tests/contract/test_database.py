@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from agentic_workflows import (
     Action,
@@ -27,9 +27,12 @@ from agentic_workflows import (
     ScriptedAgent,
     approve,
     reject,
+    respond,
 )
 from agentic_workflows.errors import RunBusyError
+from agentic_workflows.journal.backends import PostgresBackend
 from agentic_workflows.journal.database import Database, _vacuum
+from agentic_workflows.journal.entries import Answered
 from agentic_workflows.journal.tables import VERSION
 from agentic_workflows.journal.writer import IDLE_SECONDS
 from agentic_workflows.testing import RecordingAction
@@ -546,6 +549,74 @@ async def seen_by_writes(url: str, setting: str, default: str) -> set[tuple[str,
     await House(url).open().run("g")
     with psycopg.connect(url) as connection:
         return set(connection.execute("SELECT DISTINCT name, value FROM seen").fetchall())
+
+
+async def test_a_commit_whose_answer_was_lost_is_told_as_that_and_nothing_is_done_twice(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_lost() -> bool:
+        nonlocal left
+        left -= bool(house.send.calls)
+        return left == 0
+
+    lose_answers(postgres, is_lost, monkeypatch)
+    steps = [{"name": name, "action": "send", "inputs": {"at": name}} for name in ("one", "two", "three")]
+    told: list[str] = []
+    for lost in range(1, 100):
+        left, house, done = lost, House(postgres), {"state": ""}
+        while done["state"] != "COMPLETE":
+            try:
+                done = await gone_on_with(house, {"goal": "g", "steps": steps}, f"t{lost}")
+            except DatabaseError as error:
+                told.append(str(error))
+        each = [call["at"] for call in house.send.calls]
+        assert len(each) == len(set(each))
+        if left >= 0:
+            break
+    assert len(told) > 4
+    assert [one for one in told if "See that its server runs, can be reached" not in one] == []
+
+
+async def test_of_answers_at_once_whose_commit_was_not_heard_of_none_is_told_of_another_one(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(name: str) -> Answered:
+        return Answered(review_id=name, run_id="r", answer={"type": "approve"}, reviewer="me", at="2026-01-01")
+
+    journal, lost = Database(postgres).journal, iter([True])
+    lose_answers(postgres, lambda: next(lost, False), monkeypatch)
+    found = await asyncio.gather(*(journal.answer(answer(f"{at}")) for at in range(9)), return_exceptions=True)
+    assert {type(one) for one in found if one is not True} == {DatabaseError}
+    assert len(await journal.answers("r")) == 9
+
+
+def lose_answers(url: str, is_lost: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have connections end once a transaction is committed, before it is told, where that is to be lost."""
+    commit = PostgresBackend.commit
+
+    def losing(self: PostgresBackend) -> None:
+        commit(self)
+        if is_lost():
+            end_connections(url)
+            commit(self)
+
+    monkeypatch.setattr(PostgresBackend, "commit", losing)
+
+
+def end_connections(url: str) -> None:
+    name = conninfo_to_dict(url)["dbname"]
+    end = f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'"
+    execute(make_conninfo(url, dbname="postgres"), end)
+
+
+async def gone_on_with(house: House, plan: dict[str, Any], thread: str) -> dict[str, Any]:
+    """Go on with a run as its user would, or begin it."""
+    try:
+        found = await house.open().result(thread)
+    except RunError:
+        return await house.open().run("g", plan=plan, thread_id=thread)
+    doubts = [respond("sent", one["id"]) for one in found["reviews"]]
+    return found if found["state"] == "COMPLETE" else await house.open().resume(doubts or None, thread_id=thread)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.migrations import MIGRATIONS
 from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of, open_in_this_process, replaced
 from agentic_workflows.journal.waiting import got, use_wal, waiting
+from agentic_workflows.journal.writer import UnheardError
 
 BUSY_SECONDS = 10
 SETTINGS = """
@@ -130,7 +131,8 @@ class PostgresBackend:
         self._connection.execute("BEGIN")
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentic_version'))")
         _prepare(self, "postgresql", self._url.rsplit("@", 1)[-1])
-        self.commit()
+        self._connection.execute("COMMIT")
+        self._pipeline.sync()
 
     def begin(self) -> "PostgresBackend":
         """Begin a transaction, on another connection where this one is gone; psycopg itself would wait for it."""
@@ -145,9 +147,19 @@ class PostgresBackend:
         return self
 
     def commit(self) -> None:
-        """Make the transaction durable."""
-        self._connection.execute("COMMIT")
-        self._pipeline.sync()
+        """Make the transaction durable.
+
+        Raises:
+            UnheardError: the connection is gone, and nobody knows whether it is.
+
+        """
+        try:
+            self._connection.execute("COMMIT")
+            self._pipeline.sync()
+        except Exception as error:
+            if self._connection.closed:
+                raise UnheardError(error) from error
+            raise
 
     def close(self) -> None:
         """Close the connection, and then its pipeline, which would wait for a server that may be gone."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from agentic_workflows.errors import heard
+from agentic_workflows.errors import DatabaseError, heard
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
@@ -60,6 +60,8 @@ class RunLog:
             self._attempts[call.place] = max(self._attempts[call.place], call.attempt + 1)
         self._waiting: list[Recorded] = []
         self._used: list[str] = []
+        self._is_unsure = False
+        """Whether what waits may be in the journal: the connection of who wrote it was lost."""
         self._due = 0.0
         """When what waits is written, in the event loop's time."""
         self._timer: asyncio.TimerHandle | None = None
@@ -257,6 +259,8 @@ class RunLog:
         used: Sequence[str] = (),
         until: datetime | None = None,
     ) -> None:
+        if self._is_unsure:
+            await self._forget_written()
         outcomes, self._waiting = self._waiting, []
         waiting, self._used = self._used, []
         if not (intents or outcomes or waiting):
@@ -271,12 +275,22 @@ class RunLog:
         )
         try:
             self._held.hear(await write)
-        except Exception:
+        except Exception as error:
             self._waiting, self._used = [*outcomes, *self._waiting], [*waiting, *self._used]
+            self._is_unsure |= isinstance(error, DatabaseError)
             if intents and (outcomes or waiting):
                 self._flush_soon()  # an intent beside this one may derive from them
             raise
         self._known.update(((one.place, one.attempt), one) for one in (*outcomes, *settled))
+
+    async def _forget_written(self) -> None:
+        """Forget of what waits what is in the journal."""
+        past = await self._journal.past(self._run_id, known=self._known)
+        written = {(one.place, one.attempt) for one in past.outcomes}
+        used = {one.review_id for one in past.answers.values() if one.used}
+        self._waiting = [one for one in self._waiting if (one.place, one.attempt) not in written]
+        self._used = [one for one in self._used if one not in used]
+        self._is_unsure = False
 
 
 _SUPERSEDED = Outcome(

@@ -57,7 +57,12 @@ class Backend(Protocol):
         ...
 
     def commit(self) -> None:
-        """Make the transaction durable."""
+        """Make the transaction durable.
+
+        Raises:
+            UnheardError: nobody knows whether it is.
+
+        """
         ...
 
     def close(self) -> None:
@@ -176,6 +181,10 @@ class Writer:
             for order, one in zip(orders, found, strict=True):
                 order.result = one.read() if isinstance(one, Later) else one
             self._backend.commit()
+        except UnheardError as error:  # again it might be written twice, or be refused for what is written
+            self._close()
+            for order in orders:
+                order.error = as_database_error(self._name, error.reason)
         except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
             self._close()
             if len(orders) > 1:
@@ -213,6 +222,14 @@ class Writer:
 
 class RefusedError(Exception):
     """The work was refused, at once before it wrote anything or `Later`; `reason` is what its caller is told."""
+
+    def __init__(self, reason: Exception) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+class UnheardError(Exception):
+    """The connection was lost before it told whether a transaction is durable; `reason` is what was heard instead."""
 
     def __init__(self, reason: Exception) -> None:
         self.reason = reason

@@ -10,7 +10,7 @@ import pytest
 
 from agentic_workflows.errors import DatabaseError, ExpiredError
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
-from agentic_workflows.journal.entries import Intent, Lease, Past, Place, Recorded
+from agentic_workflows.journal.entries import Answered, Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.run_log import RunLog
@@ -197,6 +197,35 @@ async def test_a_write_that_fails_is_heard_of_although_a_later_one_went_well() -
     await asyncio.sleep(0.01)  # and the second one's moment has come
     with pytest.raises(DatabaseError):
         await log.flush()
+
+
+class Unheard(MemoryJournal):
+    """Is lost before it tells that it has written something, once."""
+
+    lost = True
+
+    async def write(self, lease: Lease, run_id: str, **values: Any) -> Any:
+        request = await super().write(lease, run_id, **values)
+        if self.lost:
+            self.lost = False
+            raise DatabaseError("The connection is lost.")
+        return request
+
+
+async def test_what_a_write_left_of_which_nobody_heard_is_written_no_more() -> None:
+    journal = Unheard(leases=[LEASE])
+    log = RunLog(journal, Held(journal, LEASE), "r", Past())
+    for name in "qr":
+        answer = {"review_id": name, "run_id": "r", "answer": {"type": "approve"}, "reviewer": "me", "at": "then"}
+        await journal.answer(Answered(**answer))
+    log.record(HERE, DONE, used=["q"])
+    with pytest.raises(DatabaseError, match="lost"):
+        await log.flush()
+    log.record(THERE, DONE, used=["r"])
+    await log.flush()
+    past = await journal.past("r")
+    assert [one.place for one in past.outcomes] == [HERE, THERE]
+    assert [one.used for one in past.answers.values()] == [True, True]
 
 
 async def test_a_write_that_fails_after_its_run_was_cut_is_reported_by_nobody() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentic_workflows.errors import DatabaseError, ReviewError
-from agentic_workflows.journal.writer import Later, RefusedError, Transaction, Writer
+from agentic_workflows.journal.writer import Later, RefusedError, Transaction, UnheardError, Writer
 
 
 class Backend:
@@ -90,6 +90,29 @@ async def test_where_all_failed_together_what_keeps_them_out_then_is_tried_once(
     await first
     found = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(one) for one in found] == [DatabaseError] * 5
+    assert await writer.do(giving("again")) == "again"
+
+
+async def test_what_may_be_written_is_written_again_by_nobody(
+    writer: Writer, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = iter([False, True])
+
+    def commit() -> None:
+        if next(commits, False):
+            raise UnheardError(OSError("gone"))
+
+    monkeypatch.setattr(backend, "commit", commit)
+    begun, come, done = threading.Event(), threading.Event(), list[int]()
+    first = asyncio.ensure_future(writer.do(lambda _: (begun.set(), come.wait(10))))
+    await asyncio.to_thread(begun.wait, 10)
+    calls = [asyncio.ensure_future(writer.do(lambda _, at=at: done.append(at))) for at in range(5)]
+    await asyncio.sleep(0)
+    come.set()
+    await first
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert [("gone" in str(one), type(one)) for one in found] == [(True, DatabaseError)] * 5
+    assert done == [0, 1, 2, 3, 4]
     assert await writer.do(giving("again")) == "again"
 
 
