@@ -24,7 +24,7 @@ def thread_of(state: State, config: RunnableConfig) -> str:
     thread = config.get("configurable", {}).get("thread_id")
     if not thread:
         return str(state.get("run_id") or "")
-    return "|".join(filter(None, (str(thread), _outside(config))))
+    return "|".join(filter(None, (str(thread), place_of(config))))
 
 
 def run_of(config: RunnableConfig) -> str | None:
@@ -32,7 +32,7 @@ def run_of(config: RunnableConfig) -> str | None:
 
     One call of a graph inside another one is one run, also where it is begun again after a kill.
     """
-    if not (outside := _outside(config)):
+    if not (outside := place_of(config)):
         return config.get("metadata", {}).get("run_id")
     is_one_call = ":" in next((part for part in reversed(outside.split("|")) if not part.isdecimal()), "")
     return (thread_of(NO_STATE, config) or None) if is_one_call else None
@@ -60,6 +60,6 @@ def inside(threads: Iterable[str]) -> Mapping[str, Sequence[str]]:
     return found
 
 
-def _outside(config: RunnableConfig) -> str:
-    """Return where a node's graph stands in others."""
+def place_of(config: RunnableConfig) -> str:
+    """Return where a node's graph stands in others; empty where it stands in none."""
     return str(config.get("configurable", {}).get("checkpoint_ns") or "").rpartition("|")[0]

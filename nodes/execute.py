@@ -19,6 +19,7 @@ from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checks import missing_actions
 from agentic_workflows.graph.history import marks
+from agentic_workflows.graph.inside import wait_until_kept
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plan_name, plan_number, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
@@ -47,6 +48,7 @@ def make_execute(
         limits = limits_from_json(state["limits"])
         plan = restore(state["plan"] or {})
         refuse_missing(plan, registry)
+        await wait_until_kept(config, seconds=leases.seconds)
         async with held(leases, state, config) as lease:
             lineage, past = await _lineage(state, plan, leases.journal), await leases.journal.past(state["run_id"])
             state = caught_up(state, past)

@@ -116,6 +116,19 @@ def test_killed_in_two_branches_no_output_is_handed_to_the_wrong_step(
         print(f"\ntwo branches, sqlite: {told}; {time.monotonic() - began:.0f} s")  # noqa: T201
 
 
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("at", range(4))
+def test_a_run_inside_a_graph_that_was_killed_before_it_kept_its_checkpoint_has_done_nothing(
+    new_stage: Callable[[], Any], at: int
+) -> None:
+    stage = new_stage()
+    assert stage.play("inside", dies_after=str(at), asks=True) == {}
+    report = stage.play("inside", asks=True)
+    assert (report["state"], len(report["asked"])) == (None, 1)
+    assert f"Step {at} calls told. It was begun at" in report["asked"][0]
+    assert stage.noted("lines") == Counter(map(str, range(at + 1)))
+
+
 def test_a_run_that_nobody_kills_has_every_effect_once_and_asks_nothing(stage: Any) -> None:
     assert stage.play("finish")["state"] == "COMPLETE"
     expected = {"twice": 0, "lost": 0, "questions": 0, "needless": 0, "planned": 1}

@@ -20,10 +20,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-# Imported here so that no child has to.
-import langgraph.checkpoint.sqlite.aio
+# LangGraph's is imported here so that no child has to.
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, StateGraph
+from typing_extensions import TypedDict
 
-from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, approve, respond
+from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, approve, build_graph, respond
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.errors import WorkflowError
 from agentic_workflows.graph.catalogue import Annotations
@@ -311,7 +313,55 @@ async def branches(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: result[key] for key in ("state", "reason", "outputs")}
 
 
-_SCENES = (finish, ask, approve_it, finish_reviewed, die_after_answer, slow, timed, full, branches)
+class Goal(TypedDict, total=False):
+    goal: str
+    status: str
+
+
+class SlowSaver(AsyncSqliteSaver):
+    """A saver that is far away: by the time that a checkpoint is kept, more has happened than its node."""
+
+    async def aput(self, *given: Any, **more: Any) -> Any:
+        """Keep it a little later."""
+        await asyncio.sleep(0.1)
+        return await super().aput(*given, **more)
+
+
+def of_four(config: Mapping[str, Any], name: str = "") -> Any:
+    """Return a graph of ours that has four effects one after the other; the process is killed after one of them."""
+    world = World(Path(config["folder"]))
+
+    async def append(call: ActionCall) -> str:
+        line = await world.append(call)
+        if line == config.get("dies_after"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return line
+
+    kind = "told" if config.get("asks") else "found"
+    acts = effect(kind, append, reconcile=None if config.get("asks") else world.find)
+    four = (f"{name}{at}" for at in range(4))
+    chain = [step(one, kind, one, "-", after=[f"{name}{at - 1}"] * (at > 0)) for at, one in enumerate(four)]
+    agent = NotedAgent(Path(config["folder"]), {"goal": "g", "steps": chain})
+    return build_graph(agent, actions=[acts], limits=MANY, database=Database(config["database"]))
+
+
+async def inside(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Begin a run inside another graph, or continue that from what it has kept."""
+    builder = StateGraph(Goal)
+    builder.add_node("agent", of_four(config))
+    builder.add_edge(START, "agent")
+    thread: Any = {"configurable": {"thread_id": THREAD}}
+    async with SlowSaver.from_conn_string(str(Path(config["folder"]) / "outer.db")) as saver:
+        graph = builder.compile(checkpointer=saver)
+        is_known = (await graph.aget_state(thread)).created_at is not None
+        ended = await graph.ainvoke(None if is_known else {"goal": "g"}, thread)
+    asked = [one.value["action_requests"][0]["description"] for one in ended.get("__interrupt__", ())]
+    return {"state": ended.get("status"), "asked": asked}
+
+
+_SCENES = (
+    finish, ask, approve_it, finish_reviewed, die_after_answer, slow, timed, full, branches, inside,
+)  # fmt: skip
 SCENES = {one.__name__: one for one in _SCENES}
 
 

@@ -4,14 +4,14 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command
+from langgraph.types import Command, Send
 
-from agentic_workflows import ScriptedAgent, build_graph
+from agentic_workflows import RunError, ScriptedAgent, build_graph
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
 
@@ -131,3 +131,119 @@ async def test_a_graph_inside_another_goes_on_where_the_clock_was_set_back(
         set_back()
         ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
         assert (ended["status"], (await graph.aget_state(THREAD)).next, len(act.calls)) == ("COMPLETE", (), calls + 1)
+
+
+class Saver(InMemorySaver):
+    """A saver that keeps the checkpoints of one graph only once it may."""
+
+    def __init__(self, holds: str | None = None) -> None:
+        super().__init__()
+        self.holds, self.may_keep, self.read = holds, asyncio.Event(), list[str]()
+
+    async def aput(self, *given: Any, **more: Any) -> Any:
+        namespace = given[0]["configurable"]["checkpoint_ns"]
+        if self.holds is not None and re.sub(":[-0-9a-f]+", "", namespace) == self.holds:
+            await self.may_keep.wait()
+        return await super().aput(*given, **more)
+
+    async def aget_tuple(self, config: Any) -> Any:
+        if config["configurable"].get("checkpoint_id"):
+            self.read.append(config["configurable"]["checkpoint_ns"])
+        return await super().aget_tuple(config)
+
+
+class LastOnly(Saver):
+    """A saver that has only the last checkpoint of each graph, and gives that, whatever is asked for."""
+
+    async def aget_tuple(self, config: Any) -> Any:
+        named = {key: value for key, value in config["configurable"].items() if key != "checkpoint_id"}
+        return await super().aget_tuple({"configurable": named})
+
+
+class Many(TypedDict):
+    goal: Annotated[str, lambda _, new: new]
+    status: Annotated[str, lambda _, new: new]
+
+
+def sent(inner: Any, saver: Any) -> Any:
+    builder = StateGraph(Many)
+    builder.add_node("agent", inner)
+    builder.add_conditional_edges(START, lambda _: [Send("agent", {"goal": goal}) for goal in ("one", "two")])
+    return builder.compile(checkpointer=saver)
+
+
+AROUND: dict[str, tuple[Any, str, int]] = {
+    "a node": (outside, "", 1),
+    "called by a node": (lambda inner, saver: outside(called(inner), saver), "", 1),
+    "one that keeps its state": (lambda inner, saver: outside(inner.copy({"checkpointer": True}), saver), "", 1),
+    "one that keeps nothing": (lambda inner, saver: outside(inner.copy({"checkpointer": False}), saver), "", 1),
+    "two deep": (lambda inner, saver: outside(outside(inner, None), saver), "", 1),
+    "two deep, the inner checkpoint": (lambda inner, saver: outside(outside(inner, None), saver), "agent", 1),
+    "two at once": (sent, "", 2),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("kind", [Saver, LastOnly])
+async def test_nothing_is_done_inside_before_the_checkpoint_that_leads_into_it_is_kept(around: str, kind: Any) -> None:
+    make, holds, calls = AROUND[around]
+    saver, act, agent = kind(holds), RecordingAction("act", result=1), ScriptedAgent([plan("act")] * 2)
+    graph = make(build_graph(agent, actions=[act]), saver)
+    run = asyncio.create_task(graph.ainvoke({"goal": "g"}, THREAD))
+    while len(agent.goals) < calls:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert (act.calls, run.done()) == ([], False)
+    saver.may_keep.set()
+    await run
+    assert len(act.calls) == calls
+
+
+class Forgetful(Saver):
+    """A saver that keeps no checkpoint of the outermost graph."""
+
+    async def aput(self, *given: Any, **more: Any) -> Any:
+        return await super().aput(*given, **more) if given[0]["configurable"]["checkpoint_ns"] else given[0]
+
+
+@pytest.mark.parametrize("loses", ["a checkpoint", "a level"])
+async def test_a_run_inside_a_graph_that_does_not_keep_its_checkpoint_ends_before_anything_is_done(loses: str) -> None:
+    act, database = RecordingAction("act", result=1, read_only=False), Database(lease_seconds=0.3)
+    inner = build_graph(ScriptedAgent([plan("act")]), actions=[act], database=database)
+    if loses == "a level":
+        inner = outside(inner, False)  # which is to keep nothing
+    with pytest.raises(RunError, match=r"not kept the checkpoint from which it was called, for 0\.3 s.*Nothing was d"):
+        await outside(inner, Forgetful() if loses == "a checkpoint" else Saver()).ainvoke({"goal": "g"}, THREAD)
+    assert act.calls == []
+
+
+@pytest.mark.parametrize(
+    "make, durability, reads",
+    [
+        (outside, "sync", [""]),
+        (outside, "exit", []),
+        (lambda inner, saver: outside(outside(inner, None), saver), "sync", ["", "agent"]),
+        (lambda inner, saver: inner.copy({"checkpointer": saver}), "async", []),
+    ],
+)
+async def test_a_run_inside_looks_for_each_checkpoint_around_it_once_and_any_other_for_none(
+    make: Any, durability: Any, reads: list[str]
+) -> None:
+    act, saver = RecordingAction("act", result=1), Saver()
+    graph = make(build_graph(ScriptedAgent([plan("act")]), actions=[act]), saver)
+    ended = await graph.ainvoke({"goal": "g"}, THREAD, durability=durability)
+    assert (ended["status"], [one.partition(":")[0] for one in saver.read]) == ("COMPLETE", reads)
+
+
+async def test_a_run_inside_a_graph_that_nobody_keeps_waits_for_nothing() -> None:
+    act = RecordingAction("act", result=1)
+    ended = await outside(build_graph(ScriptedAgent([plan("act")]), actions=[act]), None).ainvoke({"goal": "g"})
+    assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+
+
+async def test_a_run_inside_a_graph_that_lost_what_it_had_kept_is_another_run() -> None:
+    act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
+    inner = build_graph(ScriptedAgent([plan("act")] * 2), actions=[act], database=database)
+    for _ in range(2):  # a limit that the README tells of
+        await outside(inner, InMemorySaver()).ainvoke({"goal": "g"}, THREAD)
+    assert len(act.calls) == 2

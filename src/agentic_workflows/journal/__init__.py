@@ -170,7 +170,7 @@ two answers at once
     the first one counts, the other is told so
     test_of_answers_at_once_one_counts
     test_of_two_processes_that_resume_with_one_approval_one_runs_and_the_other_is_told
-a server lost its last ten seconds of checkpoints
+a server lost its last ten seconds of checkpoints, of a run that is inside no other graph
     does them again from the journal: no effect, no question and no planner call is repeated
     test_all_checkpoints_since_the_goal_are_lost_and_nothing_happens_again
 a killed server was started again inside the lease
@@ -239,6 +239,14 @@ it had used iterations and seconds, not checkpointed
 inside another graph
     goes on from the journal, also where the outer graph has kept nothing of it
     test_one_that_was_stopped_goes_on_from_the_journal_alone
+inside another graph, which had not kept the checkpoint that leads into it
+    is another run, which does nothing twice: the first had waited for that checkpoint, and done nothing
+    test_a_run_inside_a_graph_that_was_killed_before_it_kept_its_checkpoint_has_done_nothing
+    test_nothing_is_done_inside_before_the_checkpoint_that_leads_into_it_is_kept
+    test_a_run_inside_a_graph_that_does_not_keep_its_checkpoint_ends_before_anything_is_done
+inside another graph, which lost a checkpoint that it had kept, or keeps none before it ends (durability `exit`)
+    does everything again: it is another run, and nothing tells that it is not meant to be
+    test_a_run_inside_a_graph_that_lost_what_it_had_kept_is_another_run
 while it removed runs that are over
     the next `prune` removes what is left of them, and what they shared with others
     test_a_prune_that_is_cut_is_finished_by_the_next_one_and_refuses_no_goal

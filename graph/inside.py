@@ -1,0 +1,55 @@
+"""A graph inside another one: its run is found again by its name alone, so that must be the same after a kill.
+
+LangGraph names what a node calls by the task of that, which follows from the id of the checkpoint that the node goes on
+from; and makes new ids for whatever it has not kept.
+"""
+
+import asyncio
+from time import monotonic
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from agentic_workflows.errors import RunError
+from agentic_workflows.graph.checkpoint_order import SAVER, under_way
+from agentic_workflows.graph.threads import place_of
+
+DURABILITY: Final = "__pregel_durability"
+"""Key of the configuration of a node: how often the checkpoints of its graph are kept."""
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.25
+
+
+async def wait_until_kept(config: RunnableConfig, *, seconds: float) -> None:
+    """Wait until the checkpoints are kept from which the graphs around a node's graph have come to call it.
+
+    LangGraph keeps them while it goes on already. Where there is no saver, or one that is given nothing before the end
+    (the durability `exit`), nothing of those graphs outlives a kill, and there is nothing to wait for.
+
+    Raises:
+        RunError: one is not kept within the seconds.
+
+    """
+    given = config.get("configurable", {})
+    saver, here, until = given.get(SAVER), place_of(config), monotonic() + seconds
+    if saver is None or not here or given.get(DURABILITY) == "exit":
+        return
+    for namespace, checkpoint_id in under_way(config).items():
+        place = {"thread_id": str(given["thread_id"]), "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
+        pause = _FIRST_PAUSE
+        while namespace != here and not await _has(saver, place):
+            if monotonic() >= until:
+                raise RunError(
+                    f"The graph around this one has not kept the checkpoint from which it was called, for {seconds:g} "
+                    f"s: after a kill it would call this one as another run, which would do everything again. Nothing "
+                    f"was done. Its saver fails, or a graph between has checkpointer=False."
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def _has(saver: BaseCheckpointSaver[Any], place: dict[str, str]) -> bool:
+    """Tell whether a saver has a checkpoint; one that has only the last of each graph gives that, whatever is asked."""
+    found = await saver.aget_tuple({"configurable": place})
+    return found is not None and found.checkpoint["id"] == place["checkpoint_id"]
