@@ -5,10 +5,16 @@ from; and makes new ids for whatever it has not kept.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from itertools import count
 from time import monotonic
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agentic_workflows.errors import RunError
@@ -17,6 +23,8 @@ from agentic_workflows.graph.threads import place_of
 
 DURABILITY: Final = "__pregel_durability"
 """Key of the configuration of a node: how often the checkpoints of its graph are kept."""
+COUNTS: Final = "__pregel_scratchpad"
+"""Key of the configuration of a node: what counts the graphs that it calls."""
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
 
@@ -53,3 +61,28 @@ async def _has(saver: BaseCheckpointSaver[Any], place: dict[str, str]) -> bool:
     """Tell whether a saver has a checkpoint; one that has only the last of each graph gives that, whatever is asked."""
     found = await saver.aget_tuple({"configurable": place})
     return found is not None and found.checkpoint["id"] == place["checkpoint_id"]
+
+
+@contextmanager
+def named_by(key: str) -> Iterator[None]:
+    """Have graphs that are called inside, by code of others in a node of ours, be named by a key and not by the task.
+
+    Our graph may have kept no checkpoint yet, and is begun again after a kill; then the task is another one.
+    """
+    config = var_child_runnable_config.get()
+    given = config.get("configurable", {}) if config else {}
+    if config is None or COUNTS not in given:
+        yield
+        return
+    around, _, task = str(given["checkpoint_ns"]).rpartition("|")
+    name = f"{task.partition(':')[0]}:{sha256(key.encode()).hexdigest()[:32]}"
+    own = {
+        "checkpoint_ns": f"{around}|{name}" if around else name,
+        "checkpoint_map": {place: one for place, one in under_way(config).items() if place != around},
+        COUNTS: replace(given[COUNTS], subgraph_counter=count().__next__),
+    }
+    token = var_child_runnable_config.set({**config, "configurable": {**given, **own}})
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)

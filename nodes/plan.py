@@ -1,7 +1,7 @@
 """PLANNING: ask the agent for a plan; `validate` judges it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from time import perf_counter
@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
 
 from agentic_workflows.errors import DatabaseError, ModelError, PlanError, PlanningError, RunError, said
@@ -18,6 +19,7 @@ from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntere
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted, without_secrets, without_untrusted
+from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
@@ -106,20 +108,23 @@ class _Call:
         tokens, seconds = state["tokens"] + self.tokens, state["seconds"] + self.seconds
         return {"tokens": tokens, "seconds": seconds, "late": self.saw_untrusted}
 
-    async def make(self, goal: str, history: Sequence[JsonObject], seconds: float) -> Plan | Mapping[str, Any] | None:
-        """Return the agent's plan; None where the run was asked to stop.
+    async def make(self, state: State, number: int, seconds: float) -> Plan | Mapping[str, Any] | None:
+        """Return the agent's plan of a number; None where the run was asked to stop.
 
         Raises:
-            PlanningError: the agent cannot plan any more, or not within the time left.
+            PlanningError: the agent cannot plan any more, or not within the time left, or waits for a person.
             Exception: whatever else the agent raised, or the lease.
 
         """
         with get_usage_metadata_callback() as usage:
             began = perf_counter()
+            history = state["history"]
             shown = without_secrets(history)
             shown = shown if self.sees_outputs else without_untrusted(shown)
             self.saw_untrusted = self.sees_outputs and any(is_untrusted(entry) for entry in history)
-            planning = asyncio.ensure_future(contained(ask(self._agent.create_plan, goal, shown), seconds))
+            with named_by(f"{state['run_id']}:{number}"):
+                asked = ask(self._agent.create_plan, state["goal"], shown)
+                planning = asyncio.ensure_future(contained(asked, seconds))
             try:
                 return await self._watched(planning)
             except TimeoutError:
@@ -143,6 +148,8 @@ class _Call:
                 return None
         try:
             return planning.result()
+        except GraphInterrupt as waiting:  # asked once more, it would begin another run, and do all of it again
+            raise PlanningError("A graph that the agent calls waits for a person, and cannot be answered.") from waiting
         # The agent's own, such as of a workflow inside it; not the journal's.
         except (DatabaseError, RunError) as error:
             raise PlanError([_no_plan(error)]) from error
@@ -217,7 +224,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
     iteration = state["iteration"] + 1 + number - due
     update: Update = {"iteration": iteration, "plan": None, "plan_number": number, "steps": {}, "asks": []}
     try:
-        raw = known or await _candidate(state, call, max(limits.max_seconds - state["seconds"], 0.0))
+        raw = known or await _candidate(state, call, number, max(limits.max_seconds - state["seconds"], 0.0))
         if call.stopped:
             stop = await stopped(call.stopped, WorkflowState.PLANNING, call.journal, state["run_id"])
             return {**call.used(state), **stop}
@@ -252,11 +259,11 @@ def _no_plan(error: Exception) -> Finding:
     return Finding(problem=f"The agent gave no plan: {type(error).__name__}: {said(error)}")
 
 
-async def _candidate(state: State, call: _Call, seconds: float) -> object:
+async def _candidate(state: State, call: _Call, number: int, seconds: float) -> object:
     """Return the plan that came with the goal, or the agent's."""
     given = state.get("run_plan")
     if given is None:
-        return await call.make(state["goal"], state["history"], seconds)
+        return await call.make(state, number, seconds)
     if state["history"]:
         raise PlanningError(f"The given plan cannot be planned again. {_last_said(state)}")
     return given

@@ -13,6 +13,7 @@ from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted, joint_marks, late_marks, without_secrets
+from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import Plan, plan_name, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
@@ -176,7 +177,8 @@ async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
     limits, history = _limits(state), without_secrets(state["history"])
     seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
     try:
-        told = await contained(ask(review_progress, state["goal"], history), seconds)
+        with named_by(f"{state['run_id']}:{state['plan_number']}"):
+            told = await contained(ask(review_progress, state["goal"], history), seconds)
     except Exception as error:  # noqa: BLE001 - an agent's fault is a finding
         return f"the agent could not review the progress: {type(error).__name__}: {said(error)}"
     if told is False:

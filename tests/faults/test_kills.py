@@ -129,6 +129,37 @@ def test_a_run_inside_a_graph_that_was_killed_before_it_kept_its_checkpoint_has_
     assert stage.noted("lines") == Counter(map(str, range(at + 1)))
 
 
+FOURS = {"action": "abxy", "planner": "p", "review": "r"}
+"""The runs inside, by who calls them."""
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("annotation", ["idempotent", "read_only"])
+@pytest.mark.parametrize(
+    "by, name", [("action", "a"), ("action", "b"), ("action", "y"), ("planner", "p"), ("review", "r")]
+)
+def test_a_run_inside_a_run_of_ours_that_was_killed_goes_on(
+    new_stage: Callable[[], Any], by: str, name: str, annotation: str
+) -> None:
+    stage = new_stage()
+    for at in (1, 2):
+        assert stage.play("delegating", by=by, dies_after=f"{name}{at}", annotation=annotation) == {}
+    report = stage.play("delegating", by=by, annotation=annotation)
+    assert (report["state"], len(report["runs"])) == ("COMPLETE", 1 + len(FOURS[by]))
+    assert stage.noted("lines") == Counter(f"{one}{at}" for one in FOURS[by] for at in range(4))
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("by", ["action", "planner"])
+def test_a_run_inside_a_run_of_ours_that_is_in_doubt_is_not_done_again(new_stage: Callable[[], Any], by: str) -> None:
+    stage = new_stage()
+    name = FOURS[by][0]
+    assert stage.play("delegating", by=by, dies_after=f"{name}2", asks=True) == {}
+    report = stage.play("delegating", by=by, asks=True)
+    assert (report["state"], "waits for a person" in report["reason"]) == ("FAILED", True)
+    assert set(stage.noted("lines").values()) == {1}
+
+
 def test_a_run_that_nobody_kills_has_every_effect_once_and_asks_nothing(stage: Any) -> None:
     assert stage.play("finish")["state"] == "COMPLETE"
     expected = {"twice": 0, "lost": 0, "questions": 0, "needless": 0, "planned": 1}

@@ -359,8 +359,43 @@ async def inside(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"state": ended.get("status"), "asked": asked}
 
 
+async def delegating(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Begin or continue a run whose actions or planner call graphs of ours."""
+
+    async def delegate(call: ActionCall) -> str:
+        ended = await of_four(config, str(call.inputs["line"])).ainvoke({"goal": "g"})
+        return str(ended["status"])
+
+    class Asking(NotedAgent):
+        async def create_plan(self, goal: str, history: Any) -> Any:
+            if config["by"] == "planner":
+                await of_four(config, "p").ainvoke({"goal": goal})
+            return await super().create_plan(goal, history)
+
+        async def review_progress(self, *_: Any) -> str:
+            if config["by"] == "review":
+                await of_four(config, "r").ainvoke({"goal": "g"})
+            return ""
+
+    names = {"name": "names", "action": "look", "inputs": {"value": ["x", "y"]}, "outputs": ["names"]}
+    each = {"name": "each", "action": "delegate", "foreach": "${names}", "inputs": {"line": "${item}", "needs": "-"}}
+    steps = {"steps": [step("a", "delegate", "a", "-"), step("b", "delegate", "b", "-"), names, each]}
+    notes = {config.get("annotation", "idempotent"): True}
+    actions = [effect("delegate", delegate, **notes), effect("look", look, read_only=True)]
+    planned = steps if config["by"] == "action" else {"steps": [step("l", "look", "l", "-")]}
+    workflow = AgenticWorkflow(
+        Asking(Path(config["folder"]), planned), 50, actions=actions, database=Database(config["database"])
+    )
+    is_begun = bool(await workflow.runs())
+    result = await (workflow.resume(thread_id=THREAD) if is_begun else workflow.run("g", thread_id=THREAD))
+    return {
+        **{key: result[key] for key in ("state", "reason")},
+        "runs": sorted(await workflow.database.journal.threads()),
+    }
+
+
 _SCENES = (
-    finish, ask, approve_it, finish_reviewed, die_after_answer, slow, timed, full, branches, inside,
+    finish, ask, approve_it, finish_reviewed, die_after_answer, slow, timed, full, branches, inside, delegating,
 )  # fmt: skip
 SCENES = {one.__name__: one for one in _SCENES}
 

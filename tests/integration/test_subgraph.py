@@ -11,7 +11,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send
 
-from agentic_workflows import RunError, ScriptedAgent, build_graph
+from agentic_workflows import ActionError, AgenticWorkflow, RunError, ScriptedAgent, build_graph
+from agentic_workflows.actions.action import Action
+from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
 
@@ -247,3 +249,82 @@ async def test_a_run_inside_a_graph_that_lost_what_it_had_kept_is_another_run() 
     for _ in range(2):  # a limit that the README tells of
         await outside(inner, InMemorySaver()).ainvoke({"goal": "g"}, THREAD)
     assert len(act.calls) == 2
+
+
+# Inside a run of ours.
+
+
+def delegating(
+    inner: Any, *, times: int = 1, fails: int = 0, database: Database, agent: Any = None, **annotations: Any
+) -> tuple[AgenticWorkflow, list[str]]:
+    """Return a workflow whose action calls a graph, and fails afterwards, and what it was told each time."""
+    told = list[str]()
+
+    async def delegate(_: Any) -> str:
+        told.extend([str((await inner.ainvoke({"goal": "g"}))["status"]) for _ in range(times)])
+        if len(told) <= fails * times:
+            raise ActionError("It failed afterwards.")
+        return told[-1]
+
+    known = Annotations(destructive=False, open_world=False, **annotations)
+    actions = [Action(name="delegate", run=delegate, annotations=known), RecordingAction("look")]
+    planner = agent or ScriptedAgent([plan("delegate", retries=2)])
+    return AgenticWorkflow(planner, 50, actions=actions, database=database), told
+
+
+@pytest.mark.parametrize("annotations", [{"idempotent": True}, {"read_only": True}])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_every_attempt_at_a_call_goes_on_with_the_runs_inside_it(
+    times: int, annotations: dict[str, bool]
+) -> None:
+    act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
+    inner = build_graph(ScriptedAgent([plan("act")] * 9), actions=[act], database=database)
+    workflow, told = delegating(inner, times=times, fails=2, database=database, **annotations)
+    assert (await workflow.run("g", thread_id="t"))["state"] == "COMPLETE"
+    assert (told, len(act.calls)) == (["COMPLETE"] * 3 * times, times)
+    first, *others = sorted(set(await database.journal.threads()) - {"t"})
+    assert re.fullmatch(r"t\|execute:[0-9a-f]{32}", first)
+    assert others == [f"{first}|1"][: times - 1]
+
+
+async def test_a_run_inside_a_call_that_has_failed_stays_so_for_every_attempt() -> None:
+    act = RecordingAction("act", result=1, read_only=False, destructive=False)
+    bad, database = RecordingAction("bad", error=ActionError("No."), read_only=False, destructive=False), Database()
+    steps = {"steps": [*plan("act")["steps"], *plan("bad", after=["act"])["steps"]]}
+    inner = build_graph(ScriptedAgent([steps] * 9), actions=[act, bad], database=database)
+    workflow, told = delegating(inner, fails=2, database=database, idempotent=True)
+    assert (await workflow.run("g", thread_id="t"))["outputs"] == {}
+    assert (told, len(act.calls), len(bad.calls)) == (["FAILED"] * 3, 1, 1)
+
+
+async def test_runs_inside_each_other_are_found_again_at_every_level() -> None:
+    act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
+    innermost = build_graph(ScriptedAgent([plan("act")] * 9), actions=[act], database=database)
+    between, _ = delegating(innermost, fails=1, database=database, idempotent=True)
+    known = between.registry.values()
+    middle = build_graph(ScriptedAgent([plan("delegate", retries=2)] * 9), actions=known, database=database)
+    workflow, told = delegating(middle, fails=1, database=database, idempotent=True)
+    assert (await workflow.run("g", thread_id="t"))["state"] == "COMPLETE"
+    _, two, three = sorted(await database.journal.threads(), key=len)
+    assert (told, len(act.calls), three.startswith(f"{two}|execute:")) == (["COMPLETE"] * 2, 1, True)
+
+
+@pytest.mark.parametrize("by", ["action", "planner"])
+async def test_who_calls_a_graph_that_waits_for_a_person_does_what_it_has_done_no_second_time(by: str) -> None:
+    act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
+    ask = RecordingAction("ask", read_only=False, destructive=False)
+    steps = {"steps": [*plan("act")["steps"], *plan("ask", after=["act"], human_review_required=True)["steps"]]}
+    inner = build_graph(ScriptedAgent([steps] * 9), actions=[act, ask], database=database)
+
+    class Planner:
+        async def create_plan(self, *_: Any) -> Any:
+            if by == "planner":
+                await inner.ainvoke({"goal": "g"})
+            return plan("delegate")
+
+    workflow, told = delegating(inner, database=database, agent=Planner())
+    ended = await workflow.run("g", thread_id="t")
+    assert ended["state"] == ("REVIEWING" if by == "action" else "FAILED")
+    said = ended["reason"] or ended["reviews"][0]["reason"]
+    assert "waits for a person, and cannot be answered" in said if by == "planner" else "may have happened" in said
+    assert (told, len(act.calls), ask.calls) == ([], 1, [])

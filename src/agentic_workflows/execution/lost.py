@@ -21,6 +21,7 @@ _NAMES = re.compile(
     "Timeout|TimedOut|TooSlow|Connect|Disconnect|Network|Protocol|Transport|Incomplete|EOF|EndOfStream|StreamClosed|SSL"
     "|Broken|Lost|Shutdown|ClientPayload|ServiceResponse|ServerError|ServiceUnavailable|RetryError"
     r"|\babort\b"  # imaplib's
+    "|GraphInterrupt"  # a graph that an action calls waits for a person, whatever it has done by then
 )
 _STATUS = ("status_code", "status", "http_status", "response_code", "response_status_code", "HTTPStatusCode")
 # A 5xx says that the server failed, not how far it had come, and a redirect after a write may be its receipt.

@@ -19,6 +19,7 @@ from agentic_workflows.execution.doubt import Again, Said, ask_about, settle_dou
 from agentic_workflows.graph.checks import input_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
@@ -164,7 +165,9 @@ class ExecutionPoint:
             nonlocal attempts, may_have_happened
             attempts += 1
             try:
-                return await attempt_once(case.handed(case.intent), case.action, run.limits, case.secrets)
+                handed = case.handed(case.intent)
+                with named_by(case.name_of(handed)):
+                    return await attempt_once(handed, case.action, run.limits, case.secrets)
             except (LostError, ResultError):
                 may_have_happened = True
                 raise
