@@ -24,6 +24,7 @@ from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.checkpoint_order import come_after, last_kept, under_way
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.inside import NO_LIMIT
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
@@ -194,7 +195,8 @@ def assemble(
     targets = {target: target for target in ROUTES.values()}
     for name in _ROUTED:  # for whoever updates the state as one of these nodes; they go on by themselves
         builder.add_conditional_edges(name, Route(), targets)  # type: ignore[arg-type]  # a dict of str is one of Hashable
-    return builder.compile(checkpointer=checkpointer, name="agentic-workflow")
+    graph = builder.compile(checkpointer=checkpointer, name="agentic-workflow")
+    return graph.with_config(recursion_limit=NO_LIMIT)
 
 
 async def _announced(

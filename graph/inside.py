@@ -19,10 +19,13 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.checkpoint_order import SAVER, under_way
+from agentic_workflows.graph.state import MAX_WHOLE
 from agentic_workflows.graph.threads import place_of
 
 DURABILITY: Final = "__pregel_durability"
 """Key of the configuration of a node: how often the checkpoints of its graph are kept."""
+NO_LIMIT: Final = MAX_WHOLE
+"""Of the steps that LangGraph lets a graph of ours take: a run has limits of its own, which say what was used up."""
 COUNTS: Final = "__pregel_scratchpad"
 """Key of the configuration of a node: what counts the graphs that it calls."""
 _FIRST_PAUSE: Final = 0.005
@@ -81,7 +84,10 @@ def named_by(key: str) -> Iterator[None]:
         "checkpoint_map": {place: one for place, one in under_way(config).items() if place != around},
         COUNTS: replace(given[COUNTS], subgraph_counter=count().__next__),
     }
-    token = var_child_runnable_config.set({**config, "configurable": {**given, **own}})
+    changed: RunnableConfig = {**config, "configurable": {**given, **own}}
+    if changed.get("recursion_limit") == NO_LIMIT:  # which is not meant for what it calls
+        del changed["recursion_limit"]
+    token = var_child_runnable_config.set(changed)
     try:
         yield
     finally:

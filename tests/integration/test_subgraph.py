@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send
@@ -328,3 +329,15 @@ async def test_who_calls_a_graph_that_waits_for_a_person_does_what_it_has_done_n
     said = ended["reason"] or ended["reviews"][0]["reason"]
     assert "waits for a person, and cannot be answered" in said if by == "planner" else "may have happened" in said
     assert (told, len(act.calls), ask.calls) == ([], 1, [])
+
+
+async def test_what_a_step_calls_has_the_limit_of_steps_that_langgraph_gives_it() -> None:
+    async def node(_: Any, config: RunnableConfig) -> dict[str, str]:
+        return {"status": str(config.get("recursion_limit"))}
+
+    workflow, told = delegating(outside(node, None), database=Database(), read_only=True)
+    await workflow.run("g")
+    usual = (await outside(node, None).ainvoke({"goal": "g"}))["status"]
+    graph = build_graph(ScriptedAgent([plan("delegate")]), actions=workflow.registry.values())
+    await graph.ainvoke({"goal": "g"}, {"recursion_limit": 50})  # type: ignore[call-overload]
+    assert told == [usual, "50"]

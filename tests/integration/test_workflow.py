@@ -4,6 +4,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -957,3 +958,46 @@ async def test_a_run_of_a_server_that_is_cancelled_between_two_nodes_does_nothin
     assert (await AgenticWorkflow(ScriptedAgent([plans[1]]), actions=[act], database=kept).run("g", thread_id="t"))[
         "state"
     ] == "COMPLETE"
+
+
+# Its own limits.
+
+ENDLESS = """
+import asyncio
+from typing_extensions import TypedDict
+from langgraph.graph import START, StateGraph
+from agentic_workflows import AgenticWorkflow, Limits, build_graph
+from agentic_workflows.testing import RecordingAction
+
+class Agent:
+    async def create_plan(self, goal, history):
+        return {}
+
+class State(TypedDict):
+    goal: str
+    reason: str
+
+async def main():
+    workflow = AgenticWorkflow(Agent(), 30, actions=[RecordingAction("act")])
+    graph = build_graph(Agent(), actions=[RecordingAction("act")], limits=Limits(max_iterations=30))
+    around = StateGraph(State).add_node("agent", graph).add_edge(START, "agent").compile()
+    print((await workflow.run("g"))["reason"])
+    for one in (graph, around):
+        print((await one.ainvoke({"goal": "g"}))["reason"])
+
+asyncio.run(main())
+"""
+
+
+def test_a_run_ends_by_its_own_limit_however_many_steps_langgraph_would_give_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDLESS],
+        env={**os.environ, "LANGGRAPH_DEFAULT_RECURSION_LIMIT": "20"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert [line.partition(" Last:")[0] for line in done.stdout.splitlines()] == [
+        "max_iterations=30 is exhausted."
+    ] * 3, done.stderr
