@@ -16,7 +16,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, canonical, copied, digest
+from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, attempt_of, idempotency_key
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
@@ -180,13 +180,11 @@ class Case:
         inputs = {argument: as_json(value) for argument, value in self.call.inputs.items()}
         if self.secrets:
             inputs |= {argument: self.secrets[name] for argument, name in self.secret_arguments.items()}
-        step = self.call.step
-        own = replace(step, inputs=copied(dict(step.inputs)), validation=copied(step.validation))
-        return replace(self.call, inputs=inputs, step=own, idempotency_key=key)
+        return replace(self.call, inputs=inputs, step=self.call.step.own(), idempotency_key=key)
 
     def name_of(self, handed: ActionCall) -> str:
         """Return what names the call for whatever it calls, equal for every attempt at it, also after a kill."""
-        return handed.idempotency_key or f"{self.run.run_id}:{canonical(self.place)}"
+        return handed.idempotency_key or repr((self.run.run_id, *self.place))
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
