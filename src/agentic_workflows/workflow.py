@@ -25,12 +25,12 @@ from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, Sta
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
-from agentic_workflows.opened import Entry, OpenRun
 from agentic_workflows.policies.files import Sources
 from agentic_workflows.policies.report import Report, examine
-from agentic_workflows.results import without_plan
-from agentic_workflows.runs import refuse_nameless, run_in_own_loop
-from agentic_workflows.shown import Shown, ShowsRuns
+from agentic_workflows.runs.base import refuse_nameless, run_in_own_loop
+from agentic_workflows.runs.opened import Entry, OpenRun
+from agentic_workflows.runs.results import without_plan
+from agentic_workflows.runs.shown import Shown, ShowsRuns
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool

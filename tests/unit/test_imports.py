@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = Path(agentic_workflows.__file__).parent
 HEIGHTS = {
     "errors": 0, "collector": 0, "under_way": 0, "graph": 1, "policies": 2, "journal": 3, "actions": 3, "agents": 4,
-    "execution": 4, "nodes": 5, "graph.build": 6, "results": 6, "whereabouts": 7, "opened": 8, "prune": 9, "runs": 10,
-    "shown": 11, "workflow": 12, "testing": 12, "graph.studio": 13, "notebook": 13, "cli": 14,
+    "execution": 4, "nodes": 5, "graph.build": 6, "runs": 7, "workflow": 8, "testing": 8, "graph.studio": 9,
+    "notebook": 9, "cli": 10,
 }  # fmt: skip
 """What stands higher may import what stands lower."""
 MODULES = {

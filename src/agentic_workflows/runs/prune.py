@@ -17,8 +17,8 @@ from agentic_workflows.errors import LeaseLostError, RunBusyError, RunError
 from agentic_workflows.graph.threads import places_of
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.faults import CORRUPT
-from agentic_workflows.opened import OpenRun
-from agentic_workflows.whereabouts import Whereabouts
+from agentic_workflows.runs.opened import OpenRun
+from agentic_workflows.runs.whereabouts import Whereabouts
 
 Savers: TypeAlias = Sequence[BaseCheckpointSaver[Any]]
 

@@ -28,8 +28,8 @@ from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST, refuse_missing
 from agentic_workflows.nodes.plan import cancelled
 from agentic_workflows.nodes.review import answered, answered_with, checked_answers, is_overdue
-from agentic_workflows.results import as_result, open_questions
-from agentic_workflows.whereabouts import Whereabouts, as_begun, as_input, find, id_of, last_of
+from agentic_workflows.runs.results import as_result, open_questions
+from agentic_workflows.runs.whereabouts import Whereabouts, as_begun, as_input, find, id_of, last_of
 
 Entry: TypeAlias = Input | Command[Any] | None
 """What the graph is invoked with: a goal, what ends a pause, or nothing, to go on from the last checkpoint."""

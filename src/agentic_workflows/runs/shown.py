@@ -15,9 +15,9 @@ from agentic_workflows.graph.state import NO_STATE, State, WorkflowState
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Past
-from agentic_workflows.opened import OpenRun
-from agentic_workflows.results import as_result
-from agentic_workflows.runs import Runs
+from agentic_workflows.runs.base import Runs
+from agentic_workflows.runs.opened import OpenRun
+from agentic_workflows.runs.results import as_result
 
 
 @dataclass(kw_only=True, eq=False)

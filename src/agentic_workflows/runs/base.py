@@ -20,10 +20,10 @@ from agentic_workflows.journal.entries import Past
 from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.savers import fenced
-from agentic_workflows.opened import OpenRun
-from agentic_workflows.prune import Pruning, Savers
-from agentic_workflows.results import as_result
-from agentic_workflows.whereabouts import Whereabouts
+from agentic_workflows.runs.opened import OpenRun
+from agentic_workflows.runs.prune import Pruning, Savers
+from agentic_workflows.runs.results import as_result
+from agentic_workflows.runs.whereabouts import Whereabouts
 
 Result = TypeVar("Result")
 

@@ -7,7 +7,7 @@ from agentic_workflows.graph.plan import from_json, plan_name
 from agentic_workflows.graph.state import State
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Intent, Past, Place, Recorded
-from agentic_workflows.results import as_result
+from agentic_workflows.runs.results import as_result
 
 PLAN = from_json({"goal": "g", "steps": [{"name": name, "action": "act", "outputs": [name]} for name in "abc"]})
 NAME = plan_name(1, PLAN)
