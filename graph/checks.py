@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
+from agentic_workflows.errors import RunError
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Catalogue
 from agentic_workflows.graph.findings import Finding, did_you_mean
 from agentic_workflows.graph.json_schema import compiled
@@ -14,6 +15,20 @@ from agentic_workflows.graph.values import JsonValue, canonical
 def missing_actions(plan: Plan, catalogue: Catalogue) -> list[str]:
     """Return the actions of a plan that are not here."""
     return sorted({step.action for step in plan.steps if step.action not in catalogue})
+
+
+def refuse_missing(plan: Plan, catalogue: Catalogue) -> None:
+    """Refuse a plan whose actions are not all here, such as one of a program that has others.
+
+    Raises:
+        RunError: nothing is changed, so the run goes on once they are.
+
+    """
+    if missing := missing_actions(plan, catalogue):
+        raise RunError(
+            f"These actions of the plan are not registered here: {', '.join(missing)}. Resume the run with the actions "
+            f"that it was begun with; nothing was changed."
+        )
 
 
 def static_findings(plan: Plan, catalogue: Catalogue) -> list[Finding]:

@@ -16,8 +16,7 @@ from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.execution.used import caught_up
-from agentic_workflows.graph.catalogue import Catalogue
-from agentic_workflows.graph.checks import missing_actions
+from agentic_workflows.graph.checks import refuse_missing
 from agentic_workflows.graph.history import marks
 from agentic_workflows.graph.inside import wait_until_kept
 from agentic_workflows.graph.outcome import Outcome
@@ -28,7 +27,7 @@ from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.nodes.collaborators import Node, held
-from agentic_workflows.nodes.plan import stopped
+from agentic_workflows.nodes.stopping import stopped
 
 Choose: TypeAlias = Callable[[State], WorkflowStep | None]
 """Picks the next step from the state as it is now, in place of the schedule."""
@@ -112,20 +111,6 @@ async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:
         return known
     earlier = await journal.proposed(state["run_id"], plan_number(known[-1])) if known else None
     return [*known, name] if earlier and plan.narrows(restore(earlier)) else [name]
-
-
-def refuse_missing(plan: Plan, registry: Catalogue) -> None:
-    """Refuse a plan whose actions are not all here, such as one of a program that has others.
-
-    Raises:
-        RunError: nothing is changed, so the run goes on once they are.
-
-    """
-    if missing := missing_actions(plan, registry):
-        raise RunError(
-            f"These actions of the plan are not registered here: {', '.join(missing)}. Resume the run with the actions "
-            f"that it was begun with; nothing was changed."
-        )
 
 
 def _refuse_gaps(state: State, flow: Dataflow) -> None:

@@ -9,7 +9,7 @@ from langgraph.types import interrupt
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import Node, held
-from agentic_workflows.nodes.plan import stopped
+from agentic_workflows.nodes.stopping import stopped
 
 
 def make_pause(leases: Leases) -> Node:

@@ -1,7 +1,7 @@
 """PLANNING: ask the agent for a plan; `validate` judges it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from time import perf_counter
@@ -24,9 +24,10 @@ from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
 from agentic_workflows.graph.values import JsonObject, writable
-from agentic_workflows.journal.entries import Journal, Past, attempt_of
+from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten
+from agentic_workflows.nodes.stopping import stopped
 
 POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""
@@ -70,25 +71,6 @@ def make_plan(
             return {**update, **await _propose(now, _Call(agent, leases.journal, lease), runtime)}
 
     return plan
-
-
-async def stopped(request: Request, left: WorkflowState, journal: Journal, run_id: str) -> Update:
-    """Return the update that honours a request to pause or to cancel."""
-    if request == "pause":
-        return {"status": WorkflowState.PAUSED.value, "left": left.value, "reason": "Paused on request."}
-    return {"status": WorkflowState.FAILED.value, "left": "", "reason": cancelled(await journal.past(run_id))}
-
-
-def cancelled(past: Past) -> str:
-    """Return why a run ends that was cancelled, with what of it may have happened and nobody said that it did."""
-    given = past.given
-    doubts = (doubt for doubt in past.in_doubt if str(attempt_of(doubt)) not in given)
-    return f"Cancelled on request.{may_have_happened(doubt.place.step for doubt in doubts)}"
-
-
-def may_have_happened(steps: Iterable[str]) -> str:
-    """Return what a reason says of the steps that are in doubt, where the run ends with them."""
-    return "".join(f" Step {step} may have happened; nobody knows." for step in sorted(set(steps)))
 
 
 class _Call:

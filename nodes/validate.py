@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.errors import RunError, said
 from agentic_workflows.execution.contained import contained
+from agentic_workflows.graph.checks import refuse_missing
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
@@ -20,8 +21,7 @@ from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, 
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.nodes.collaborators import Node, ask
-from agentic_workflows.nodes.execute import refuse_missing
-from agentic_workflows.nodes.plan import may_have_happened
+from agentic_workflows.nodes.stopping import may_have_happened
 from agentic_workflows.policies.report import Report
 
 Examine = Callable[[Plan, State], Report]

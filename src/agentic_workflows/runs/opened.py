@@ -13,7 +13,7 @@ from agentic_workflows.errors import DatabaseError, ReviewError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checkpoint_order import come_after
-from agentic_workflows.graph.checks import missing_actions
+from agentic_workflows.graph.checks import missing_actions, refuse_missing
 from agentic_workflows.graph.events import Event, StateEntered
 from agentic_workflows.graph.events import from_json as event_from_json
 from agentic_workflows.graph.plan import restore
@@ -25,9 +25,9 @@ from agentic_workflows.journal.entries import Answered, Begun, Journal, Past
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
-from agentic_workflows.nodes.execute import AT_MOST, refuse_missing
-from agentic_workflows.nodes.plan import cancelled
+from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.review import answered, answered_with, checked_answers, is_overdue
+from agentic_workflows.nodes.stopping import cancelled
 from agentic_workflows.runs.results import as_result, open_questions
 from agentic_workflows.runs.whereabouts import Whereabouts, as_begun, as_input, find, id_of, last_of
 

@@ -1,0 +1,25 @@
+"""How a run stops: paused or cancelled on request, and with what said of effects that may have happened."""
+
+from collections.abc import Iterable
+
+from agentic_workflows.graph.state import Request, Update, WorkflowState
+from agentic_workflows.journal.entries import Journal, Past, attempt_of
+
+
+async def stopped(request: Request, left: WorkflowState, journal: Journal, run_id: str) -> Update:
+    """Return the update that honours a request to pause or to cancel."""
+    if request == "pause":
+        return {"status": WorkflowState.PAUSED.value, "left": left.value, "reason": "Paused on request."}
+    return {"status": WorkflowState.FAILED.value, "left": "", "reason": cancelled(await journal.past(run_id))}
+
+
+def cancelled(past: Past) -> str:
+    """Return why a run ends that was cancelled, with what of it may have happened and nobody said that it did."""
+    given = past.given
+    doubts = (doubt for doubt in past.in_doubt if str(attempt_of(doubt)) not in given)
+    return f"Cancelled on request.{may_have_happened(doubt.place.step for doubt in doubts)}"
+
+
+def may_have_happened(steps: Iterable[str]) -> str:
+    """Return what a reason says of the steps that are in doubt, where the run ends with them."""
+    return "".join(f" Step {step} may have happened; nobody knows." for step in sorted(set(steps)))
