@@ -261,8 +261,8 @@ async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, A
     run_id = state["run_id"]
     past = await pen.journal.past(run_id)
     said = [one for question in settled for one in _recorded(question, known[str(question["id"])], past, state)]
-    written = {(one.place, one.attempt) for one in past.outcomes}  # by a process that was killed after it
-    outcomes = [one for one in said if (one.place, one.attempt) not in written]
+    written = {(one.intent.place, one.intent.attempt) for one in past.outcomes}  # by a process that was killed after it
+    outcomes = [one for one in said if (one.intent.place, one.intent.attempt) not in written]
     used = [one for one in (str(question["id"]) for question in settled) if not past.answers[one].used]
     await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
 
@@ -270,14 +270,15 @@ async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, A
 def _recorded(question: JsonObject, row: Answered, past: Past, state: State) -> Iterator[Recorded]:
     """Yield what an answer says of an effect that may have happened; of one that had ended, as that of the call."""
     at, outcome = question["in_doubt"], _outcome_of(row)
-    yield from (doubt.ended(replace(outcome, started=doubt.at)) for doubt in past.in_doubt if attempt_of(doubt) == at)
+    for doubt in (one for one in past.in_doubt if attempt_of(one) == at):
+        yield Recorded(intent=doubt, outcome=replace(outcome, started=doubt.at))
     if outcome.status != OutcomeStatus.SUCCEEDED or question.get("replaced"):
         return
     plan, item = plan_name(state["plan_number"], restore(state["plan"] or {})), question["item"]
     here = Place(plan, str(question["step"]), WHOLE if item is None else cast("int", item))
-    for one in past.outcomes:
+    for one in (one.intent for one in past.outcomes):
         if attempt_of(one) == at and one.place.plan != plan:
-            yield replace(one, place=here, attempt=0, outcome=replace(outcome, started=one.outcome.started))
+            yield Recorded(intent=replace(one, place=here, attempt=0), outcome=replace(outcome, started=one.at))
 
 
 def _outcome_of(row: Answered) -> Outcome:

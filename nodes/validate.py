@@ -75,7 +75,7 @@ async def _refuse_begun(state: State, report: Report, journal: Journal, registry
     """
     past, name = await journal.past(state["run_id"]), plan_name(state["plan_number"], report.plan)
     doubts = [one.place.step for one in past.in_doubt if one.place.plan == name]
-    if not doubts and all(one.place.plan != name for one in past.outcomes):
+    if not doubts and all(one.intent.place.plan != name for one in past.outcomes):
         return
     refuse_missing(report.plan, registry)
     if state.get("run_plan") and not _is_budget(report):

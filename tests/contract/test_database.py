@@ -420,8 +420,8 @@ async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
         inflate_checkpoints(house.url)
     past = await Database(house.url).journal.past(asked["run_id"])
     has_labels = statements is not TO_VERSION_1
-    known = {one.place: one.outcome.sources if has_labels else None for one in before.outcomes}
-    assert {one.place: one.outcome.sources for one in past.outcomes} == known
+    known = {one.intent.place: one.outcome.sources if has_labels else None for one in before.outcomes}
+    assert {one.intent.place: one.outcome.sources for one in past.outcomes} == known
     done = await house.open().resume(approve(), thread_id="t")
     assert (done["state"], house.send.calls, len(house.act.calls)) == ("COMPLETE", [{"text": "done"}], 3)
 

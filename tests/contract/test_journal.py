@@ -136,8 +136,7 @@ def outcome_of(
     one: Intent, result: Any = "done", status: OutcomeStatus = OutcomeStatus.SUCCEEDED, *, label: Label | None = None
 ) -> Recorded:
     outcome = Outcome(status=status, result=result, attempts=1, started=one.at, sources=label)
-    same = {name: getattr(one, name) for name in ("place", "attempt", "action", "key", "occurrence")}
-    return Recorded(outcome=outcome, **same)
+    return Recorded(intent=one, outcome=outcome)
 
 
 def answer_row(review_id: str, kind: str = "approve", run_id: str = RUN) -> Answered:
@@ -247,7 +246,7 @@ async def test_the_past_has_outcomes_intents_without_one_and_answered_questions(
     await journal.write(lease, RUN, outcomes=[failed, outcome_of(again)])
     await journal.answer(answer_row("q"))
     past = await journal.past(RUN)
-    assert sorted(past.outcomes, key=lambda one: one.attempt) == [failed, outcome_of(again)]
+    assert sorted(past.outcomes, key=lambda one: one.intent.attempt) == [failed, outcome_of(again)]
     assert (set(past.in_doubt), past.answers.keys()) == ({open_one, item}, {"q"})
     assert past.counts == {"act": 3}
     assert await journal.answers(RUN) == past.answers
@@ -283,7 +282,7 @@ async def test_the_past_of_very_many_calls_lets_others_have_their_turn(
         await asyncio.sleep(0)
         most = max(most, read - before)
     past = await reading
-    assert sorted(past.outcomes, key=lambda one: one.place) == [outcome_of(one) for one in calls[:-1]]
+    assert sorted(past.outcomes, key=lambda one: one.intent.place) == [outcome_of(one) for one in calls[:-1]]
     assert past.in_doubt == (calls[-1],)
     assert (read, most <= 1_000) == (2_999, True)
 
@@ -291,7 +290,7 @@ async def test_the_past_of_very_many_calls_lets_others_have_their_turn(
 async def test_what_is_known_of_the_past_already_is_not_read_again(journal: Journal, lease: Lease) -> None:
     ended = [outcome_of(intent(step, attempt), [step]) for step, attempt in (("a", 0), ("b", 0), ("b", 1))]
     await journal.write(lease, RUN, intents=[intent("c")], outcomes=ended)
-    known: Known = {(one.place, one.attempt): one for one in (await journal.past(RUN)).outcomes}
+    known: Known = {(one.intent.place, one.intent.attempt): one for one in (await journal.past(RUN)).outcomes}
     await journal.write(lease, RUN, outcomes=[outcome_of(intent("c")), outcome_of(intent("b", 2))])
     past = await journal.past(RUN, known=known)
     assert past == await journal.past(RUN)
@@ -795,7 +794,7 @@ async def test_what_two_runs_share_stays_while_one_has_it(journal: Journal) -> N
     await journal.forget(lease)
     await journal.sweep()
     assert (await journal.past("run of t")).outcomes == ()
-    left = {one.place.step: one.outcome for one in (await journal.past("run of other")).outcomes}
+    left = {one.intent.place.step: one.outcome for one in (await journal.past("run of other")).outcomes}
     assert {step: (one.result, one.sources) for step, one in left.items()} == {
         "0": (both, PLAN), "1": (f"{mine}other", PLAN),
     }  # fmt: skip

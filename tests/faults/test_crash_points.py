@@ -199,7 +199,7 @@ def at_intent(name: str) -> Callable[[str, Any], bool]:
 
 
 def at_outcome(name: str) -> Callable[[str, Any], bool]:
-    return lambda kind, value: kind == "write" and any(one.place.step == name for one in value[1])
+    return lambda kind, value: kind == "write" and any(one.intent.place.step == name for one in value[1])
 
 
 def at_plan(kind: str, value: Any) -> bool:
@@ -302,7 +302,8 @@ async def test_an_intent_is_on_disk_with_every_outcome_it_derives_from(
     await here.crashed(at_intent("it"), before=before)
     assert here.world.count("it") == 0
     past = await Database(here.path).journal.past((await here.open().result("t"))["run_id"])
-    whats_there = ({one.place.step for one in past.outcomes} & {"before"}, {one.place.step for one in past.in_doubt})
+    ended = {one.intent.place.step for one in past.outcomes}
+    whats_there = (ended & {"before"}, {one.place.step for one in past.in_doubt})
     assert whats_there == ((set(), set()) if before else ({"before"}, {"it"}))
 
 
@@ -485,7 +486,7 @@ async def test_each_item_that_a_replaced_plan_left_in_doubt_is_settled_by_itself
     each = step("each", "told", foreach="${many}", inputs={"to": "${item}"})
     here = house(plan(step("many", "list", outputs=["many"]), each), plan(step("done", "look")))
     await here.crashed(
-        lambda kind, value: kind == "write" and any(one.place.item == 1 for one in value[1]), before=True
+        lambda kind, value: kind == "write" and any(one.intent.place.item == 1 for one in value[1]), before=True
     )
     here.refused = "told"
     asked = await here.resume()

@@ -518,7 +518,7 @@ async def test_an_approval_that_expires_before_its_intent_is_written_is_asked_fo
     assert (again["state"], [one["step"] for one in again["reviews"]], house.sent) == ("REVIEWING", ["one"], [])
     assert ((await house.resume(approved(again)))["state"], house.sent) == ("COMPLETE", ["ada", "ada"])
     past = await Database(house.path).journal.past(asked["run_id"])
-    acts = [(one.place.step, one.occurrence) for one in past.outcomes]
+    acts = [(one.intent.place.step, one.intent.occurrence) for one in past.outcomes]
     assert len(set(acts)) == 2, "each act has a key of its own"
 
 

@@ -84,7 +84,7 @@ async def test_what_a_run_has_read_of_its_journal_is_not_read_again_for_its_resu
 
     class Noting(MemoryJournal):
         async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:
-            known_of.append([one.place.step for one in known.values()])
+            known_of.append([one.intent.place.step for one in known.values()])
             return await super().past(run_id, known=known)
 
     kept = Database()

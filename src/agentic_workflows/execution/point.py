@@ -74,7 +74,7 @@ class ExecutionPoint:
         begun = case.intent.at if case is not None and case.intent is not None else started
         outcome = replace(outcome, started=begun, seconds=round(perf_counter() - clock, 6), sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
-            run.log.record(case.place, outcome, case.intent or case.done, action=call.action, used=case.used)
+            run.log.record(case.place, outcome, case.intent, done=case.done, action=call.action, used=case.used)
         return outcome
 
     async def _granted(self, case: Case) -> Outcome:
@@ -101,7 +101,7 @@ class ExecutionPoint:
             known = self._checked(case, case.done.outcome.result, attempts=0)
             if known.status == OutcomeStatus.SUCCEEDED or not log.is_given(case.done):
                 return replace(known, reason=f"An equal effect of an earlier plan did this. {known.reason}".strip())
-            case.intent = case.done.begun  # a person gave what does not fit, and can give another result
+            case.intent = case.done.intent  # a person gave what does not fit, and can give another result
             log.refuse(case.intent, f"{case.done.outcome.reason} {known.reason}".strip())
         if case.intent is None:
             return None

@@ -88,7 +88,7 @@ class Replaced:
         settled = [one for one in became if isinstance(one, Recorded)]
         if settled:
             lease.hear(await self.journal.write(lease.lease, run_id, outcomes=settled))
-        known = [one for one in (*past.outcomes, *settled) if one.place.plan_number <= last]
+        known = [one for one in (*past.outcomes, *settled) if one.intent.place.plan_number <= last]
         asks = [one.to_json() for one in became if isinstance(one, Question)]
         # Also those of before, whose checkpoint may be lost, and with it what the planner was told.
         told = [_told(one) for one in known if one.outcome.settlement is Settlement.REPLACED]
@@ -129,7 +129,7 @@ class Replaced:
             case Unknown(why=why):
                 return _asked(asked, doubt, plan, case, why)
             case Outcome() as outcome:
-                return doubt.ended(replace(outcome, started=doubt.at))
+                return Recorded(intent=doubt, outcome=replace(outcome, started=doubt.at))
 
     def _case(self, doubt: Intent, plan: Plan, run: RunPass) -> Case | Unknown:
         """Return the call as it was begun, where that can be told."""
@@ -193,13 +193,13 @@ def _feedback(entry: JsonObject) -> str:
 
 def _partly(known: Sequence[Recorded]) -> Iterator[str]:
     """Yield what the items of each `foreach` came to that has not ended, and so has no entry of its own."""
-    ended = {one.place for one in known if one.place.item == WHOLE}
+    ended = {one.intent.place for one in known if one.intent.place.item == WHOLE}
     items = defaultdict[tuple[str, str, str], dict[str, list[int]]](lambda: defaultdict(list))
-    last = {one.place: one for one in sorted(known, key=lambda one: one.attempt)}
+    last = {one.intent.place: one for one in sorted(known, key=lambda one: one.intent.attempt)}
     for place, one in sorted(last.items()):
         if place._replace(item=WHOLE) not in ended:
             became = "may have happened" if one.outcome.took_place else one.outcome.status.value
-            items[place.plan, place.step, one.action][became].append(place.item + 1)
+            items[place.plan, place.step, one.intent.action][became].append(place.item + 1)
     for (plan, step, action), each in items.items():
         where = f"Step {step} ({action}) of plan {Place(plan, step).plan_number}"
         became = ", ".join(f"{_numbered(numbers)} {status}" for status, numbers in each.items())
@@ -227,6 +227,7 @@ def _edited(past: Past) -> Iterator[str]:
 
 def _told(one: Recorded) -> str:
     """Return what a planner is told, with nothing of what the action gave."""
-    item = "" if one.place.item == WHOLE else f", item {one.place.item + 1}"
-    where = f"Step {one.place.step}{item} ({one.action}) of plan {one.place.plan_number}"
+    place = one.intent.place
+    item = "" if place.item == WHOLE else f", item {place.item + 1}"
+    where = f"Step {place.step}{item} ({one.intent.action}) of plan {place.plan_number}"
     return f"{where}: {one.outcome.reason}"

@@ -24,16 +24,17 @@ def caught_up(state: State, past: Past, *, since: int | None = None) -> State:
     last = state.get("plan_number", 0)
     first = last if since is None else since
     settled = ended_steps(state)
-    news = [one for one in past.outcomes if first <= one.place.plan_number <= last and one.place.step not in settled]
+    calls = ((one.intent.place, one.outcome) for one in past.outcomes)
+    news = [(at, one) for at, one in calls if first <= at.plan_number <= last and at.step not in settled]
     if not news:
         return state
     begun_again = {one.place for one in past.in_doubt}
-    wholes = {one.place for one in news if one.place.item == WHOLE} - begun_again
-    ran = {(one.place.plan, one.place.step) for one in news if one.outcome.seconds}
+    wholes = {at for at, _ in news if at.item == WHOLE} - begun_again
+    ran = {(at.plan, at.step) for at, one in news if one.seconds}
     # Of a step that was stopped between two items, the checkpoint knows the seconds of those, and not the step.
     known = state.get("seconds", 0.0)
-    certain = seconds_under_way(one.outcome for one in news if one.place.item == WHOLE)
-    seconds = max(known + certain, seconds_under_way(one.outcome for one in news))
+    certain = seconds_under_way(one for at, one in news if at.item == WHOLE)
+    seconds = max(known + certain, seconds_under_way(one for _, one in news))
     iterations = sum((place.plan, place.step) in ran for place in wholes)
     return cast("State", {**state, "iteration": state.get("iteration", 0) + iterations, "seconds": seconds})
 

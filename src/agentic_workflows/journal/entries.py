@@ -43,51 +43,24 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Intent:
-    """An effect is about to happen."""
+    """A call that is about to be made; where it has an effect, that is written down first."""
 
     place: Place
     attempt: int
-    action: str
-    key: str
-    occurrence: int
-    at: str
+    action: str = ""
+    key: str = ""
+    """Digest of the content; empty where nothing has an effect."""
+    occurrence: int = 0
+    at: str = ""
     """ISO 8601, UTC."""
-
-    def ended(self, outcome: Outcome) -> "Recorded":
-        """Return what became of it, at its own place and attempt."""
-        return Recorded(
-            place=self.place,
-            attempt=self.attempt,
-            outcome=outcome,
-            action=self.action,
-            key=self.key,
-            occurrence=self.occurrence,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
     """What became of a call."""
 
-    place: Place
-    attempt: int
+    intent: Intent
     outcome: Outcome
-    action: str = ""
-    key: str = ""
-    """Digest of the content; empty where nothing has an effect."""
-    occurrence: int = 0
-
-    @property
-    def begun(self) -> Intent:
-        """Return the intent that this became of."""
-        return Intent(
-            place=self.place,
-            attempt=self.attempt,
-            action=self.action,
-            key=self.key,
-            occurrence=self.occurrence,
-            at=self.outcome.started,
-        )
 
 
 Known: TypeAlias = dict[tuple[tuple[str, str, int], int], Recorded]
@@ -95,7 +68,7 @@ Known: TypeAlias = dict[tuple[tuple[str, str, int], int], Recorded]
 NOTHING_KNOWN: Final[Known] = {}
 
 
-def attempt_of(one: Intent | Recorded) -> list[JsonValue]:
+def attempt_of(one: Intent) -> list[JsonValue]:
     """Return which attempt at which call it is, as a question about it says it."""
     return [*one.place, one.attempt]
 
@@ -114,8 +87,8 @@ class Past:
     def ended(self) -> "dict[Place, Recorded]":
         """Return what each call came to, by its last attempt; what is in doubt has come to nothing yet."""
         in_doubt = {one.place for one in self.in_doubt}
-        by_attempt = sorted(self.outcomes, key=lambda one: one.attempt)
-        return {one.place: one for one in by_attempt if one.place not in in_doubt}
+        by_attempt = sorted(self.outcomes, key=lambda one: one.intent.attempt)
+        return {one.intent.place: one for one in by_attempt if one.intent.place not in in_doubt}
 
     @property
     def given(self) -> frozenset[str]:
@@ -125,9 +98,9 @@ class Past:
     @property
     def counts(self) -> Counter[str]:
         """Return how many calls were started, by action; an effect counts once, however often it was begun."""
-        calls: list[Recorded | Intent] = [*self.outcomes, *self.in_doubt]
+        calls = (*(one.intent for one in self.outcomes), *self.in_doubt)
         effects = {(one.key, one.occurrence): one.action for one in calls if one.key}
-        others = (one.action for one in self.outcomes if one.outcome.attempts and not one.key)
+        others = (one.intent.action for one in self.outcomes if one.outcome.attempts and not one.intent.key)
         return Counter([*effects.values(), *others])
 
 

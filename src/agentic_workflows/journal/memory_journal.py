@@ -111,7 +111,7 @@ class MemoryJournal:
     async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:  # noqa: ARG002 - here nothing is read
         """Return what is known of a run's calls."""
         outcomes = tuple(self._outcomes.get(run_id, ()))
-        ended = {(one.place, one.attempt) for one in outcomes}
+        ended = {(one.intent.place, one.intent.attempt) for one in outcomes}
         intents = self._intents.get(run_id, ())
         return Past(
             outcomes=outcomes,

@@ -39,7 +39,7 @@ def plan_text(plan: JsonObject) -> str:
     return text if len(text) <= LONG else b64encode(zlib.compress(text.encode())).decode()
 
 
-def call_columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
+def call_columns(run_id: str, one: Intent) -> dict[str, object]:
     """Return what names a call, by column."""
     return {
         "run_id": run_id,
@@ -48,18 +48,20 @@ def call_columns(run_id: str, one: Intent | Recorded) -> dict[str, object]:
         "action": one.action,
         "key": one.key,
         "occurrence": one.occurrence,
+        "at": one.at,
     }
 
 
-def outcome_columns(one: Recorded) -> tuple[dict[str, object], str | None]:
+def outcome_columns(outcome: Outcome) -> tuple[dict[str, object], str | None]:
     """Return what a call came to, by column, and the text of a large result, which is stored under its digest."""
-    told = {key: value for key, value in one.outcome.to_json().items() if key == "status" or value != _USUAL[key]}
-    started, result = told.pop("started", ""), told.get("result")
+    told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _USUAL[key]}
+    told.pop("started", None)  # the intent says it
+    result = told.get("result")
     text, body, whole = canonical(told | {"result": result}), None, None
     if len(text) > LARGE:
         whole = canonical(result)
         text, body = canonical(told | {"result": None}), hashlib.sha256(whole.encode()).hexdigest()
-    return {"at": started, "outcome": text, "body": body}, whole
+    return {"outcome": text, "body": body}, whole
 
 
 @lru_cache(maxsize=1024)
@@ -87,26 +89,21 @@ def _reads(table: str, name: str) -> Callable[[Callable[[Row], Read]], Callable[
 @_reads(CALLS, "step {0[2]}")
 def intent_of(row: Row) -> Intent:
     """Return the intent of a call, whether it has an outcome or not."""
-    _, plan, step, item, attempt, action, key, occurrence, at, *_ = row
-    place = Place(plan, step, int(item))
-    return Intent(place=place, attempt=int(attempt), action=action, key=key, occurrence=int(occurrence), at=at)
+    _, plan, step, item, attempt, action, key, occurrence, at = row[:OUTCOME]
+    place = Place(intern(plan), intern(step), int(item))  # a `foreach` has very many of them
+    attempt, occurrence = int(attempt), int(occurrence)
+    return Intent(place=place, attempt=attempt, action=intern(action), key=key, occurrence=occurrence, at=at)
 
 
 @_reads(CALLS, "step {0[2]}")
 def recorded_of(row: Row) -> Recorded:
     """Return a call that has an outcome."""
-    _, plan, step, item, attempt, action, key, occurrence, at, outcome, name, _, body, sources = row
-    told = {"started": at, **json.loads(outcome), "sources": _label(sources)}
+    outcome, name, _, body, sources = row[OUTCOME:]
+    intent = intent_of(row)
+    told = {"started": intent.at, **json.loads(outcome), "sources": _label(sources)}
     if name is not None:
         told["result"] = json.loads(body)  # None where somebody removed it
-    return Recorded(
-        place=Place(intern(plan), intern(step), int(item)),  # a `foreach` has very many of them
-        attempt=int(attempt),
-        outcome=outcome_from_json(told),
-        action=intern(action),
-        key=key,
-        occurrence=int(occurrence),
-    )
+    return Recorded(intent=intent, outcome=outcome_from_json(told))
 
 
 @lru_cache(maxsize=1024)

@@ -2,17 +2,14 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from agentic_workflows.errors import DatabaseError, heard
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
-
-_Effect = TypeVar("_Effect", Intent, Recorded)
 
 FLUSH_SECONDS = 0.005
 """An outcome waits this long for a commit that it can share."""
@@ -31,26 +28,27 @@ class RunLog:
 
     def __init__(self, journal: Journal, held: Held, run_id: str, past: Past) -> None:
         self._journal, self._held, self._run_id = journal, held, run_id
-        self._known = held.runs[run_id] = {(one.place, one.attempt): one for one in past.outcomes}
+        self._known = held.runs[run_id] = {(one.intent.place, one.intent.attempt): one for one in past.outcomes}
         self._in_doubt = {one.place: one for one in past.in_doubt}
         self._by_step: defaultdict[tuple[str, str], dict[int, Recorded]] = defaultdict(dict)
         """By the plan, step and item of a call, what it came to."""
         for place, ended in past.ended.items():
             self._by_step[place[:2]][place.item] = ended
         self._done: dict[str, list[Recorded]] = {}
-        calls: list[Recorded | Intent] = [*past.outcomes, *past.in_doubt]
+        ended_calls = [one.intent for one in past.outcomes]
+        calls = [*ended_calls, *past.in_doubt]
         self._claimed = {(one.place.plan, one.key, one.occurrence): one.place for one in calls}
         """By the plan and the effect, which of its calls that effect counts as."""
         for one in past.outcomes:
-            if one.outcome.status == OutcomeStatus.SUCCEEDED and one.key:
-                self._done.setdefault(one.key, []).append(one)
+            if one.outcome.status == OutcomeStatus.SUCCEEDED and one.intent.key:
+                self._done.setdefault(one.intent.key, []).append(one)
         for each in self._done.values():  # the last word first: where a result did not fit, a person may have given two
-            each.sort(key=lambda one: one.place.plan_number, reverse=True)
+            each.sort(key=lambda one: one.intent.place.plan_number, reverse=True)
         given = past.given
-        self._given = {(one.key, one.occurrence) for one in past.outcomes if given and str(attempt_of(one)) in given}
+        self._given = {(one.key, one.occurrence) for one in ended_calls if given and str(attempt_of(one)) in given}
         """Effects of which a person gave the result."""
-        refused = (one for one in past.outcomes if one.key and _is_refused(one.outcome))
-        self._refused = {one.begun: one.outcome.reason for one in refused}
+        refused = (one for one in past.outcomes if one.intent.key and _is_refused(one.outcome))
+        self._refused = {one.intent: one.outcome.reason for one in refused}
         # Not how many there are, of both: an intent that was refused leaves a gap.
         self._occurrences = Counter[str]()
         for _, key, occurrence in self._claimed:
@@ -70,7 +68,7 @@ class RunLog:
     def outcomes_of(self, plan: str) -> dict[Place, Outcome]:
         """Return what the calls of a plan came to, by their places."""
         calls = (one for (of, _), each in self._by_step.items() if of == plan for one in each.values())
-        return {one.place: one.outcome for one in calls}
+        return {one.intent.place: one.outcome for one in calls}
 
     def items_of(self, plan: str, step: str) -> dict[int, Outcome]:
         """Return what became of the items of a `foreach` that ended."""
@@ -81,7 +79,7 @@ class RunLog:
         begun = self._in_doubt.get(place)
         if begun is not None and begun.key == key:  # by the call itself: a person wanted it done again
             return None
-        return self._claim(place, self._done.get(key, []))
+        return next((one for one in self._done.get(key, ()) if self._claim(place, one.intent)), None)
 
     def doubt(self, place: Place, key: str) -> Intent | None:
         """Return the intent whose effect may have happened, of this call or of an equal one of an earlier plan.
@@ -91,24 +89,21 @@ class RunLog:
         """
         if place in self._in_doubt:
             return self._in_doubt[place]
-        return self._claim(place, self._unknown(key))
+        return next((one for one in self._unknown(key) if self._claim(place, one)), None)
 
     def is_begun(self, place: Place, key: str) -> bool:
         """Tell whether `claim` or `doubt` would find something, which counts as this call only once they do."""
-        equal: Iterable[Recorded | Intent] = (*self._done.get(key, ()), *self._unknown(key))
+        equal = (*(one.intent for one in self._done.get(key, ())), *self._unknown(key))
         return place in self._in_doubt or any(self._is_free(one, place) for one in equal)
 
     def _unknown(self, key: str) -> Iterator[Intent]:
         return (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key)
 
-    def _claim(self, place: Place, equal: Iterable[_Effect]) -> _Effect | None:
-        """Return the first of these effects that counts as no other call of the plan; it counts as this one then."""
-        one = next((one for one in equal if self._is_free(one, place)), None)
-        if one is not None:
-            self._claimed[place.plan, one.key, one.occurrence] = place
-        return one
+    def _claim(self, place: Place, one: Intent) -> bool:
+        """Tell whether an effect counts as no other call of the plan; it counts as this one then."""
+        return self._claimed.setdefault((place.plan, one.key, one.occurrence), place) == place
 
-    def _is_free(self, one: Recorded | Intent, place: Place) -> bool:
+    def _is_free(self, one: Intent, place: Place) -> bool:
         return self._claimed.get((place.plan, one.key, one.occurrence), place) == place
 
     def doubt_at(self, place: Place) -> Intent | None:
@@ -121,7 +116,7 @@ class RunLog:
 
     def is_given(self, done: Recorded) -> bool:
         """Tell whether a person gave the result of an effect, also where it was done again since."""
-        return (done.key, done.occurrence) in self._given
+        return (done.intent.key, done.intent.occurrence) in self._given
 
     def refuse(self, doubt: Intent, why: str) -> None:
         """Note why nobody can use what is known of an effect, for whoever is asked about it."""
@@ -165,7 +160,9 @@ class RunLog:
         self._claimed[place.plan, key, occurrence] = place
         doubt = None if again is None else self._in_doubt.pop(again.place, None)
         # In the transaction of what takes its place; where that has other inputs, this may have happened beside it.
-        settled = () if doubt is None else (doubt.ended(replace(_SUPERSEDED, took_place=not is_same)),)
+        settled = (
+            () if doubt is None else (Recorded(intent=doubt, outcome=replace(_SUPERSEDED, took_place=not is_same)),)
+        )
         try:
             await self._write([intent], settled, used, until)
         except BaseException:
@@ -178,23 +175,27 @@ class RunLog:
         self,
         place: Place,
         outcome: Outcome,
-        of: Intent | Recorded | None = None,
+        begun: Intent | None = None,
         *,
+        done: Recorded | None = None,
         action: str = "",
         used: Sequence[str] = (),
     ) -> None:
-        """Write down what became of a call, soon: with the next intent, or by itself after a moment."""
-        if place.item in self._by_step[place[:2]] and not isinstance(of, Intent):
+        """Write down what became of a call, soon: with the next intent, or by itself after a moment.
+
+        It settles what was begun: the call itself, or an equal effect of an earlier plan; one that is done is settled.
+        """
+        if place.item in self._by_step[place[:2]] and begun is None:
             return
-        if isinstance(of, Intent) and self._in_doubt.pop(of.place, None) is not None and of.place != place:
-            self._waiting.append(of.ended(outcome))  # the act of an earlier plan, settled where it stands
-        mine = of if isinstance(of, Intent) and of.place == place else None
-        attempt = self._attempts.get(place, 0) if mine is None else mine.attempt
-        key, occurrence = (of.key, of.occurrence) if of else ("", 0)
+        if begun is not None and self._in_doubt.pop(begun.place, None) is not None and begun.place != place:
+            self._waiting.append(Recorded(intent=begun, outcome=outcome))  # settled where it stands
+        effect = begun or (done and done.intent)
+        key, occurrence = (effect.key, effect.occurrence) if effect else ("", 0)
+        if begun is None or begun.place != place:
+            attempt, at = self._attempts.get(place, 0), outcome.started
+            begun = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
         self._claimed[place.plan, key, occurrence] = place
-        recorded = Recorded(
-            place=place, attempt=attempt, outcome=outcome, action=action, key=key, occurrence=occurrence
-        )
+        recorded = Recorded(intent=begun, outcome=outcome)
         self._by_step[place[:2]][place.item] = recorded
         loop = asyncio.get_running_loop()
         if not self._waiting:
@@ -281,7 +282,7 @@ class RunLog:
             if intents and (outcomes or waiting):
                 self._flush_soon()  # an intent beside this one may derive from them
             raise
-        self._known.update(((one.place, one.attempt), one) for one in (*outcomes, *settled))
+        self._known.update(((one.intent.place, one.intent.attempt), one) for one in (*outcomes, *settled))
 
     async def _forget_written(self) -> None:
         """Forget of what waits what is in the journal."""

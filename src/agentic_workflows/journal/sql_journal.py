@@ -164,7 +164,7 @@ class SqlJournal:
                 to.send("use", by_review_id=review_id)
             recorded = [_record(to, run_id, one) for one in outcomes]
             for intent in intents:
-                to.send("intend", **call_columns(run_id, intent), at=intent.at)
+                to.send("intend", **call_columns(run_id, intent))
 
             def asked() -> "Request | None":
                 held = _lease_row(row, lease)
@@ -373,10 +373,10 @@ def _held(lease: Lease, **values: object) -> dict[str, object]:
 
 def _record(to: Transaction, run_id: str, one: Recorded) -> Sent:
     """Write an outcome."""
-    columns, whole = outcome_columns(one)
+    columns, whole = outcome_columns(one.outcome)
     if whole is not None:
         to.send("store", digest=columns["body"], body=whole)
-    return to.send("record", **call_columns(run_id, one), **columns, sources=sources_text(one.outcome.sources))
+    return to.send("record", **call_columns(run_id, one.intent), **columns, sources=sources_text(one.outcome.sources))
 
 
 def _refuse_recorded(run_id: str, outcomes: Sequence[Recorded], recorded: Sequence[Sent]) -> None:
@@ -388,7 +388,7 @@ def _refuse_recorded(run_id: str, outcomes: Sequence[Recorded], recorded: Sequen
     """
     for one, written in zip(outcomes, recorded, strict=True):
         if not written.changed:
-            raise DatabaseError(f"The call of step {one.place.step} of the run {run_id} has an outcome already.")
+            raise DatabaseError(f"The call of step {one.intent.place.step} of the run {run_id} has an outcome already.")
 
 
 def _now() -> str:

@@ -31,9 +31,9 @@ def outcome_entry(recorded: Recorded) -> JsonObject:
     return {
         "at": _ended(outcome),
         "what": "outcome",
-        **_where(recorded.place),
-        "attempt": recorded.attempt,
-        "action": recorded.action,
+        **_where(recorded.intent.place),
+        "attempt": recorded.intent.attempt,
+        "action": recorded.intent.action,
         "status": str(outcome.status),
         "reason": outcome.reason,
         "seconds": outcome.seconds,

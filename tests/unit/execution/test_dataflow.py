@@ -25,7 +25,7 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.review import Answer, approve, edit
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.journal.entries import Place, Recorded
+from agentic_workflows.journal.entries import Intent, Place, Recorded
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, StaticDecision
 from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
@@ -108,10 +108,10 @@ def recorded(before: Mapping[str, Outcome]) -> Iterator[Recorded]:
     """Yield what an earlier pass wrote down of steps that it came to."""
     for name, outcome in before.items():
         if outcome.status != OutcomeStatus.ASKED:
-            yield Recorded(place=Place("p", name), attempt=0, outcome=outcome)
+            yield Recorded(intent=Intent(place=Place("p", name), attempt=0), outcome=outcome)
         for at, item in enumerate(outcome.items):
             if item.status != OutcomeStatus.ASKED:
-                yield Recorded(place=Place("p", name, at), attempt=0, outcome=item)
+                yield Recorded(intent=Intent(place=Place("p", name, at), attempt=0), outcome=item)
 
 
 def giving(name: str, result: object = None, **more: Any) -> RecordingAction:

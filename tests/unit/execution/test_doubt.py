@@ -27,7 +27,7 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Answer, Reject, approve, edit, reject, respond
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.journal.entries import Intent, Lease, Past, Place
+from agentic_workflows.journal.entries import Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.run_log import RunLog
@@ -416,7 +416,7 @@ async def test_what_was_in_doubt_may_have_happened_also_where_something_keeps_it
     point = ExecutionPoint(AtMost(0)) if "denies" in why else point
     outcome = await point.execute(call, mail.action, run)
     assert (outcome.status.is_failure, len(mail.sent)) == (True, "refused" in why)
-    later = memory_log(doubt.ended(outcome)).doubt(Place("2:q", "other"), doubt.key)
+    later = memory_log(Recorded(intent=doubt, outcome=outcome)).doubt(Place("2:q", "other"), doubt.key)
     assert later is not None
     assert later.occurrence == doubt.occurrence
 
@@ -518,7 +518,7 @@ async def test_what_is_in_doubt_is_asked_about_also_where_its_action_is_declared
 async def test_a_limit_on_the_count_does_not_count_an_effect_that_is_begun_again_against_itself() -> None:
     mail = Mail(None)
     doubt = begun(mail, CALL.inputs)
-    before = doubt.ended(Outcome(status=OutcomeStatus.FAILED, attempts=1))
+    before = Recorded(intent=doubt, outcome=Outcome(status=OutcomeStatus.FAILED, attempts=1))
     past = Past(outcomes=(before,), in_doubt=(replace(doubt, attempt=1),))
     _, run = a_pass(mail, past)
     point = ExecutionPoint(AtMost(1))
@@ -535,8 +535,8 @@ async def test_nobody_is_asked_ahead_about_a_call_whose_effect_was_begun_by_an_e
     mail = Mail()
     call = replace(CALL, step=replace(CALL.step, human_review_required=True))
     outcome = Outcome(status=status, took_place=status == OutcomeStatus.FAILED)
-    earlier = replace(begun(mail, CALL.inputs), place=Place("0:p", "before")).ended(outcome)
-    point, run = a_pass(mail, Past(outcomes=(earlier,)))
+    earlier = replace(begun(mail, CALL.inputs), place=Place("0:p", "before"))
+    point, run = a_pass(mail, Past(outcomes=(Recorded(intent=earlier, outcome=outcome),)))
     assert point.question(call, mail.action, run) is None
     run.log.claim(Place("1:p", "other"), earlier.key)
     run.log.doubt(Place("1:p", "other"), earlier.key)

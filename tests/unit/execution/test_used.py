@@ -15,7 +15,7 @@ def call(began: int, seconds: float, status: OutcomeStatus = OutcomeStatus.SUCCE
 
 
 def row(step: str, outcome: Outcome, *, plan: str = "1:p", item: int = -1, attempt: int = 0) -> Recorded:
-    return Recorded(place=Place(plan, step, item), attempt=attempt, outcome=outcome)
+    return Recorded(intent=Intent(place=Place(plan, step, item), attempt=attempt), outcome=outcome)
 
 
 def state(**more: Any) -> State:

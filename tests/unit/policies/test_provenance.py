@@ -21,7 +21,7 @@ from agentic_workflows.graph.paths import is_below
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonValue
-from agentic_workflows.journal.entries import Place, Recorded
+from agentic_workflows.journal.entries import Intent, Place, Recorded
 from agentic_workflows.policies.decision import ActionRequest, Allow, Decision, StaticDecision
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.files import REFINEMENTS
@@ -512,9 +512,9 @@ async def test_a_run_that_is_continued_has_the_same_labels(plan: Plan) -> None:
         recorded
         for name in half
         for recorded in (
-            Recorded(place=Place("p", name), attempt=0, outcome=replace(flow.outcomes[name], items=())),
+            Recorded(intent=Intent(place=Place("p", name), attempt=0), outcome=replace(flow.outcomes[name], items=())),
             *(
-                Recorded(place=Place("p", name, at), attempt=0, outcome=item)
+                Recorded(intent=Intent(place=Place("p", name, at), attempt=0), outcome=item)
                 for at, item in enumerate(flow.outcomes[name].items)
             ),
         )
@@ -526,7 +526,9 @@ async def test_a_run_that_is_continued_has_the_same_labels(plan: Plan) -> None:
 
 async def test_what_was_written_down_without_labels_is_untrusted() -> None:
     plan = Plan("g", [WorkflowStep("a", "sure", {}, ["x"]), WorkflowStep("b", "bare", {"to": "${x}"})])
-    old = Recorded(place=Place("p", "a"), attempt=0, outcome=Outcome(status=OutcomeStatus.SUCCEEDED, result="1"))
+    old = Recorded(
+        intent=Intent(place=Place("p", "a"), attempt=0), outcome=Outcome(status=OutcomeStatus.SUCCEEDED, result="1")
+    )
     (call,), flow = await run(plan, [old])
     assert call.provenance is not None
     assert call.provenance.label >= UNKNOWN

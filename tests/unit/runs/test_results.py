@@ -21,7 +21,7 @@ def values(**steps: str) -> State:
 
 
 def recorded(step: str, outcome: Outcome = DONE, *, plan: str = NAME, item: int = -1) -> Recorded:
-    return Recorded(place=Place(plan, step, item), attempt=0, outcome=outcome)
+    return Recorded(intent=Intent(place=Place(plan, step, item), attempt=0), outcome=outcome)
 
 
 def test_a_step_stands_as_the_checkpoint_says_and_where_that_is_older_as_the_journal_does() -> None:
