@@ -287,9 +287,9 @@ class RunLog:
     async def _forget_written(self) -> None:
         """Forget of what waits what is in the journal."""
         past = await self._journal.past(self._run_id, known=self._known)
-        written = {(one.place, one.attempt) for one in past.outcomes}
+        written = {(one.intent.place, one.intent.attempt) for one in past.outcomes}
         used = {one.review_id for one in past.answers.values() if one.used}
-        self._waiting = [one for one in self._waiting if (one.place, one.attempt) not in written]
+        self._waiting = [one for one in self._waiting if (one.intent.place, one.intent.attempt) not in written]
         self._used = [one for one in self._used if one not in used]
         self._is_unsure = False
 

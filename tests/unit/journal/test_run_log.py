@@ -224,7 +224,7 @@ async def test_what_a_write_left_of_which_nobody_heard_is_written_no_more() -> N
     log.record(THERE, DONE, used=["r"])
     await log.flush()
     past = await journal.past("r")
-    assert [one.place for one in past.outcomes] == [HERE, THERE]
+    assert [one.intent.place for one in past.outcomes] == [HERE, THERE]
     assert [one.used for one in past.answers.values()] == [True, True]
 
 
