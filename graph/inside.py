@@ -46,10 +46,13 @@ async def wait_until_kept(config: RunnableConfig, *, seconds: float) -> None:
     saver, here, until = given.get(SAVER), place_of(config), monotonic() + seconds
     if saver is None or not here or given.get(DURABILITY) == "exit":
         return
+    kept = set[str]()
     for namespace, checkpoint_id in under_way(config).items():
+        if namespace == here or checkpoint_id in kept:  # a task has the checkpoint of the graph that it is in
+            continue
         place = {"thread_id": str(given["thread_id"]), "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
         pause = _FIRST_PAUSE
-        while namespace != here and not await _has(saver, place):
+        while not await _has(saver, place):
             if monotonic() >= until:
                 raise RunError(
                     f"The graph around this one has not kept the checkpoint from which it was called, for {seconds:g} "
@@ -58,6 +61,7 @@ async def wait_until_kept(config: RunnableConfig, *, seconds: float) -> None:
                 )
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+        kept.add(checkpoint_id)
 
 
 async def _has(saver: BaseCheckpointSaver[Any], place: dict[str, str]) -> bool:

@@ -23,7 +23,7 @@ from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
-from agentic_workflows.graph.values import JsonObject, writable
+from agentic_workflows.graph.values import JsonObject, beginning, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten
@@ -58,7 +58,7 @@ def make_plan(
         if exhausted := _exhausted(now):
             return {**update, "status": WorkflowState.FAILED.value, **exhausted}
         async with held(leases, now, config) as lease:
-            if update and await leases.journal.thread_of(now["run_id"]) is None:
+            if update and not await _is_known(now, leases.journal):
                 await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
                 await lease.clear()  # it was asked of the run before, and came too late for that
                 await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
@@ -71,6 +71,22 @@ def make_plan(
             return {**update, **await _propose(now, _Call(agent, leases.journal, lease), runtime)}
 
     return plan
+
+
+async def _is_known(state: State, journal: Journal) -> bool:
+    """Tell whether the journal has a run that begins here already: it was begun before, and is gone on with.
+
+    Raises:
+        RunError: it was begun with another goal, such as by a call that does not call the same graphs each time.
+
+    """
+    goal = await journal.goal_of(state["run_id"])
+    if goal not in (None, state["goal"]):
+        raise RunError(
+            f"The run {state['run_id']} was begun with another goal: {beginning(str(goal), 200)!r}. Nothing was done. "
+            f"Call this graph with the same goals in the same order each time, or give each a thread of its own."
+        )
+    return goal is not None
 
 
 class _Call:

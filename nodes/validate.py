@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import Registry
@@ -156,8 +157,12 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_rep
 
 
 async def _complete(state: State, review_progress: ReviewProgress | None, journal: Journal) -> Update:
-    # Another judgement could drop the later plan, which may have begun.
-    missing = "it was planned again." if await _is_replaced(state, journal) else await _missing(state, review_progress)
+    try:  # another judgement could drop a later plan, which may have begun
+        is_replaced = await _is_replaced(state, journal)
+        missing = "it was planned again." if is_replaced else await _missing(state, review_progress)
+    except GraphInterrupt:  # asked once more, it would begin another run, and do all of it again
+        reason = "A graph that review_progress calls waits for a person, and cannot be answered."
+        return {"status": WorkflowState.FAILED.value, "reason": reason}
     if not missing:
         return {"status": WorkflowState.COMPLETE.value, "reason": None, "left": ""}
     if state["replans"] >= _limits(state).max_replans:
@@ -171,7 +176,12 @@ async def _complete(state: State, review_progress: ReviewProgress | None, journa
 
 
 async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
-    """Return what the agent says is missing; an agent that fails here has not confirmed the goal."""
+    """Return what the agent says is missing; an agent that fails here has not confirmed the goal.
+
+    Raises:
+        GraphInterrupt: a graph that it calls waits for a person.
+
+    """
     if review_progress is None:
         return ""
     limits, history = _limits(state), without_secrets(state["history"])
@@ -179,6 +189,8 @@ async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
     try:
         with named_by(f"{state['run_id']}:{state['plan_number']}"):
             told = await contained(ask(review_progress, state["goal"], history), seconds)
+    except GraphInterrupt:
+        raise
     except Exception as error:  # noqa: BLE001 - an agent's fault is a finding
         return f"the agent could not review the progress: {type(error).__name__}: {said(error)}"
     if told is False:

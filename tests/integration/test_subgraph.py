@@ -4,15 +4,17 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send
 
-from agentic_workflows import ActionError, AgenticWorkflow, RunError, ScriptedAgent, build_graph
+from agentic_workflows import ActionError, AgenticWorkflow, Limits, RunError, ScriptedAgent, build_graph
 from agentic_workflows.actions.action import Action
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.journal.database import Database
@@ -256,7 +258,14 @@ async def test_a_run_inside_a_graph_that_lost_what_it_had_kept_is_another_run() 
 
 
 def delegating(
-    inner: Any, *, times: int = 1, fails: int = 0, database: Database, agent: Any = None, **annotations: Any
+    inner: Any,
+    *,
+    times: int = 1,
+    fails: int = 0,
+    database: Database,
+    agent: Any = None,
+    max_replans: int = 0,
+    **annotations: Any,
 ) -> tuple[AgenticWorkflow, list[str]]:
     """Return a workflow whose action calls a graph, and fails afterwards, and what it was told each time."""
     told = list[str]()
@@ -270,7 +279,8 @@ def delegating(
     known = Annotations(destructive=False, open_world=False, **annotations)
     actions = [Action(name="delegate", run=delegate, annotations=known), RecordingAction("look")]
     planner = agent or ScriptedAgent([plan("delegate", retries=2)])
-    return AgenticWorkflow(planner, 50, actions=actions, database=database), told
+    limits = Limits(max_iterations=50, max_replans=max_replans)
+    return AgenticWorkflow(planner, actions=actions, database=database, limits=limits), told
 
 
 @pytest.mark.parametrize("annotations", [{"idempotent": True}, {"read_only": True}])
@@ -310,7 +320,24 @@ async def test_runs_inside_each_other_are_found_again_at_every_level() -> None:
     assert (told, len(act.calls), three.startswith(f"{two}|execute:")) == (["COMPLETE"] * 2, 1, True)
 
 
-@pytest.mark.parametrize("by", ["action", "planner"])
+async def test_a_call_that_comes_with_another_goal_is_no_further_attempt_at_the_run_of_the_first() -> None:
+    act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
+    inner = build_graph(ScriptedAgent([plan("act")] * 9), actions=[act], database=database)
+    goals = iter(["ann", "bob"])
+
+    async def delegate(_: Any) -> str:
+        await inner.ainvoke({"goal": next(goals)})
+        raise ActionError("It failed afterwards.")
+
+    known = Annotations(destructive=False, open_world=False, idempotent=True)
+    calls = Action(name="delegate", run=delegate, annotations=known)
+    workflow = AgenticWorkflow(ScriptedAgent([plan("delegate", retries=1)]), actions=[calls], database=database)
+    ended = await workflow.run("g", thread_id="t")
+    assert (ended["state"], len(act.calls)) == ("FAILED", 1)
+    assert "was begun with another goal: 'ann'." in ended["reason"]
+
+
+@pytest.mark.parametrize("by", ["action", "planner", "review"])
 async def test_who_calls_a_graph_that_waits_for_a_person_does_what_it_has_done_no_second_time(by: str) -> None:
     act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
     ask = RecordingAction("ask", read_only=False, destructive=False)
@@ -321,14 +348,35 @@ async def test_who_calls_a_graph_that_waits_for_a_person_does_what_it_has_done_n
         async def create_plan(self, *_: Any) -> Any:
             if by == "planner":
                 await inner.ainvoke({"goal": "g"})
-            return plan("delegate")
+            return plan("look" if by == "review" else "delegate")
 
-    workflow, told = delegating(inner, database=database, agent=Planner())
+        async def review_progress(self, *_: Any) -> None:
+            await inner.ainvoke({"goal": "g"})
+
+    workflow, told = delegating(inner, database=database, agent=Planner(), max_replans=3)
     ended = await workflow.run("g", thread_id="t")
     assert ended["state"] == ("REVIEWING" if by == "action" else "FAILED")
     said = ended["reason"] or ended["reviews"][0]["reason"]
-    assert "waits for a person, and cannot be answered" in said if by == "planner" else "may have happened" in said
+    assert ("may have happened" if by == "action" else "waits for a person, and cannot be answered") in said
     assert (told, len(act.calls), ask.calls) == ([], 1, [])
+
+
+@pytest.mark.parametrize("durability", ["async", "sync"])
+async def test_a_graph_that_a_task_of_langgraph_calls_waits_for_no_checkpoint_of_the_task(durability: Any) -> None:
+    act = RecordingAction("act", result=1, read_only=False, destructive=False)
+    inner = build_graph(ScriptedAgent([plan("act")]), actions=[act], database=Database())
+
+    @task
+    async def work(goal: str) -> str:
+        return str((await inner.ainvoke({"goal": goal}))["status"])
+
+    @entrypoint(checkpointer=InMemorySaver())
+    async def outer(goal: str) -> str:
+        return await work(goal)
+
+    began = monotonic()
+    assert await outer.ainvoke("g", THREAD, durability=durability) == "COMPLETE"
+    assert (monotonic() - began < 20, len(act.calls)) == (True, 1)
 
 
 async def test_what_a_step_calls_has_the_limit_of_steps_that_langgraph_gives_it() -> None:

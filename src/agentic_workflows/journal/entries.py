@@ -197,6 +197,10 @@ class Journal(Protocol):
         """Return the thread that a run belongs to, where the run is known."""
         ...
 
+    async def goal_of(self, run_id: str) -> str | None:
+        """Return the goal that a run was begun with, where the run is known."""
+        ...
+
     async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
         """Write down the plan of a planner call, and return the one that is written there: the first one counts."""
         ...

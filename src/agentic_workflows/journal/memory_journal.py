@@ -93,6 +93,10 @@ class MemoryJournal:
         """Return the thread that a run belongs to, where the run is known."""
         return self._runs[run_id][0] if run_id in self._runs else None
 
+    async def goal_of(self, run_id: str) -> str | None:
+        """Return the goal that a run was begun with, where the run is known."""
+        return self._runs[run_id][1] if run_id in self._runs else None
+
     async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
         """Write down the plan of a planner call, and return the one that is written there."""
         self._check(lease)

@@ -96,6 +96,11 @@ class SqlJournal:
         rows = await self._writer.do(lambda to: to.send("run", by_run_id=run_id).rows)
         return str(rows[0][1]) if rows else None
 
+    async def goal_of(self, run_id: str) -> str | None:
+        """Return the goal that a run was begun with, where the run is known."""
+        rows = await self._writer.do(lambda to: to.send("run", by_run_id=run_id).rows)
+        return str(rows[0][2]) if rows else None
+
     async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
         """Write down the plan of a planner call, and return the one that is written there."""
 
