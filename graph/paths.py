@@ -102,9 +102,9 @@ def _chosen(kind: str, inside: list[dict[str, Any]], parts: frozenset[str], read
     """Return what a node gives that chooses or orders elements by their fields."""
     elements = _walk(inside[0], parts, read)
     if kind == "value_projection":
-        return _walk(inside[1], _below(elements, "*"), read)
+        return _along([inside[1]], _below(elements, "*"), read)
     read |= _each(inside[2:] if kind == "filter_projection" else inside[1:], elements, read)
-    return _walk(inside[1], elements, read) if kind == "filter_projection" else elements
+    return _along([inside[1]], elements, read) if kind == "filter_projection" else elements
 
 
 def _selects(node: dict[str, Any]) -> bool:

@@ -48,6 +48,9 @@ def test_a_path_names_every_field_that_it_may_give(path: str, fields: set[str]) 
         (" | `[1]`", set(), {""}),
         (" | abs(a) | 'x'", set(), {"a.()"}),
         (" | [a, b] | ['x', [1]]", {"a", "b"}, set()),
+        (".a[?`true`].['x']", set(), {"a"}),
+        (".a.*.['x']", set(), {"a.*"}),
+        (".[length(a[?`true`].['x']), b]", {"b"}, {"a"}),
     ],
 )
 def test_a_path_names_every_field_that_only_chooses(path: str, given: set[str], choosing: set[str]) -> None:
