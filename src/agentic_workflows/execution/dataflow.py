@@ -199,7 +199,7 @@ class Dataflow:
         return next((name for name in left if self._run.log.is_in_doubt(self.name, name)), None)
 
     def _skip_rest(self) -> None:
-        for name in [step.name for step in self._plan.steps if step.name not in self.outcomes]:
+        for name in [name for name in self._plan.order if name not in self.outcomes]:
             if not self._asked:
                 self._settle(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
 

@@ -47,6 +47,8 @@ class Scope:
     def settle(self, name: str, outcome: Outcome) -> None:
         """Take in what a step came to, for the steps that wait for it."""
         self.settled.add(name)
+        # Now, as all that it waits for was traced before: asked for later, it would recurse as deep as a plan is long.
+        self.provenance(self._plan.by_name[name])
         if outcome.status == OutcomeStatus.SKIPPED:
             self._skipped.add(name)
         else:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution import foreach
 from agentic_workflows.execution.case import RunPass
-from agentic_workflows.execution.dataflow import Dataflow
+from agentic_workflows.execution.dataflow import Choose, Dataflow
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
@@ -80,6 +80,7 @@ async def run(
     is_stopped: Callable[[], bool] = lambda: False,
     starts: int = 1_000,
     seconds: float = 20,
+    choose: Choose | None = None,
 ) -> Ran:
     events: list[Event] = []
     log = memory_log(*recorded(before or {}), answers=answers)
@@ -98,6 +99,7 @@ async def run(
         ),
         is_stopped=is_stopped,
         starts=starts,
+        choose=choose,
     )
     in_time = await flow.run_all(seconds)
     await log.flush()
@@ -360,6 +362,22 @@ async def test_a_skipped_effect_holds_nobody_up() -> None:
     effect = giving("effect", 1, read_only=False)
     ran = await run([step("a", "effect", when=False), step("b", "effect")], [effect])
     assert ran.ended == {"a": "skipped", "b": "succeeded"}
+
+
+def chained(size: int) -> list[WorkflowStep]:
+    return [step(f"s{at}", outputs=[f"v{at}"], inputs={"x": f"${{v{at - 1}}}"} if at else {}) for at in range(size)]
+
+
+async def test_a_long_chain_that_was_skipped_before_holds_nobody_up() -> None:
+    chain = chained(1_000)
+    before = {one.name: Outcome(status=OutcomeStatus.SKIPPED) for one in chain}
+    ran = await run([*chain, step("z", inputs={"x": "${v999}"})], [giving("act")], before=before)
+    assert (ran.ended["z"], ran.flow.is_finished) == ("skipped", True)
+
+
+async def test_what_nobody_chooses_is_skipped_in_the_order_of_the_plan_however_it_is_listed() -> None:
+    ran = await run(chained(1_000)[::-1], [giving("act")], choose=lambda: None)
+    assert list(ran.ended.items()) == [(f"s{at}", "skipped") for at in range(1_000)]
 
 
 async def test_after_orders_steps_that_share_no_value() -> None:
@@ -680,8 +698,7 @@ async def test_an_edited_call_still_keeps_its_place_among_effects() -> None:
 
 
 async def test_a_thousand_steps_take_seconds() -> None:
-    steps = [step(f"s{at}", outputs=[f"v{at}"], inputs={"x": f"${{v{at - 1}}}"} if at else {}) for at in range(1_000)]
     began = perf_counter()
-    ran = await run(steps, [giving("act", 1, read_only=False)])
+    ran = await run(chained(1_000), [giving("act", 1, read_only=False)])
     assert (len(ran.ended), ran.flow.is_finished) == (1_000, True)
     assert perf_counter() - began < 10

@@ -146,7 +146,7 @@ def test_a_step_starts_the_moment_that_it_may(program: tuple[dict, dict], chance
 
 @given(programs(), st.randoms(use_true_random=False))
 def test_what_is_settled_without_being_started_is_never_handed_out(program: tuple[dict, dict], chance: object) -> None:
-    """In any order, as where a subclass chooses no further step, and all the others are skipped as they are listed."""
+    """In any order; where a subclass chooses no further step, all the others are skipped without being started."""
     touched, needed = program
     run = simulation(touched, needed)
     run.start()
