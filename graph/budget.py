@@ -15,12 +15,14 @@ from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.graph.values import MAX_DEPTH
 
 MOST: Final = 2_000_000
-"""Parts of all values that one call is given, or that a path builds on the way to one; what stands in a text counts by
-its length."""
+"""Parts of all values that one call is given and that its paths build on the way to them; what stands in a text counts
+by its length."""
 _CHARACTERS: Final = 50
 """Of a text count as one part."""
-_BUILDS: Final = frozenset({"multi_select_list", "multi_select_dict", "function_expression", "flatten", "literal"})
+_BUILDS: Final = frozenset({"multi_select_list", "multi_select_dict", "function_expression", "literal"})
 """Parts of a path whose result can be larger than what they are given."""
+_ARRANGES: Final = frozenset({"function_expression", "flatten"})
+"""Where these give a list, all that is in it was there before, or was counted as it was built."""
 
 
 class Budget:
@@ -54,7 +56,6 @@ class Budget:
         while level:
             parts, characters, inside = 0, 0, list[Any]()
             for one in level:
-                parts += 1
                 if isinstance(one, str):
                     characters += len(one)
                 elif isinstance(one, dict):
@@ -69,15 +70,15 @@ class Budget:
             level, depth = list(chain.from_iterable(inside)), depth + 1
 
 
-def search(tree: dict[str, Any], value: Any) -> Any:
-    """Return what a parsed path gives on a value, as `jmespath` does.
+def search(tree: dict[str, Any], value: Any, budget: Budget) -> Any:
+    """Return what a parsed path gives on a value, as `jmespath` does, and use up what it builds.
 
     Raises:
         UnresolvedReferenceError: it would build too much.
         JMESPathError: it cannot be evaluated; other errors come out of the library, too.
 
     """
-    return _Counting(Budget()).visit(tree, value)
+    return _Counting(budget).visit(tree, value)
 
 
 class _Counting(TreeInterpreter):
@@ -88,7 +89,9 @@ class _Counting(TreeInterpreter):
     def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
         self._budget.take(1)
         found = super().visit(node, *args, **kwargs)
-        if node["type"] in _BUILDS and isinstance(found, str | dict | list):
+        if node["type"] in _ARRANGES and isinstance(found, list):
+            self._budget.take(len(found))
+        elif node["type"] in _BUILDS and isinstance(found, str | dict | list):
             self._budget.take_value(found)
         return found
 

@@ -145,7 +145,7 @@ def _resolve_text(text: str, scope: Mapping[str, JsonValue], budget: Budget, dep
 
 
 def _counted(reference: Reference, scope: Mapping[str, JsonValue], budget: Budget, depth: int) -> JsonValue:
-    value = _look_up(reference, scope)
+    value = _look_up(reference, scope, budget)
     try:
         budget.take_value(value, depth)
     except UnresolvedReferenceError as error:
@@ -157,19 +157,19 @@ def _as_text(value: JsonValue) -> str:
     return value if isinstance(value, str) else canonical(value)
 
 
-def _look_up(reference: Reference, scope: Mapping[str, JsonValue]) -> JsonValue:
+def _look_up(reference: Reference, scope: Mapping[str, JsonValue], budget: Budget) -> JsonValue:
     if reference.name not in scope:
         raise UnresolvedReferenceError(f"{reference} refers to {reference.name!r}, which no finished step gave.")
     value = scope[reference.name]
     if not reference.path:
         return value
-    return _walk(_compile(reference.path).parsed, value, reference)
+    return _walk(_compile(reference.path).parsed, value, reference, budget)
 
 
-def _walk(node: dict[str, Any], value: JsonValue, reference: Reference) -> JsonValue:
+def _walk(node: dict[str, Any], value: JsonValue, reference: Reference, budget: Budget) -> JsonValue:
     """Follow a path by hand as far as it is fields and indexes, so that what is missing differs from null."""
     if node["type"] not in _SIMPLE:
-        return _search(reference, value)
+        return _search(reference, value, budget)
     match node["type"]:
         case "current":
             return value
@@ -179,16 +179,16 @@ def _walk(node: dict[str, Any], value: JsonValue, reference: Reference) -> JsonV
             return value[int(node["value"])]
         case "subexpression" | "index_expression":
             if any(child["type"] not in _SIMPLE for child in node["children"]):
-                return _search(reference, value)
+                return _search(reference, value, budget)
             for child in node["children"]:
-                value = _walk(child, value, reference)
+                value = _walk(child, value, reference, budget)
             return value
     raise UnresolvedReferenceError(f"{reference} gives nothing: {node['value']!r} is not there.")
 
 
-def _search(reference: Reference, value: JsonValue) -> JsonValue:
+def _search(reference: Reference, value: JsonValue, budget: Budget) -> JsonValue:
     try:
-        found = as_json(search(_compile(reference.path).parsed, value), where=str(reference))
+        found = as_json(search(_compile(reference.path).parsed, value, budget), where=str(reference))
     except Exception as error:  # the library lets many kinds out, on data that nobody here chose
         raise UnresolvedReferenceError(f"{reference} cannot be evaluated: {error}") from error
     if found is None:

@@ -160,6 +160,8 @@ ROWS: JsonValue = [{"id": str(at), "of": at} for at in range(50_000)]
         ("${x" + " | to_string([@])" * 90 + "}", '"'),
         ("${x | join('" + "y" * 10_000 + "', @)}", ["a"] * 100_000),
         ("${x | map(&`" + str(list(range(1_000))) + "`, @) | to_string(@)}", ["a"] * 100_000),
+        (("${x" + " | [@, @]" * 16 + " | length(@)}") * 1_000, 1),
+        ("${x | reverse(@) | length(@)}" * 1_000, [1] * 50_000),
         ("${x}" * 1_000, TEXT),
         (["${x}"] * 1_000, TEXT),
         ([{"a": "${x} "}] * 1_000, TEXT),
@@ -177,6 +179,14 @@ def test_more_than_a_call_may_be_given_is_refused_before_it_is_there(value: Any,
 )
 def test_as_much_as_a_table_holds_may_be_given(value: str) -> None:
     assert resolve(value, {"x": ROWS})
+
+
+@pytest.mark.parametrize(
+    "path", ["", " | sort_by(@, &c0) | reverse(@) | [-10:]", " | [@][] | [?c0 > `9`].c1 | length(@)"]
+)
+def test_a_table_of_a_million_cells_is_counted_once_however_it_is_ordered(path: str) -> None:
+    row: dict[str, JsonValue] = {f"c{at}": at for at in range(10)}
+    assert resolve("${x" + path + "}", {"x": [row] * 100_000}) is not None
 
 
 def test_inputs_are_as_deep_as_what_reads_them_can_go() -> None:
