@@ -163,7 +163,7 @@ async def test_a_secret_is_hidden_without_the_space_around_it_as_well(secret: st
     assert result["history"][0]["result"][:2] == ["Bearer [secret TOKEN]", "[secret TOKEN]"]
 
 
-@pytest.mark.parametrize("secret", ["471104", "0471104", "471104\n"])
+@pytest.mark.parametrize("secret", ["471104", "471104\n"])
 async def test_a_secret_is_hidden_as_a_number_as_well(secret: str) -> None:
     @action(read_only=True, open_world=False, arguments={"pin": "secret"})
     def tell(pin: str) -> dict[str, object]:
@@ -185,6 +185,22 @@ async def test_a_secret_that_is_nothing_but_space_or_digits_hides_nothing_else(s
     agent = ScriptedAgent([{"steps": [{"name": "tell", "action": "tell", "inputs": {"token": "${secrets.TOKEN}"}}]}])
     result = await AgenticWorkflow(agent, actions=[tell], secrets={"TOKEN": secret}).run("g")
     assert result["history"][0]["result"] == ["ab", len(secret), 0]
+
+
+@pytest.mark.parametrize("secret", ["0", "0000", "000000", "4711", "0471104"])
+async def test_a_short_number_and_one_with_zeros_in_front_hide_no_other_number(secret: str) -> None:
+    paid: list[str] = []
+
+    @action(destructive=False, open_world=False, arguments={"pin": "secret"})
+    def pay(pin: str) -> dict[str, int]:
+        """Pay, and tell the balance."""
+        paid.append(pin)
+        return {"balance": int(pin)}
+
+    agent = ScriptedAgent([{"steps": [{"name": "pay", "action": "pay", "inputs": {"pin": "${secrets.PIN}"}}]}])
+    result = await AgenticWorkflow(agent, actions=[pay], secrets={"PIN": secret}).run("g")
+    assert (result["state"], paid) == ("COMPLETE", [secret])
+    assert result["history"][0]["result"] == {"balance": int(secret)}
 
 
 HOWS = ["json", "text", "repr", "key", *(" in ".join(how) for how in product(["json", "text", "repr"], repeat=3))]

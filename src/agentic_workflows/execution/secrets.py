@@ -2,9 +2,10 @@
 
 `${secrets.NAME}` is the whole of an argument that its action declares as `secret`. Plans, policies, journal, traces,
 events and people see it as it is written; the execution point puts the value in its place right before an attempt, and
-takes it out of whatever the attempt gives back, also without the space around it, as a number, and as Python and JSON
-escape it, inside one another as well. A value that an action encodes in another way, or cuts in pieces, is not
-recognised.
+takes it out of whatever the attempt gives back, also without the space around it, as a number if it is a long one, and
+as Python and JSON escape it, inside one another as well. A value that an action encodes in another way, or cuts in
+pieces, is not recognised; nor is a number of fewer than six digits, or one that the secret writes with zeros in front:
+it may be any other number.
 """
 
 import json
@@ -24,8 +25,8 @@ Secrets: TypeAlias = Callable[[str], str | None] | Mapping[str, str]
 VARIABLE = "AGENTIC_SECRET_"
 DEPTH: Final = 3
 """How often text that holds a secret is recognised when it is escaped again: JSON in JSON in the text of an error."""
-_NUMBER: Final = re.compile(r"\s*[0-9]{1,20}\s*")
-"""A secret that JSON has a whole number for, up to 64 bits."""
+_NUMBER: Final = re.compile(r"\s*[1-9][0-9]{5,19}\s*")
+"""A secret that JSON has the same whole number for, up to 64 bits; a short one would hide what is not the secret."""
 
 
 def secret_of_environment(name: str) -> str | None:
