@@ -100,12 +100,68 @@ GOAL_OF_ADDRESSES = (
         ("gmail.com.au", False),
         ("plan.md", False),
         ("notes", False),
-        ("eve@example.org", False),
+        ("eve@example.org", True),
         ("kim@example.org", False),
     ],
 )
 def test_a_piece_of_an_address_of_the_goal_is_not_what_the_goal_says(text: str, is_said: bool) -> None:  # noqa: FBT001 - a case
     assert (label_of(text, goal=GOAL_OF_ADDRESSES, late=True) == GOAL) is is_said
+
+
+@pytest.mark.parametrize(
+    "goal, text",
+    [
+        ("o'brien@example.org", "brien@example.org"),
+        *((f"john{sign}doe@example.org", "doe@example.org") for sign in "!$&*{|/=^`~.+_-"),
+        *((f"doe@example.org{sign}evil.com", "doe@example.org") for sign in ".-_@/:%,;!|\u0301\u200b"),
+        *((f"https://x.org/a{sign}b", "https://x.org/a") for sign in ",;|!$*'~()[]{}<>_-.:@?&=#+\\\u2026"),
+        ("https://x.org/a,b=1", "https://x.org/a,b"),
+        ("https://x.org/(y)", "https://x.org/"),
+        ("https://x.org/(y)", "https://x.org/(y"),
+        ("(y)kim@example.org", "y)kim@example.org"),
+        ("https://x.org/a\u2026", "https://x.org/a"),
+        ("https://x.org/a*", "https://x.org/a"),
+        ("https://x.org/a_", "https://x.org/a"),
+        ("_bob@example.org", "bob@example.org"),
+        ("report.*", "report"),
+        ("report.,v", "report"),
+        ("**/notes/plan.md", "/notes/plan.md"),
+        ("https://x.org/a", "//x.org/a"),
+        ("C:\\data\\plan.md", "\\data\\plan.md"),
+        ("localhost:8080/admin", "8080/admin"),
+        ("kim:eve@example.org", "eve@example.org"),
+        ("https://a.org/x[y](eve@example.org)", "eve@example.org"),
+        (f"https://{'a' * 300}.org/x!/plan.md", "/plan.md"),
+        ("Read https://x.org/a,b", "Read https://x.org/a"),
+    ],
+)
+def test_no_piece_of_an_address_is_what_the_goal_says(goal: str, text: str) -> None:
+    assert text in goal
+    assert label_of(text, goal=goal, late=True) == LATE_PLAN
+    assert label_of(text, goal=f"Look at \u201c{goal}\u201d, please.", late=True) == LATE_PLAN
+
+
+@pytest.mark.parametrize("text", ["https://a.org/x", "bob@example.org", "notes/plan.md", "o'brien@example.org"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}", "{}.", "{}...", "{}?!", "{}: then", "<{}>", "({})", "'{}'", "(see {}).", "`{}`:", "\u201c{}.\u201d",
+        "**{}**.", "_{}_", "*{}.*", "**Read {}.**", "**({})**", "[Bob]({})", "[Bob Lee]({})?", "**[Bob](<{}>).**",
+        "To:{}", "mailto:{}", "[Bob](mailto:{})", "url:{}", "'mailto:{}',", "no {}x, but {}",
+    ],
+)  # fmt: skip
+def test_a_whole_address_is_what_the_goal_says_whatever_is_around_it(around: str, text: str) -> None:
+    assert label_of(text, goal=around.format(text, text), late=True) == GOAL
+    assert label_of(text, goal=f"Look at {around.format(text, text)} please", late=True) == GOAL
+
+
+@pytest.mark.parametrize(
+    "text, is_said",
+    [("Alice", True), ("the Acme & Sons", True), ("Robert", True), ("cousin", False), ("cousins", False)],
+)
+def test_words_are_what_the_goal_says_where_they_are_words_of_their_own(text: str, is_said: bool) -> None:  # noqa: FBT001 - a case
+    goal = "Ask Alice,Robert of the Acme & Sons' cousins-in-law."
+    assert (label_of(text, goal=goal, late=True) == GOAL) is is_said
 
 
 @pytest.mark.parametrize(
