@@ -11,6 +11,9 @@ WITHHELD = "It is withheld, because it may hold text from an untrusted source."
 SECRECY = "It is withheld, because it may hold a secret."
 NAMELESS = "(withheld)"
 """Stands for the name of a step of a late plan."""
+SAID = "said"
+"""Key of what a person said of a late plan, without a word of that."""
+_UNTRUSTED = "$untrusted"
 _MARKS = frozenset({"untrusted", "secret", "late"})
 
 
@@ -56,7 +59,7 @@ def without_secrets(history: Iterable[JsonObject]) -> list[JsonObject]:
 
 def without_untrusted(history: Iterable[JsonObject]) -> list[JsonObject]:
     """Return the history with what became of each step, and without a word of what is untrusted."""
-    return [_withheld(entry, "$untrusted", WITHHELD) if is_untrusted(entry) else entry for entry in history]
+    return [_withheld(entry, _UNTRUSTED, WITHHELD) if is_untrusted(entry) else entry for entry in history]
 
 
 def faults_in(history: Iterable[Mapping[str, object]]) -> list[str]:
@@ -92,4 +95,5 @@ def _withheld(entry: JsonObject, kind: str, why: str) -> JsonObject:
         Finding(step=str(step), problem=f"came to no valid result. {why}", remedy="Plan it differently.").to_json()
         for step in steps
     ]
-    return {**entry, "result": {"findings": findings} if findings else {"feedback": f"Not yet. {why}"}}
+    feedback = entry.get(SAID) if kind == _UNTRUSTED else None
+    return {**entry, "result": {"findings": findings} if findings else {"feedback": feedback or f"Not yet. {why}"}}

@@ -19,7 +19,7 @@ from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.history import has_late, late_marks
+from agentic_workflows.graph.history import NAMELESS, SAID, has_late, late_marks
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import WorkflowStep, plan_name, restore
 from agentic_workflows.graph.review import (
@@ -240,8 +240,7 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
     # Nothing is promised of what is in doubt, which is settled before the next plan.
     kept = sorted({str(one["step"]) for one in over if one not in settled and not one.get("in_doubt")})
     entries = [
-        {**_feedback(question, known[str(question["id"])], kept), **late_marks(is_late=_is_late(question, state))}
-        for question in settled
+        _feedback(question, known[str(question["id"])], kept, is_late=_is_late(question, state)) for question in settled
     ]
     return {
         "status": WorkflowState.EXECUTING.value if has_failed else WorkflowState.PLANNING.value,
@@ -292,14 +291,21 @@ def _outcome_of(row: Answered) -> Outcome:
     return replace(happened, result=row.answer["message"])
 
 
-def _feedback(question: JsonObject, row: Answered, kept: Sequence[str]) -> JsonObject:
-    who, said = "The deadline" if row.reviewer == DEADLINE else "A reviewer", row.answer.get("message")
+def _feedback(question: JsonObject, row: Answered, kept: Sequence[str], *, is_late: bool) -> JsonObject:
     item = "" if question["item"] is None else f", item {cast('int', question['item']) + 1}"
-    step, doubt = f"step {question['step']}{item} ({question['name']})", question.get("in_doubt")
+    feedback = _said(question, row, f"{question['step']}{item} ({question['name']})")
+    result: JsonObject = {"feedback": feedback}
+    if row.answer["type"] != "respond":
+        beside = f" What was answered beside it ({', '.join(kept)}) still counts if a plan only leaves steps out."
+        result = {"feedback": feedback + (beside if kept else ""), "rejected": question["step"]}
+    marks = {**late_marks(is_late=True), SAID: _said(question, row, NAMELESS)} if is_late else {}
+    return {"step": None, "result": result, **marks}
+
+
+def _said(question: JsonObject, row: Answered, step: str) -> str:
+    """Return what was answered about a step, by what it is to be called."""
+    who, doubt = "The deadline" if row.reviewer == DEADLINE else "A reviewer", question.get("in_doubt")
     if row.answer["type"] == "respond":
-        return {"step": None, "result": {"feedback": f"{who} says that {step} happened, which was in doubt."}}
-    did = f"gave up {step}, which may have happened" if doubt else f"rejected {step}"
-    feedback = f"{who} {did}: {said or 'no reason given'}"
-    if kept:
-        feedback += f" What was answered beside it ({', '.join(kept)}) still counts if a plan only leaves steps out."
-    return {"step": None, "result": {"feedback": feedback, "rejected": question["step"]}}
+        return f"{who} says that step {step} happened, which was in doubt."
+    did = f"gave up step {step}, which may have happened" if doubt else f"rejected step {step}"
+    return f"{who} {did}: {row.answer.get('message') or 'no reason given'}"

@@ -10,7 +10,7 @@ import pytest
 
 from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, WorkflowStep, approve, edit, reject
 from agentic_workflows.errors import ActionError
-from agentic_workflows.graph.history import WITHHELD
+from agentic_workflows.graph.history import NAMELESS, WITHHELD
 from agentic_workflows.testing import RecordingAction
 
 MAIL = {"type": "object", "properties": {"to": {"type": "string"}, "text": {"type": "string"}}, "required": ["to"]}
@@ -206,8 +206,14 @@ async def test_who_sees_nothing_untrusted_reads_no_word_of_a_plan_of_who_does(
     assert "Evil." not in str(blind.histories)
 
 
-@pytest.mark.parametrize("said", [reject("no"), edit({"to": "bob"})])
-async def test_what_is_told_of_an_answer_to_a_late_plan_holds_no_word_of_it(said: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "said, told",
+    [(reject("Use bob."), f"A reviewer rejected step {NAMELESS}: Use bob."), (edit({"to": "bob"}), "Not yet.")],
+)
+async def test_what_is_told_of_an_answer_to_a_late_plan_holds_no_word_of_it(
+    said: Any, told: str, tmp_path: Path
+) -> None:
+    """But what a person said of it in words of their own."""
     fails = {"name": "fails", "action": "send", "inputs": {"to": "${mail.nobody}"}}
     sends = {"name": "Evil.", "action": "send", "inputs": {"to": "ada"}}
     options: Mapping[str, Any] = {"database": tmp_path / "runs.db", "limits": Limits(max_replans=9)}
@@ -215,7 +221,7 @@ async def test_what_is_told_of_an_answer_to_a_late_plan_holds_no_word_of_it(said
     blind = Blind([{"steps": [READ]}])
     assert (await House(seeing, **options).workflow.run("g", thread_id="t"))["state"] == "REVIEWING"
     assert (await House(blind, **options).workflow.resume(said, thread_id="t"))["state"] == "COMPLETE"
-    assert ("Evil." in str(blind.histories), "Not yet." in str(blind.histories)) == (False, True)
+    assert ("Evil." in str(blind.histories), told in str(blind.histories)) == (False, True)
 
 
 ADDRESS = {"type": "object", "properties": {"url": {"type": "string"}}}
