@@ -81,7 +81,7 @@ async def _is_known(state: State, journal: Journal) -> bool:
 
     """
     goal = await journal.goal_of(state["run_id"])
-    if goal not in (None, state["goal"]):
+    if goal and goal != state["goal"]:  # one that came with its plan alone stands there without
         raise RunError(
             f"The run {state['run_id']} was begun with another goal: {beginning(str(goal), 200)!r}. Nothing was done. "
             f"Call this graph with the same goals in the same order each time, or give each a thread of its own."
