@@ -14,7 +14,8 @@ NAMELESS = "(withheld)"
 SAID = "said"
 """Key of what a person said of a late plan, without a word of that."""
 _UNTRUSTED = "$untrusted"
-_MARKS = frozenset({"untrusted", "secret", "late"})
+MARKS = frozenset({"untrusted", "secret", "late", SAID})
+"""Keys of an entry that say how far its text may be told, or what may be told in its place."""
 
 
 @lru_cache(maxsize=1024)
@@ -86,7 +87,7 @@ def _is_late(entry: Mapping[str, JsonValue]) -> bool:
 
 def _withheld(entry: JsonObject, kind: str, why: str) -> JsonObject:
     if entry.get("step") is not None:
-        kept = {key: value for key, value in entry.items() if key in {"step", "status", "plan", *_MARKS}}
+        kept = {key: value for key, value in entry.items() if key in {"step", "status", "plan", *MARKS}}
         return {**kept, **({"step": NAMELESS} if _is_late(entry) else {}), "result": {kind: why}}
     result = entry.get("result")
     found = result.get("findings") if isinstance(result, dict) and not _is_late(entry) else None

@@ -22,11 +22,11 @@ from agentic_workflows.graph.checkpoint_order import SAVER, under_way
 from agentic_workflows.graph.state import MAX_WHOLE
 from agentic_workflows.graph.threads import place_of
 
-DURABILITY: Final = "__pregel_durability"
+_DURABILITY: Final = "__pregel_durability"
 """Key of the configuration of a node: how often the checkpoints of its graph are kept."""
 NO_LIMIT: Final = MAX_WHOLE
 """Of the steps that LangGraph lets a graph of ours take: a run has limits of its own, which say what was used up."""
-COUNTS: Final = "__pregel_scratchpad"
+_COUNTS: Final = "__pregel_scratchpad"
 """Key of the configuration of a node: what counts the graphs that it calls."""
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
@@ -44,7 +44,7 @@ async def wait_until_kept(config: RunnableConfig, *, seconds: float) -> None:
     """
     given = config.get("configurable", {})
     saver, here, until = given.get(SAVER), place_of(config), monotonic() + seconds
-    if saver is None or not here or given.get(DURABILITY) == "exit":
+    if saver is None or not here or given.get(_DURABILITY) == "exit":
         return
     kept = set[str]()
     for namespace, checkpoint_id in under_way(config).items():
@@ -78,7 +78,7 @@ def named_by(key: str) -> Iterator[None]:
     """
     config = var_child_runnable_config.get()
     given = config.get("configurable", {}) if config else {}
-    if config is None or COUNTS not in given:
+    if config is None or _COUNTS not in given:
         yield
         return
     around, _, task = str(given["checkpoint_ns"]).rpartition("|")
@@ -86,7 +86,7 @@ def named_by(key: str) -> Iterator[None]:
     own = {
         "checkpoint_ns": f"{around}|{name}" if around else name,
         "checkpoint_map": {place: one for place, one in under_way(config).items() if place != around},
-        COUNTS: replace(given[COUNTS], subgraph_counter=count().__next__),
+        _COUNTS: replace(given[_COUNTS], subgraph_counter=count().__next__),
     }
     changed: RunnableConfig = {**config, "configurable": {**given, **own}}
     if changed.get("recursion_limit") == NO_LIMIT:  # which is not meant for what it calls

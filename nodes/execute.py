@@ -130,10 +130,9 @@ def _refuse_gaps(state: State, flow: Dataflow) -> None:
 @collector_off()
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     known = {str(entry["step"]) for entry in state["history"] if entry.get("plan") == flow.name}
-    steps: dict[str, JsonObject] = {
-        name: {**one.standing, **marks(flow.told(name, one))}
-        for name, one in [*flow.outcomes.items(), *flow.asked.items()]
-    }
+    now = {**flow.outcomes, **flow.asked}
+    marked = {name: marks(flow.told(name, one)) for name, one in now.items()}
+    steps: dict[str, JsonObject] = {name: {**one.standing, **marked[name]} for name, one in now.items()}
     news = [(name, outcome) for name, outcome in flow.outcomes.items() if name not in known]
     return {
         "status": WorkflowState.EXECUTING.value,
@@ -143,7 +142,7 @@ def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
         "seconds": state["seconds"] + seconds,
         "history": [
             *state["history"],
-            *(_entry(flow, name, outcome) for name, outcome in news),
+            *({**_entry(flow, name, outcome), **marked[name]} for name, outcome in news),
         ],
     }
 
@@ -154,7 +153,6 @@ def _entry(flow: Dataflow, name: str, outcome: Outcome) -> JsonObject:
         "result": _shown(outcome.result),
         "status": outcome.status.value,
         "plan": flow.name,
-        **marks(flow.told(name, outcome)),
     }
     if outcome.reason:
         entry["reason"] = outcome.reason

@@ -30,12 +30,11 @@ from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings
 from agentic_workflows.graph.document import UnreadableError, read_document
 from agentic_workflows.graph.findings import Finding, did_you_mean
-from agentic_workflows.graph.labels import LATE_PLAN, NOTHING, PLAN, UNKNOWN, Label, Origin, Source, joined
-from agentic_workflows.graph.paths import only_selects
+from agentic_workflows.graph.labels import LATE_PLAN, PLAN, UNKNOWN, Label, Origin, Source, joined
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.policies.decision import ActionRequest, Decision, PolicyEngine, to_json
 from agentic_workflows.policies.policy import Policy
-from agentic_workflows.policies.provenance import FOREACH, WHEN, Flow, Provenance
+from agentic_workflows.policies.provenance import FOREACH, WHEN, Flow, Provenance, narrowed
 from agentic_workflows.policies.schema import Record, inputs_shape, known_actions
 from agentic_workflows.policies.trust import is_about_trust
 
@@ -265,9 +264,7 @@ def _origin(source: str, specs: Catalogue, *, is_late: bool = False) -> Origin |
     if not named:
         return None
     action = max(named, key=len)
-    path = source.removeprefix(action)
-    says_more = is_late and not only_selects(path)
-    return Origin(specs[action], PLAN).narrowed(path, LATE_PLAN if says_more else NOTHING)
+    return narrowed(Origin(specs[action], PLAN), source.removeprefix(action), is_late=is_late)
 
 
 def _listed(sources: str | list[str] | None) -> list[str]:

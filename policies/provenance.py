@@ -5,7 +5,6 @@ whatever it writes, puts together or makes of a value is its own word. What an a
 determined the call, and from the field of its output that is used.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -29,6 +28,7 @@ from agentic_workflows.graph.paths import only_selects
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import Reference, is_literal, parse
 from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.policies.goal import is_said
 
 Scope = Mapping[str, Origin]
 """The origin of every output that a reference may name."""
@@ -36,31 +36,6 @@ Scope = Mapping[str, Origin]
 FOREACH: Final = "foreach"
 WHEN: Final = "when"
 _NOBODY = Origin(None, UNKNOWN)
-_SHORTEST = 5
-"""Characters of a text that can be said to stand in the goal; a shorter one stands there by chance."""
-_JOIN = r"[.@/:\\%?&=~+#]"
-"""What puts words together."""
-_MORE = r"""(?![\s)\]}>"'\u00bb\u201d\u2019,;!]|$)"""
-"""Behind such a sign: something that belongs to it, so that it does not end a sentence."""
-_OPEN = r"""["'`(\[{<\u00ab\u2039\u201c\u201e\u2018\u201a\u300c\u300e\uff08]"""
-"""Opens a quotation or a bracket."""
-_CLOSE = r"""["'`)\]}>\u00bb\u203a\u201d\u201c\u2019\u2018\u300d\u300f\uff09.,;:!?\u3002\uff0c\uff01\uff1f]"""
-"""Closes one, or a sentence."""
-_ADDRESS = re.compile(rf"[@/\\]|[.:](?!{_CLOSE}{{0,20}}+(?:\s|\Z))")
-"""Something of an address: a sign that does not end a sentence."""
-_AROUND = re.compile(
-    rf"{_OPEN}*+(?P<mark>\*{{0,3}}|_{{0,2}})"
-    rf"(?:!?\[?[^\s()\[\]]*\]\()?(?i:(?:mailto|to|cc|bcc|from|e-?mail|url|link):)?{_OPEN}*"
-    rf"\s{_CLOSE}*?(?P=mark){_CLOSE}*(?:(?<={_CLOSE})(?:\*\*|__){_CLOSE}*)?"
-)
-"""What may stand around a whole address, with a space in its place: quotations, brackets, Markdown, a label, a stop.
-
-An underscore or a star may belong to an address, unless one in front and one behind make a pair, or two end a sentence.
-"""
-_BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"))
-"""One that a text has no pair of may have it in what stands around the text, and belongs to it."""
-_FURTHEST = 200
-"""Characters around an address that are looked at."""
 _MOST_SHOWN = 3
 """Sources of one argument that a sentence names."""
 _MOST_TOLD = 20
@@ -281,37 +256,18 @@ def _origin(reference: Reference, plan: Plan, scope: Scope) -> Origin:
     known = scope.get(reference.name)
     if known is None:
         return _NOBODY
-    says_more = plan.saw_untrusted and not only_selects(reference.path)
-    return known.narrowed(reference.path, LATE_PLAN if says_more else NOTHING)
+    return narrowed(known, reference.path, is_late=plan.saw_untrusted)
+
+
+def narrowed(origin: Origin, path: str, *, is_late: bool) -> Origin:
+    """Return the origin of what a path of a plan leads to; what that of a late plan makes of it is its own word."""
+    return origin.narrowed(path, LATE_PLAN if is_late and not only_selects(path) else NOTHING)
 
 
 def _literal(text: str, plan: Plan) -> Label:
-    if _is_in(text, plan.goal):
+    if is_said(text, plan.goal):
         return GOAL
     return LATE_PLAN if plan.saw_untrusted else PLAN
-
-
-@lru_cache(maxsize=4096)
-def _is_in(text: str, goal: str) -> bool:
-    """Tell whether a text stands in the goal, as words of their own or as whole addresses.
-
-    A piece of an address is another address.
-    """
-    if len(text) < _SHORTEST or text not in goal:
-        return False
-    words = re.compile(rf"(?<![\w-])(?<!{_JOIN}){re.escape(text)}(?![\w-]|{_JOIN}{_MORE})")
-    unpaired = {one for first, last in _BRACKETS if text.count(first) != text.count(last) for one in (first, last)}
-    for start in (found.start() for found in re.finditer(re.escape(text), goal)):
-        end = start + len(text)
-        left = re.split(r"\s", goal[max(0, start - _FURTHEST) : start])[-1]
-        right = re.split(r"\s", goal[end : end + _FURTHEST], maxsplit=1)[0]
-        if max(len(left), len(right)) == _FURTHEST or _ADDRESS.search(left + text + right):
-            is_whole = unpaired.isdisjoint(left + right) and bool(_AROUND.fullmatch(f"{left} {right}"))
-        else:
-            is_whole = bool(words.match(goal, start))
-        if is_whole:
-            return True
-    return False
 
 
 def _as_json(label: Label) -> list[JsonValue]:

@@ -220,8 +220,10 @@ async def test_what_is_told_of_an_answer_to_a_late_plan_holds_no_word_of_it(
     seeing = ScriptedAgent([{"steps": [READ, fails]}, {"steps": [READ, sends, {**fails, "after": ["Evil."]}]}])
     blind = Blind([{"steps": [READ]}])
     assert (await House(seeing, **options).workflow.run("g", thread_id="t"))["state"] == "REVIEWING"
-    assert (await House(blind, **options).workflow.resume(said, thread_id="t"))["state"] == "COMPLETE"
+    ended = await House(blind, **options).workflow.resume(said, thread_id="t")
+    assert ended["state"] == "COMPLETE"
     assert ("Evil." in str(blind.histories), told in str(blind.histories)) == (False, True)
+    assert {key for entry in ended["history"] for key in entry} <= {"step", "status", "result", "reason"}
 
 
 ADDRESS = {"type": "object", "properties": {"url": {"type": "string"}}}

@@ -7,6 +7,7 @@ from agentic_workflows.collector import collector_off
 from agentic_workflows.execution.dataflow import recorded_steps
 from agentic_workflows.execution.foreach import items_by_step
 from agentic_workflows.execution.used import caught_up
+from agentic_workflows.graph.history import MARKS
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
 from agentic_workflows.graph.plan import plan_name, restore
 from agentic_workflows.graph.state import State, WorkflowState, ended_steps
@@ -76,7 +77,7 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
 
 def without_plan(entry: JsonObject) -> JsonObject:
     """Return an entry of the history as users see it: the name of its plan and the marks on its text are ours."""
-    return {key: value for key, value in entry.items() if key not in {"plan", "untrusted", "secret", "late"}}
+    return {key: value for key, value in entry.items() if key not in {"plan", *MARKS}}
 
 
 def _whole(
