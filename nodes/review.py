@@ -1,10 +1,7 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -13,29 +10,21 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from agentic_workflows.errors import ActionError, ReviewError
-from agentic_workflows.execution.attempt import result_findings
-from agentic_workflows.execution.secrets import named_secrets
-from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
-from agentic_workflows.graph.checks import input_findings
+from agentic_workflows.execution.answers import answered, answered_with, checked_answers, is_overdue
+from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.history import NAMELESS, SAID, has_late, late_marks
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
-from agentic_workflows.graph.plan import WorkflowStep, plan_name, restore
+from agentic_workflows.graph.plan import plan_name, restore
 from agentic_workflows.graph.review import (
-    Answer,
-    Approve,
-    Edit,
     Reject,
-    Respond,
-    read_answers,
     request,
     response_schema,
-    to_json,
 )
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.threads import thread_of
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
+from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign
@@ -91,78 +80,6 @@ def _refuse_repeated(given_in: str, known: Mapping[str, Answered]) -> None:
         raise ReviewError("This answer has counted for an earlier question; answer this one by itself.")
 
 
-def checked_answers(
-    raw: object, questions: Sequence[JsonObject], state: State, catalogue: Catalogue
-) -> dict[str, Answer]:
-    """Return the answers in a resume value, by the id of their question.
-
-    Raises:
-        ReviewError: they fit no open question, or an edit or a response does not fit its step; then no answer of it
-            counts.
-
-    """
-    by_id = {str(question["id"]): question for question in questions}
-    planned = restore(state["plan"]).by_name if state["plan"] else {}
-    steps = {one: _step_of(question, planned) for one, question in by_id.items()}
-    actions = {one: catalogue.get(step.action) for one, step in steps.items()}
-    answers = {one: _as_meant(answer, steps[one], actions[one]) for one, answer in read_answers(raw, questions).items()}
-    for one, answer in answers.items():
-        if misfit := _misfit(answer, by_id[one], steps[one], actions[one]):
-            raise ReviewError(misfit)
-    return answers
-
-
-def _step_of(question: JsonObject, planned: Mapping[str, WorkflowStep]) -> WorkflowStep:
-    """Return the step that a question is about; where its plan was replaced, no more than its name and action."""
-    step = WorkflowStep(str(question["step"]), str(question["name"]))
-    return step if question.get("replaced") else planned.get(step.name, step)
-
-
-def _as_meant(answer: Answer, step: WorkflowStep, action: ActionSpec | None) -> Answer:
-    """Return an answer with the result that is meant: people type text, also for a step whose result is none."""
-    if not isinstance(answer, Respond) or not isinstance(answer.message, str):
-        return answer
-    if any(result_findings(step, action, answer.message)):
-        with suppress(ValueError, RecursionError, ActionError):
-            return replace(answer, message=as_json(json.loads(answer.message)))
-    return answer
-
-
-def _misfit(answer: Answer, question: JsonObject, step: WorkflowStep, action: ActionSpec | None) -> str:
-    """Return why an answer cannot count for its question; nothing where it can."""
-    one = question["id"]
-    match answer:
-        case Approve() if question.get("replaced"):
-            return f"The plan of {one} was replaced, so nothing does it again; respond or reject it."
-        case Edit() if action is None:
-            return f"The action {question['name']} of {one} is not there any more; reject it."
-        case Edit() if action and (findings := _edit_findings(answer, step, action)):
-            return f"The edit of {one} does not fit: {' '.join(map(str, findings))}"
-        case Edit() if question.get("in_doubt"):
-            return f"The call of {one} was begun with its inputs; approve, respond or reject it."
-        case Respond() if findings := list(result_findings(step, action, answer.message)):
-            return f"The response to {one} is no result of {question['name']}: {' '.join(map(str, findings))}"
-    return ""
-
-
-def _edit_findings(answer: Edit, step: WorkflowStep, action: ActionSpec) -> list[Finding]:
-    """Return what an edit breaks; a secret that it leaves as planned is checked where it is there."""
-    secrets = named_secrets(step, answer.inputs) if action.takes_secrets else ()
-    return list(input_findings(step.name, answer.inputs, action, unknown=secrets))
-
-
-def answered(run_id: str, question: JsonObject, answer: Answer, *, reviewer: str, at: datetime, after: int) -> Answered:
-    """Return the row of an answer, which also says what it was about: nobody keeps a question that is answered."""
-    about = {name: question.get(name) for name in ("step", "item", "in_doubt")}
-    said, one = {**to_json(answer), **about, "after": after}, str(question["id"])
-    return Answered(review_id=one, run_id=run_id, answer=said, reviewer=reviewer, at=at.isoformat())
-
-
-def is_overdue(question: JsonObject, now: datetime) -> bool:
-    """Tell whether a question can be answered no more."""
-    return bool(question.get("expires")) and now >= datetime.fromisoformat(str(question["expires"]))
-
-
 async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal) -> Mapping[str, Answered]:
     """Return the answers of a run, once questions that nobody answered in time are answered with a rejection."""
     known, now = await journal.answers(run_id), journal.now()
@@ -171,11 +88,6 @@ async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal)
         silence = Reject(feedback=f"Nobody answered by {question['expires']}.", id=str(question["id"]))
         await journal.answer(answered(run_id, question, silence, reviewer=DEADLINE, at=now, after=len(known)))
     return await journal.answers(run_id) if overdue else known
-
-
-def answered_with(kind: str, questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:
-    """Return the questions that were answered in this way."""
-    return [one for one in questions if one["id"] in known and known[str(one["id"])].answer["type"] == kind]
 
 
 def _open(questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> list[JsonObject]:

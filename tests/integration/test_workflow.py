@@ -35,11 +35,11 @@ from agentic_workflows import (
     edit,
     reject,
 )
+from agentic_workflows.execution.answers import answered
 from agentic_workflows.graph.events import StateEntered, StepStarted, StepSucceeded
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import NOTHING_KNOWN, Known, Past
 from agentic_workflows.journal.memory_journal import MemoryJournal
-from agentic_workflows.nodes.review import answered
 from agentic_workflows.testing import RecordingAction
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, asked_again, from_json
+from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, asked_again
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Past
@@ -37,28 +37,26 @@ class Grants:
     def answer(self, review_id: str) -> Answer | None:
         """Return what a person said, where it still counts."""
         row = self.rows.get(review_id)
-        return None if row is None or self._is_spent(row) else from_json(row.answer, id=review_id)
+        return None if row is None or self._is_spent(row) else row.said
 
     def edited(self, first: str) -> JsonObject | None:
         """Return the inputs that a person put in place of a call's own; they hold also after the answer was used."""
         inputs = None
-        for row in self._spent(first):
-            answer = from_json(row.answer, id=row.review_id)
-            if isinstance(answer, Edit) and self._is_used(row):
-                inputs = answer.inputs
+        for row in filter(self._is_used, self._spent(first)):
+            if isinstance(row.said, Edit):
+                inputs = row.said.inputs
         return inputs
 
     def was_approved(self, first: str) -> bool:
         """Tell whether an approval of a question, or an edit, was used."""
         used = filter(self._is_used, self._spent(first))
-        return any(isinstance(from_json(row.answer, id=row.review_id), Approve | Edit) for row in used)
+        return any(isinstance(row.said, Approve | Edit) for row in used)
 
     def edits(self) -> Iterator[JsonObject]:
         """Yield the inputs of every edit that was used, whatever it was an answer to."""
         for row in filter(self._is_used, self.rows.values()):
-            answer = from_json(row.answer, id=row.review_id)
-            if isinstance(answer, Edit):
-                yield answer.inputs
+            if isinstance(row.said, Edit):
+                yield row.said.inputs
 
     def expired(self, first: str) -> Answered | None:
         """Return the last answer to a question where it expired before it was used."""
@@ -70,8 +68,7 @@ class Grants:
     def result(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
         """Return the id of the last answer about an effect in doubt, where it is a result that still counts."""
         row = self._last.get((step, item, str(in_doubt)))
-        is_result = row is not None and isinstance(self.answer(row.review_id), Respond)
-        return row.review_id if row is not None and is_result else None
+        return row.review_id if row is not None and isinstance(self.answer(row.review_id), Respond) else None
 
     def elsewhere(self, step: str, item: int | None, in_doubt: Sequence[object] | None) -> Answered | None:
         """Return the last answer about a call, or an effect in doubt, where that is an approval and was never used.
@@ -84,8 +81,7 @@ class Grants:
     def changed(self, step: str, item: int | None) -> Answered | None:
         """Return the last answer about a call, where that is an edit and was used: what was done had other inputs."""
         row = self._last.get((step, item, str(None)))
-        is_edit = row is not None and isinstance(from_json(row.answer, id=row.review_id), Edit)
-        return row if row is not None and is_edit and self._is_used(row) else None
+        return row if row is not None and isinstance(row.said, Edit) and self._is_used(row) else None
 
     def take(self, review_id: str) -> bool:
         """Use an answer up for this pass; False where there is none, or it was used.
@@ -130,7 +126,7 @@ class Grants:
 
     def _end(self, row: Answered) -> datetime | None:
         """Return when an answer expires: what lets something happen does, a refusal and a result do not."""
-        lets = isinstance(from_json(row.answer, id=row.review_id), Approve | Edit)
+        lets = isinstance(row.said, Approve | Edit)
         return datetime.fromisoformat(row.at).astimezone() + self.lasts if lets else None
 
 

@@ -27,7 +27,7 @@ from agentic_workflows.graph.history import has_late, late_marks
 from agentic_workflows.graph.labels import NOTHING
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import Plan, restore
-from agentic_workflows.graph.review import Question
+from agentic_workflows.graph.review import Edit, Question
 from agentic_workflows.graph.state import State, Update, limits_from_json
 from agentic_workflows.graph.values import JsonObject, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded, attempt_of
@@ -213,7 +213,7 @@ def _numbered(items: Sequence[int]) -> str:
 
 def _edited(past: Past) -> Iterator[str]:
     """Yield of which calls a person changed the inputs, but not to what: that may be a secret."""
-    edits = Counter(row.about[:2] for row in past.answers.values() if row.used and row.answer["type"] == "edit")
+    edits = Counter(row.about[:2] for row in past.answers.values() if row.used and isinstance(row.said, Edit))
     items = defaultdict[tuple[str, int, bool], list[int]](list)
     for (step, item), most in edits.items():
         at = item if isinstance(item, int) else WHOLE

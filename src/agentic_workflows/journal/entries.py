@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from agentic_workflows.errors import LeaseLostError
 from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import plan_number
+from agentic_workflows.graph.review import Answer, Respond, from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.owner import unsure_until
@@ -93,7 +94,7 @@ class Past:
     @property
     def given(self) -> frozenset[str]:
         """Return the attempts, as text, that had their effect as a person said who gave its result."""
-        return frozenset(row.about[-1] for row in self.answers.values() if row.answer["type"] == "respond")
+        return frozenset(row.about[-1] for row in self.answers.values() if isinstance(row.said, Respond))
 
     @property
     def counts(self) -> Counter[str]:
@@ -131,6 +132,11 @@ class Answered:
     """ISO 8601, by the journal's clock."""
     used: bool = False
     """Whether it has counted for a call; it counts for no other then."""
+
+    @property
+    def said(self) -> Answer:
+        """Return what the person said."""
+        return from_json(self.answer, id=self.review_id)
 
     @property
     def about(self) -> tuple[object, object, str]:

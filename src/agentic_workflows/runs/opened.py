@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Durability
 
 from agentic_workflows.errors import DatabaseError, ReviewError, RunError
+from agentic_workflows.execution.answers import answered, answered_with, checked_answers, is_overdue
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.checkpoint_order import come_after
@@ -26,7 +27,6 @@ from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
-from agentic_workflows.nodes.review import answered, answered_with, checked_answers, is_overdue
 from agentic_workflows.nodes.stopping import cancelled
 from agentic_workflows.runs.results import as_result, open_questions
 from agentic_workflows.runs.whereabouts import Whereabouts, as_begun, as_input, find, id_of, last_of
@@ -197,7 +197,10 @@ class OpenRun:
             return None
         update = None if max_iterations is None else self._raised(max_iterations, (await self.result())["iterations"])
         if update is None and self.state in FINISHED:
-            more = " Give it more with max_iterations." if self.values.get("left") else ""
+            more = (
+                " Begin a new run; it does again what this one has done." if self.state == WorkflowState.FAILED else ""
+            )
+            more = " Give it more with max_iterations (--max-iterations)." if self.values.get("left") else more
             raise RunError(f"The run {self.thread_id} is {self.state} and cannot be resumed.{more}")
         await self.refuse_missing(answers)
         if answers is not None:
