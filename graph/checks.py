@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Catalogue
-from agentic_workflows.graph.findings import Finding, did_you_mean
+from agentic_workflows.graph.findings import MOST_FINDINGS, Finding, did_you_mean
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep, unparsable_references
 from agentic_workflows.graph.references import Reference, has_secret, is_literal, parse, secret_name
@@ -55,7 +56,8 @@ def input_findings(
 ) -> Iterator[Finding]:
     """Yield what inputs break of an action's input schema, but for arguments whose values are unknown yet."""
     given = dict(inputs)
-    for error in () if action.input_validator.is_valid(given) else action.input_validator.iter_errors(given):
+    errors = () if action.input_validator.is_valid(given) else action.input_validator.iter_errors(given)
+    for error in islice(errors, MOST_FINDINGS):
         path, rule = list(error.instance_path), list(error.schema_path)
         is_known = path[0] not in unknown if path else not unknown or rule[0] in _ABOUT_NAMES
         if is_known:

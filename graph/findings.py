@@ -6,6 +6,9 @@ from difflib import get_close_matches
 
 from agentic_workflows.graph.values import JsonObject
 
+MOST_FINDINGS = 20
+"""Of one value against one schema: each row of a table may break it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:

@@ -249,7 +249,9 @@ async def _in_thread(function: Function, arguments: Mapping[str, Any], key: str)
             with act:
                 result = context.run(function, **arguments)
         except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
-            failed = ActionError("It raised StopIteration.") if isinstance(error, StopIteration) else error
+            # Ctrl-C never comes to this thread, and neither of these may come out of a coroutine.
+            is_odd = isinstance(error, StopIteration | KeyboardInterrupt)
+            failed = ActionError(f"It raised {type(error).__name__}.") if is_odd else error
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(deliver, result, failed)
 
@@ -274,7 +276,9 @@ def _check_parameter(parameter: inspect.Parameter, hints: Mapping[str, Any], nam
         remedy = "An action is called by argument names; write an ordinary parameter."
         raise ActionError(f"{name}() has the {parameter.kind.description} parameter `{parameter}`. {remedy}")
     if parameter.name not in hints:
+        is_method = parameter.name in ("self", "cls")
         remedy = f"Annotate it, as in `{parameter.name}: str`."
+        remedy = "Declare the method of an object: `action(thing.method)`." if is_method else remedy
         raise ActionError(f"The parameter {parameter.name!r} of {name}() has no type. {remedy}")
 
 

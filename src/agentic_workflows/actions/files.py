@@ -22,6 +22,8 @@ from agentic_workflows.graph.values import JsonValue, beginning
 
 MAX_MATCHES = 1_000
 MAX_LINE = 500
+MAX_CELLS = 2_000_000
+"""Of a table; a row that is left short has a cell in every column."""
 """Characters of a line that a search shows."""
 
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,10})?")
@@ -157,7 +159,9 @@ class _Files:
                 raise ActionError(f"{path!r} is no CSV file with a header: its first line must name each column once.")
             if wanted is not None and wanted not in columns:
                 raise ActionError(f"{path!r} has no column {wanted!r}. Its columns: {', '.join(columns)}.")
-            for row in rows:
+            for number, row in enumerate(rows, start=1):
+                if number * len(columns) > MAX_CELLS:
+                    raise ActionError(f"{path!r} has more than {MAX_CELLS:,} cells; use smaller files.")
                 if len(row) > len(columns):
                     raise ActionError(f"{path!r}, line {rows.line_num}: {len(row)} cells for {len(columns)} columns.")
                 if row:

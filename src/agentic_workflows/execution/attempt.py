@@ -1,6 +1,7 @@
 """One attempt at a call, and what its result must satisfy."""
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from itertools import islice
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall
@@ -11,7 +12,7 @@ from agentic_workflows.execution.lost import is_lost
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.events import AttemptFailed
-from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.findings import MOST_FINDINGS, Finding
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.outcome import named_outputs
 from agentic_workflows.graph.plan import WorkflowStep
@@ -114,7 +115,8 @@ def result_findings(step: WorkflowStep, action: ActionSpec | None, result: JsonV
     declared = action.output_validator if action else None
     validation = None if step.validation is None else compiled(canonical(step.validation))
     for name, validator in (("output schema", declared), ("validation", validation)):
-        for error in validator.iter_errors(result) if validator and not validator.is_valid(result) else ():
+        errors = validator.iter_errors(result) if validator and not validator.is_valid(result) else ()
+        for error in islice(errors, MOST_FINDINGS):
             yield Finding(step=step.name, field=name, problem=f"The result does not pass: {error.message[:300]}.")
     if named_outputs(step, result) is None:
         names, shape = ", ".join(step.outputs), type(result).__name__

@@ -23,10 +23,12 @@ from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
-from agentic_workflows.graph.values import JsonValue
+from agentic_workflows.graph.values import JsonValue, beginning
 from agentic_workflows.journal.entries import Intent
 from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine
 
+MOST_SAID = 10_000
+"""Characters of an action's error that are kept."""
 ResultCheck: TypeAlias = Callable[[WorkflowStep, JsonValue], Sequence[Finding]]
 
 
@@ -178,7 +180,7 @@ class ExecutionPoint:
             known = await self._lost(case, error, attempts=attempts) if isinstance(error, LostError) else None
             return known or Outcome(
                 status=OutcomeStatus.FAILED,
-                reason=said(error),
+                reason=beginning(said(error), MOST_SAID),  # by now it shows no secret, not even a piece of one
                 attempts=attempts,
                 quotes_output=error.quotes_output,
                 took_place=may_have_happened and case.took_place,
@@ -189,9 +191,13 @@ class ExecutionPoint:
         """Return what becomes of an effect that was lost sight of; None where it may have happened and is a failure."""
         if not case.key or case.intent is None:
             return None
-        known = await self._resolved(case, case.intent, attempts=attempts, reason=str(error))
+        known = await self._resolved(case, case.intent, attempts=attempts, reason=beginning(str(error), MOST_SAID))
         if known is None and not case.action.annotations.is_retryable:
-            return Outcome(status=OutcomeStatus.FAILED, reason=f"{error} It did not happen.", attempts=attempts)
+            return Outcome(
+                status=OutcomeStatus.FAILED,
+                reason=f"{beginning(str(error), MOST_SAID)} It did not happen.",
+                attempts=attempts,
+            )
         return known
 
     def _checked(self, case: Case, result: JsonValue, *, attempts: int) -> Outcome:

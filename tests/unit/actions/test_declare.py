@@ -241,6 +241,10 @@ async def test_undecorated_function_stays_reachable() -> None:
     "source, said",
     [
         ("def f(path) -> str: ...", r"parameter 'path' of f\(\) has no type. Annotate it, as in `path: str`."),
+        (
+            "def f(self, path: str) -> str: ...",
+            r"'self' of f\(\) has no type. Declare the method of an object: `action\(",
+        ),
         ("def f(path: str): ...", r"f\(\) does not say what it gives; annotate its result"),
         ("def f(*paths: str) -> str: ...", r"f\(\) has the variadic positional parameter `\*paths: str`"),
         ("def f(**more: str) -> str: ...", r"f\(\) has the variadic keyword parameter `\*\*more: str`"),
@@ -332,3 +336,12 @@ def test_hanging_plain_function_is_cut_and_does_not_keep_the_process_alive() -> 
     done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout == "FAILED Step wait failed: hang did not finish within 0.2 s.\n"
     assert time.monotonic() - began < 30
+
+
+async def test_a_plain_function_ends_no_process_by_the_error_of_ctrl_c() -> None:
+    @action
+    def impatient() -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(ActionError, match="It raised KeyboardInterrupt"):
+        await call(impatient)

@@ -222,3 +222,11 @@ def test_calls_on_other_paths_do_not_conflict() -> None:
     assert not waits(on("notes/a.md"), on("notes/b.md"))
     assert not waits(on("notes/a.md"), on("notes/a.md.bak"))
     assert not waits(on("notes/a.md"), on("summary.md"))
+
+
+async def test_csv_that_would_be_far_larger_than_its_text_is_refused(call: Caller) -> None:
+    names = ",".join(f"c{at}" for at in range(3_000))
+    (call.root / "wide.csv").write_text(names + "\n" + "1\n" * 1_000)
+    for action in ({"name": "read_csv"}, {"name": "sum_column", "column": "c0"}):
+        with pytest.raises(ActionError, match=r"'wide.csv' has more than 2,000,000 cells; use"):
+            await call(action.pop("name"), path="wide.csv", **action)

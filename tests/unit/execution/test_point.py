@@ -18,11 +18,12 @@ from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.events import AttemptFailed, Event, StepStarted
-from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.findings import MOST_FINDINGS, Finding
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Answer, approve, edit, respond
 from agentic_workflows.graph.state import Limits
+from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, Rule, StaticDecision
 from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
@@ -315,6 +316,22 @@ async def test_a_result_must_satisfy_output_schema_validation_and_outputs() -> N
         assert summary(await Bench().execute(RecordingAction("act", result=5, **action), **step)) == (
             "failed", 5, reason,
         )  # fmt: skip
+
+
+async def test_what_is_said_of_a_failure_has_an_end() -> None:
+    each: JsonObject = {"items": {"type": "string"}}
+    many = await Bench().execute(RecordingAction("act", result=[5] * 50_000), validation=each)
+    assert (many.status, many.reason.count("s.validation")) == (OutcomeStatus.FAILED, MOST_FINDINGS)
+    given = await Bench().execute(
+        RecordingAction("act", input_schema={"properties": {"names": each}}), {"names": [5] * 50_000}
+    )
+    assert (given.status, given.reason.count("inputs.names")) == (OutcomeStatus.FAILED, MOST_FINDINGS)
+
+    async def talkative(_: ActionCall) -> str:
+        raise ActionError("no " * 1_000_000)
+
+    told = await Bench().execute(doing(talkative))
+    assert (told.status, len(told.reason) < 11_000) == (OutcomeStatus.FAILED, True)
 
 
 async def test_a_failed_validation_makes_no_second_attempt() -> None:
