@@ -787,3 +787,20 @@ def test_prune_removes_finished_runs_only() -> None:
     for age in ("soon", "9999999d", f"{10**40}d"):
         refused = agentic("runs", "prune", "--older-than", age)
         assert (refused.returncode, "Traceback" in refused.stderr) == (BAD_INPUT, False)
+
+
+def test_a_plan_does_not_change_what_decides_on_it(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "mine.cedar").write_text(call("policy", "show", "default")[1])
+    (folder / "tools.yaml").write_text("pay: {destructive: true}\n")
+    names = ["mine.cedar", "tools.yaml", "own.py", "own/__init__.py", "helper.py"]
+    before = {name: (folder / name).read_text() for name in names if (folder / name).exists()}
+    for name in names:
+        (folder / "p.yaml").write_text(
+            f"{{goal: Loosen it, steps: [{{name: s, action: append_file, inputs: {{path: {name}, text: x}}}}]}}"
+        )
+        code, out, _ = call(
+            "run", "--plan", "p.yaml", "--actions", "own:ACTIONS", "--policy", "mine.cedar",
+            "--annotations", "tools.yaml",
+        )  # fmt: skip
+        assert (code, f"The path '{name}' is reserved" in " ".join(out.split())) == (1, True), out
+    assert {name: (folder / name).read_text() for name in names if (folder / name).exists()} == before

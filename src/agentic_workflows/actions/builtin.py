@@ -1,5 +1,7 @@
 """The actions that come with the package."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from agentic_workflows.actions.action import Registry
@@ -9,6 +11,24 @@ from agentic_workflows.actions.text import MAX_CHARACTERS, ModelSource, text_act
 from agentic_workflows.actions.workspace import Workspace
 
 
-def builtin_actions(workspace: Path, model: ModelSource, *, max_characters: int = MAX_CHARACTERS) -> Registry:
-    """Return the actions that come with the package: on the files of a folder, and on texts, as `text_actions`."""
-    return registry([*file_actions(Workspace(workspace)), *text_actions(model, max_characters=max_characters)])
+def builtin_actions(
+    workspace: Path,
+    model: ModelSource,
+    *,
+    max_characters: int = MAX_CHARACTERS,
+    reserved: Iterable[str | Path] = (),
+    is_code_reserved: bool = False,
+) -> Registry:
+    """Return the actions that come with the package: on the files of a folder, and on texts, as `text_actions`.
+
+    Args:
+        workspace: the folder.
+        model: of the text actions.
+        max_characters: of a text that the model is given.
+        reserved: files and folders that no plan changes, such as policies and annotations that lie in the workspace.
+        is_code_reserved: whether no plan changes files that Python would import; so where modules of it are.
+
+    """
+    kept = frozenset(Path(os.path.realpath(one)) for one in reserved)
+    folder = Workspace(workspace, reserved=kept, is_code_reserved=is_code_reserved)
+    return registry([*file_actions(folder), *text_actions(model, max_characters=max_characters)])

@@ -4,6 +4,7 @@ Every path is walked component by component on folder descriptors that follow no
 nor one that is swapped in during the walk leads anywhere else. What is opened must be an ordinary file. Files appear
 whole or not at all: they are written beside their place and then linked or moved into it. Names that begin with a dot
 are nobody's to touch: they hold this package's own files (a run's database, files half written), and other programs'.
+What an operator keeps beside the files of a plan is reserved: a plan that wrote its own rules would have none.
 """
 
 import errno
@@ -14,6 +15,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from agentic_workflows.errors import WorkspaceError
@@ -46,6 +48,10 @@ class Workspace:
     root: Path
     max_bytes: int = MAX_BYTES
     """Of one file, read or written."""
+    reserved: frozenset[Path] = frozenset()
+    """Real paths, such as those of policies and annotations, that nobody changes, nor what is below them."""
+    is_code_reserved: bool = False
+    """Whether nobody changes files that Python would import."""
 
     def __post_init__(self) -> None:
         if "\0" in str(self.root):
@@ -71,7 +77,7 @@ class Workspace:
 
         Without overwrite, an existing file is refused, unless it holds exactly this text already.
         """
-        *folder, name = parts = file_parts(path)
+        *folder, name = parts = self._changeable(path)
         data = self._encode(text, path)
         with _refusing(path), self._locked(), self._open(folder, create=True) as fd:
             there = _ordinary(fd, name, path)
@@ -83,7 +89,7 @@ class Workspace:
 
     def append(self, path: str, text: str) -> str:
         """Add text to the end of a file, which begins to exist if it did not; return its normal path."""
-        *folder, name = parts = file_parts(path)
+        *folder, name = parts = self._changeable(path)
         with _refusing(path), self._locked(), self._open(folder, create=True) as fd:
             there = _ordinary(fd, name, path)
             before = b"" if there is None else self._read(fd, name, path)
@@ -93,15 +99,15 @@ class Workspace:
 
     def delete(self, path: str) -> None:
         """Delete one file."""
-        *folder, name = file_parts(path)
+        *folder, name = self._changeable(path)
         with _refusing(path), self._locked(), self._open(folder) as fd:
             _ordinary(fd, name, path)
             os.unlink(name, dir_fd=fd)
 
     def move(self, source: str, target: str) -> str:
         """Give a file another path, never one that is taken; return that path in normal form."""
-        *old_folder, old = file_parts(source)
-        *new_folder, new = parts = file_parts(target)
+        *old_folder, old = self._changeable(source)
+        *new_folder, new = parts = self._changeable(target)
         with _refusing(source), self._locked(), self._open(old_folder) as fd:
             if _ordinary(fd, old, source) is None:
                 raise FileNotFoundError(errno.ENOENT, "missing")
@@ -120,6 +126,19 @@ class Workspace:
                 if len(found) > MAX_FILES:
                     raise WorkspaceError(f"{folder!r} holds more than {MAX_FILES:,} files; name a folder inside it.")
         return sorted(found)
+
+    def _changeable(self, path: str) -> tuple[str, ...]:
+        """Return the components of a path to a file that may be changed."""
+        parts = file_parts(path)
+        # A file system may take two names that differ in case for one.
+        place, reserved = _folded(self.root.joinpath(*parts)), {_folded(one) for one in self.reserved}
+        is_code = self.is_code_reserved and place.name.endswith(tuple(all_suffixes()))
+        if is_code or not reserved.isdisjoint((place, *place.parents)):
+            raise WorkspaceError(
+                f"The path {beginning(path, _MAX_SHOWN)!r} is reserved: rules, annotations and code are for whoever "
+                f"runs the plan to change."
+            )
+        return parts
 
     def _open_root(self) -> int:
         try:
@@ -273,6 +292,10 @@ def _refusing(path: str) -> Iterator[None]:
     except OSError as error:
         problem = _PROBLEMS.get(error.errno or 0, f"cannot be used: {error.strerror}")
         raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} {problem}.") from None
+
+
+def _folded(path: Path) -> Path:
+    return Path(str(path).casefold())
 
 
 def _is_encodable(name: str) -> bool:

@@ -358,3 +358,23 @@ def test_reader_never_sees_half_a_file(workspace: Workspace, root: Path) -> None
         stop.set()
         writer.join()
     assert tree(root).keys() == {"notes/a.md", "big.md"}
+
+
+def test_what_an_operator_keeps_in_the_folder_is_read_and_never_changed(root: Path) -> None:
+    (root / "rules").mkdir()
+    for name in ("tools.yaml", "rules/mine.cedar", "own.py", "a.md"):
+        (root / name).write_text("kept")
+    workspace = Workspace(root, reserved=frozenset({root / "tools.yaml", root / "rules"}), is_code_reserved=True)
+    for path in ("tools.yaml", "./Tools.YAML", "rules/mine.cedar", "rules/new.cedar", "own.py", "own/__init__.py"):
+        for change in (
+            lambda path: workspace.write(path, "more", overwrite=True),
+            lambda path: workspace.append(path, "more"),
+            workspace.delete,
+            lambda path: workspace.move(path, "b.md"),
+            lambda path: workspace.move("a.md", path),
+        ):
+            with pytest.raises(WorkspaceError, match="is reserved: rules, annotations and code are for whoever runs"):
+                change(path)
+    assert {workspace.read(name) for name in ("tools.yaml", "rules/mine.cedar", "own.py", "a.md")} == {"kept"}
+    assert workspace.write("rule.cedar", "else") == "rule.cedar"
+    assert Workspace(root).append("own.py", "") == "own.py"
