@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from agentic_workflows.errors import ActionError
+from agentic_workflows.errors import ActionError, DatabaseError, LeaseLostError, RunBusyError
 
-_KINDS = (ConnectionError, TimeoutError, asyncio.CancelledError)
+_KINDS = (
+    ConnectionError, TimeoutError, asyncio.CancelledError,
+    DatabaseError, LeaseLostError, RunBusyError,  # of a run inside an action: it has got as far as it has, or goes on
+)  # fmt: skip
 _NUMBERS = {
     errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH,
     errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ESHUTDOWN, errno.ETIMEDOUT,

@@ -19,7 +19,14 @@ from langchain_core.tools import ToolException, tool
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.actions.langchain_tools import from_tool
-from agentic_workflows.errors import ActionError, ResultError
+from agentic_workflows.errors import (
+    ActionError,
+    DatabaseError,
+    LeaseLostError,
+    ResultError,
+    RunBusyError,
+    RunError,
+)
 from agentic_workflows.execution.attempt import LostError, attempt_once
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.state import Limits
@@ -184,6 +191,17 @@ async def test_an_error_that_cannot_be_asked_counts_as_what_it_was_raised_from(
 )
 async def test_what_a_library_calls_a_lost_connection_is_one(error: Exception) -> None:
     assert await is_in_doubt(error)
+
+
+@pytest.mark.parametrize(
+    "error", [DatabaseError("locked"), LeaseLostError("t", "h:1:2"), RunBusyError("t", "h:1:2", 1.0)], ids=repr
+)
+async def test_a_run_inside_an_action_that_stops_in_the_middle_leaves_it_in_doubt(error: Exception) -> None:
+    assert await is_in_doubt(error)
+
+
+async def test_one_that_refuses_to_begin_is_a_failure() -> None:
+    assert not await is_in_doubt(RunError("Nothing was done."))
 
 
 @pytest.mark.parametrize(
