@@ -131,6 +131,8 @@ def registry_of(
 
     """
     name, declared = type(agent).__name__, actions if actions is not None else getattr(agent, "actions", None)
+    if isinstance(agent, type):
+        raise ActionError(f"{agent.__name__} is a class. Give an agent, such as {agent.__name__}(...).")
     if not callable(getattr(agent, "create_plan", None)):
         raise ActionError(f"{name} is no agent: it has no create_plan(goal, history).")
     if declared is not None:

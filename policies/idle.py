@@ -42,6 +42,12 @@ def idle_rules(policies: Sequence[Policy], catalogue: Catalogue) -> Iterator[str
             yield f"{one.policy.rule.place}: the rule {one.policy.rule.id!r} {why}"
 
 
+def no_permits(policies: Sequence[Policy]) -> Iterator[str]:
+    """Yield a sentence where no rule permits anything."""
+    if not any(policy.is_permit and not is_about_trust(policy) for policy in policies):
+        yield "No rule permits anything, so every call is denied. Load these rules beside the default ones: default."
+
+
 def _reach(policy: Policy, catalogue: Catalogue) -> _Reach:
     if is_about_trust(policy):
         actions = frozenset({TRUST})

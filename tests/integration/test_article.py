@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from agentic_workflows import (
+    ActionError,
     AgenticWorkflow,
     DatabaseError,
     Limits,
@@ -192,6 +193,11 @@ async def test_a_step_that_needs_review_waits_with_its_question() -> None:
         "name": "research", "args": {"text": "result of draft"}, "step": "send",
         "reason": "The plan asks for a person's review of this step.",
     }  # fmt: skip
+
+
+async def test_a_class_is_no_agent() -> None:
+    with pytest.raises(ActionError, match=r"ScriptedAgent is a class. Give an agent, such as ScriptedAgent\(...\)."):
+        AgenticWorkflow(ScriptedAgent)  # type: ignore[arg-type]
 
 
 async def test_an_approved_step_runs_exactly_once() -> None:

@@ -185,6 +185,17 @@ def test_a_slip_is_asked_again(replacing: Terminal, folder: Path) -> None:
     assert (folder / "b.md").read_text() == "from a"
 
 
+def test_an_edit_that_does_not_fit_is_asked_again(replacing: Terminal, folder: Path) -> None:
+    replacing.type("e\n")
+    replacing.expect("The inputs to change")
+    replacing.type('{"path": 5}\n')
+    replacing.expect("None of these answers counts; answer again.")
+    replacing.expect(PROMPT)
+    replacing.type("a\n")
+    assert replacing.end() == COMPLETE
+    assert (folder / "b.md").read_text() == "from a"
+
+
 def test_response_takes_the_place_of_the_result(replacing: Terminal, folder: Path) -> None:
     replacing.type("s\n")
     replacing.expect("The result to take")

@@ -13,7 +13,7 @@ from agentic_workflows.cli.output import EXIT_CODES, FAILED, INTERRUPTED, Output
 from agentic_workflows.cli.questions import ask_all, open_ids
 from agentic_workflows.cli.signals import HANG_UP, heard, interrupt_from_now_on
 from agentic_workflows.cli.summary import command, show_summary, written_files
-from agentic_workflows.errors import RunBusyError, RunError
+from agentic_workflows.errors import ReviewError, RunBusyError, RunError
 from agentic_workflows.graph.events import Event
 from agentic_workflows.workflow import AgenticWorkflow
 
@@ -65,7 +65,12 @@ class Driver:
                 break
             if not answers:
                 break
-            result = self._follow(self._workflow.resume_stream(answers, thread_id=self._thread))
+            try:
+                result = self._follow(self._workflow.resume_stream(answers, thread_id=self._thread))
+            except ReviewError as error:  # none of them counts, and nothing was changed
+                self._output.say(f"{error} None of these answers counts; answer again.")
+                later.difference_update(str(question["id"]) for question in questions)
+                result = self._runner.run(self._workflow.result(self._thread))
         return self._finish(result)
 
     def resume(self, events: AsyncGenerator[Event, None]) -> int:

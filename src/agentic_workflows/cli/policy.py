@@ -37,12 +37,12 @@ def check(
     """
     from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
-    from agentic_workflows.policies.idle import idle_rules  # noqa: PLC0415
+    from agentic_workflows.policies.idle import idle_rules, no_permits  # noqa: PLC0415
 
     setup = setup_from(Flags(policies=files, actions=actions, annotations=annotations))
     catalogue = build_actions(setup, model_factory(None))
     engine = CedarEngine(catalogue, setup.policies)
-    warnings = list(idle_rules(engine.policies, catalogue))
+    warnings = [*no_permits(engine.policies), *idle_rules(engine.policies, catalogue)]
     rules = [
         {"id": one.rule.id, "effect": "permit" if one.is_permit else "forbid", "place": one.rule.place}
         for one in engine.policies

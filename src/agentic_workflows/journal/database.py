@@ -20,7 +20,7 @@ from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Journal
-from agentic_workflows.journal.faults import as_database_error
+from agentic_workflows.journal.faults import as_database_error, without_password
 from agentic_workflows.journal.lease import LEASE_SECONDS, Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.open_files import open_in_this_process
@@ -104,7 +104,8 @@ class Database:
             return SqlJournal(writer, clock=self._clock)
         if "://" in str(self.url):
             raise DatabaseError(
-                f"{self.url} is no database that this version knows. Give a file path, postgresql://..., or {MEMORY!r}."
+                f"{without_password(self.url)} is no database that this version knows. Give a file path, "
+                f"postgresql://..., or {MEMORY!r}."
             )
         path = Path(self.url)
         with explained(self.url):

@@ -145,6 +145,13 @@ async def test_a_given_plan_needs_neither_agent_nor_goal() -> None:
     assert (state["goal"], state["plan"]["steps"][0]["name"], agent.goals) == ("g", "a", [])
 
 
+async def test_an_agent_without_another_plan_leaves_the_findings_of_the_last_one() -> None:
+    bench = Bench(ScriptedAgent([PLAN]))
+    first = await bench.step({"goal": "g"})
+    state = await bench.step({**first, "history": [{"step": None, "result": {"findings": [{"problem": "no."}]}}]})
+    assert (state["status"], state["reason"]) == ("FAILED", "The script has no plan number 2. no.")
+
+
 async def test_a_given_plan_is_not_planned_again() -> None:
     bench = Bench(ScriptedAgent([PLAN]))
     first = await bench.step({"goal": "g", "given_plan": PLAN})

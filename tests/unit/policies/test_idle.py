@@ -5,7 +5,7 @@ import pytest
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations, Catalogue
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.files import DEFAULT, REFINEMENTS
-from agentic_workflows.policies.idle import idle_rules
+from agentic_workflows.policies.idle import idle_rules, no_permits
 
 CATALOGUE: Catalogue = {
     spec.name: spec
@@ -52,6 +52,14 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_rule_that_can_never_apply_is_told(told, rule: str, why: str) -> None:
     (warning,) = told(PERMIT, rule)
     assert warning.startswith(f"P:2: the rule 'x' never applies: {why}")
+
+
+def test_rules_that_permit_nothing_are_told(tmp_path: Path) -> None:
+    (tmp_path / "P").write_text(f"{ASK} permit({TRUST});")
+    engine = CedarEngine(CATALOGUE, [str(tmp_path / "P")])
+    (warning,) = no_permits(engine.policies)
+    assert warning.startswith("No rule permits anything, so every call is denied.")
+    assert not list(no_permits(CedarEngine(CATALOGUE, [DEFAULT, str(tmp_path / "P")]).policies))
 
 
 def test_a_rule_that_permits_what_never_runs_is_told(told) -> None:
