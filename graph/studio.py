@@ -32,6 +32,7 @@ from agentic_workflows.errors import RunError, WorkflowError
 from agentic_workflows.graph.build import Graph, Schemas, build_graph
 from agentic_workflows.graph.state import Limits, State
 from agentic_workflows.journal.database import DEFAULT_DATABASE, Database
+from agentic_workflows.policies.files import BUILT_IN
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -132,7 +133,8 @@ def _shape() -> Graph:
 
 def _build(context: StudioContext) -> Graph:
     """Return the graph of a context; policies and annotations are read anew, so that a run obeys them as they are."""
-    agent, actions = _collaborators(context.workspace, context.model)
+    rules = (one for one in (*context.policies, *context.annotations) if one not in BUILT_IN)
+    agent, actions = _collaborators(context.workspace, context.model, ("langgraph.json", *rules))
     return build_graph(
         agent,
         actions=actions.values(),
@@ -151,9 +153,10 @@ def _database() -> Database:
 
 
 @lru_cache(maxsize=16)
-def _collaborators(workspace: str, model_name: str) -> tuple[ModelAgent, Registry]:
-    model = cache(partial(chat_model, model_name or None))
-    actions = builtin_actions(Path(workspace), model)
+def _collaborators(workspace: str, model_name: str, reserved: tuple[str, ...]) -> tuple[ModelAgent, Registry]:
+    model, folder = cache(partial(chat_model, model_name or None)), Path(workspace)
+    is_server_inside = Path.cwd().is_relative_to(folder.resolve())
+    actions = builtin_actions(folder, model, reserved=reserved, is_code_reserved=is_server_inside)
     return ModelAgent(model, actions), actions
 
 

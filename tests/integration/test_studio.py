@@ -224,6 +224,18 @@ async def test_input_that_cannot_be_used_fails_with_its_reason(client: LangGraph
     assert (empty["status"], empty["reason"]) == ("FAILED", "There is no goal. Give one, or a plan.")
 
 
+async def test_a_plan_does_not_change_what_the_server_runs_by(
+    client: LangGraphClient, folder: Path, workspace: Path
+) -> None:
+    rules = f"{workspace.name}/mine.cedar"
+    (folder / rules).write_text('@id("x") forbid(principal, action == Action::"delete_file", resource);')
+    assistant = await assistant_of(client, folder, workspace=".", policies=["default", rules])
+    for path in ("langgraph.json", "own.py", rules):
+        plan = {"steps": [{"name": "s", "action": "append_file", "inputs": {"path": path, "text": "x"}}]}
+        ended = await result(client, await new_thread(client), assistant, input={"goal": "g", "given_plan": plan})
+        assert (ended["status"], f"The path '{path}' is reserved" in ended["reason"]) == ("FAILED", True), ended
+
+
 async def test_assistants_keep_to_their_own_workspaces_and_limits(client: LangGraphClient, workspace: Path) -> None:
     other = workspace / "inner"
     other.mkdir()
