@@ -804,3 +804,11 @@ def test_a_plan_does_not_change_what_decides_on_it(call: Callable[..., Any], fol
         )  # fmt: skip
         assert (code, f"The path '{name}' is reserved" in " ".join(out.split())) == (1, True), out
     assert {name: (folder / name).read_text() for name in names if (folder / name).exists()} == before
+
+
+def test_json_shows_a_terminal_nothing_that_it_obeys(call: Callable[..., Any], folder: Path) -> None:
+    goal = "a\u009b2J b\u202e c\u2028 d\x7f e\u00fc \U0001f600 f\U000e0041"
+    (folder / "odd.json").write_text(json.dumps({"goal": goal, "steps": [{"name": "s", "action": "list_files"}]}))
+    _, out, _ = call("plan", "--plan", "odd.json", "--json")
+    assert all(one.isprintable() or one == "\n" for one in out)
+    assert (json.loads(out)["plan"]["goal"], "e\u00fc \U0001f600" in out) == (goal, True)

@@ -92,7 +92,7 @@ class Output:
     def document(self, value: object) -> None:
         """Write the one JSON document, where JSON was asked for."""
         if self.is_json:
-            text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+            text = "\n".join(map(_plain, json.dumps(value, indent=2, ensure_ascii=False).split("\n"))) + "\n"
             # What UTF-8 cannot hold is a lone surrogate, and its escape is JSON.
             with Stream(self._document, encoding="utf-8") as stream:
                 stream.write(text)
@@ -146,6 +146,11 @@ def own_name() -> str:
         return "python -m agentic_workflows.cli.main"
     found = shutil.which(called.name)
     return called.name if found and Path(found).resolve() == called.resolve() else str(called)
+
+
+def _plain(line: str) -> str:
+    """Return a line of JSON with nothing in it that a terminal would obey or hide."""
+    return line if line.isprintable() else "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
 
 
 def _escaped(one: str) -> str:
