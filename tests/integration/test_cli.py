@@ -812,3 +812,18 @@ def test_json_shows_a_terminal_nothing_that_it_obeys(call: Callable[..., Any], f
     _, out, _ = call("plan", "--plan", "odd.json", "--json")
     assert all(one.isprintable() or one == "\n" for one in out)
     assert (json.loads(out)["plan"]["goal"], "e\u00fc \U0001f600" in out) == (goal, True)
+
+
+def test_policies_are_checked_as_the_other_commands_name_them(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "mine.cedar").write_text('@id("no") forbid(principal, action == Action::"delete_file", resource);')
+    named = call("policy", "check", "--policy", "default", "--policy", "mine.cedar", "--json")
+    assert named == call("policy", "check", "default", "mine.cedar", "--json")
+    assert json.loads(named[1])["policies"] == ["default", str(folder / "mine.cedar")]
+    alone = call("policy", "check", "mine.cedar")
+    assert (alone[0], "Warning: No rule permits anything, so every call is denied." in alone[1]) == (0, True)
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["policy", "check"]], ids=" ".join)
+def test_help_has_a_short_name(call: Callable[..., Any], command: list[str]) -> None:
+    assert call(*command, "-h") == call(*command, "--help")
+    assert call(*command, "-h")[1].startswith("Usage: ")

@@ -87,6 +87,7 @@ def _app() -> typer.Typer:
         help=_HELP,
         epilog=_EPILOG,
         no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
         add_completion=False,
         # Both would import rich, which costs more than all the rest of --help.
         rich_markup_mode=None,

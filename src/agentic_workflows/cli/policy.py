@@ -26,7 +26,8 @@ def make_policy() -> typer.Typer:
 def check(
     ctx: typer.Context,
     *,
-    files: Annotated[list[str] | None, typer.Argument(help="Cedar files, or `default` or `article`.")] = None,
+    files: Annotated[list[str] | None, typer.Argument(help="Cedar files, or built-in ones by name.")] = None,
+    policy: Policies = None,
     actions: Actions = None,
     annotations: Annotations = None,
     _json: Json = False,
@@ -39,7 +40,7 @@ def check(
     from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
     from agentic_workflows.policies.idle import idle_rules, no_permits  # noqa: PLC0415
 
-    setup = setup_from(Flags(policies=files, actions=actions, annotations=annotations))
+    setup = setup_from(Flags(policies=[*(files or ()), *(policy or ())], actions=actions, annotations=annotations))
     catalogue = build_actions(setup, model_factory(None))
     engine = CedarEngine(catalogue, setup.policies)
     warnings = [*no_permits(engine.policies), *idle_rules(engine.policies, catalogue)]
