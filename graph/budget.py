@@ -1,4 +1,4 @@
-"""How much one call may be given, and a path may build: a short plan can ask for more than any memory holds.
+"""Limits how much a call may be given and a path may build: a short plan can ask for more than any memory holds.
 
 Paths are evaluated and inputs resolved at once, while nothing else in the process runs. So all of it is counted, and
 ends where it is more than a moment's work.
@@ -18,7 +18,7 @@ MOST: Final = 2_000_000
 """Parts of all values that one call is given and that its paths build on the way to them; what stands in a text counts
 by its length."""
 _CHARACTERS: Final = 50
-"""Of a text count as one part."""
+"""So many characters of a text count as one part."""
 _BUILDS: Final = frozenset({"multi_select_list", "multi_select_dict", "function_expression", "literal"})
 """Parts of a path whose result can be larger than what they are given."""
 _ARRANGES: Final = frozenset({"function_expression", "flatten"})

@@ -21,7 +21,7 @@ from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.point import ExecutionPoint, ResultCheck
 from agentic_workflows.execution.replaced import Replaced
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
-from agentic_workflows.graph.checkpoint_order import come_after, last_kept, under_way
+from agentic_workflows.graph.checkpoint_order import checkpoints_before, come_after, last_kept
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.inside import NO_LIMIT
@@ -210,7 +210,7 @@ async def _announced(
     with that: one that is cut in between would be due nowhere.
     """
     refuse_changed(state)
-    come_after(under_way(config).values())
+    come_after(checkpoints_before(config).values())
     serves = WorkflowState.PLANNING if name == "plan" else None
     if serves and OWNER not in config.get("configurable", {}):  # its owner has looked
         come_after(await last_kept(config))

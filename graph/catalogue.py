@@ -18,7 +18,7 @@ DANGEROUS = ("delete_all", "admin_action", "financial_transaction")
 TRUST = "trust"
 """The Cedar action of rules that vouch for data; no action may take this name."""
 KEPT = 1_024
-"""What is known of one action at once."""
+"""Results that are remembered of one action; with one more, all of them are forgotten."""
 GROUPS = ("read_only", "effect", "destructive", "open_world", "undeclared")
 """Cedar groups an action can be in; no action may take one of these names."""
 

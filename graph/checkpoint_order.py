@@ -31,7 +31,7 @@ def come_after(checkpoint_ids: Iterable[str]) -> None:
             setattr(ids, LAST, time)
 
 
-def under_way(config: RunnableConfig) -> Mapping[str, str]:
+def checkpoints_before(config: RunnableConfig) -> Mapping[str, str]:
     """Return the ids of the checkpoints that a node goes on from, by namespace: its graph's, and of those around it."""
     return cast("Mapping[str, str]", config.get("configurable", {}).get("checkpoint_map") or {})
 
@@ -42,7 +42,7 @@ async def last_kept(config: RunnableConfig) -> list[str]:
     saver, thread = given.get(SAVER), given.get("thread_id")
     if not isinstance(saver, BaseCheckpointSaver) or not thread:
         return []
-    named = [{"thread_id": str(thread), "checkpoint_ns": namespace} for namespace in under_way(config)]
+    named = [{"thread_id": str(thread), "checkpoint_ns": namespace} for namespace in checkpoints_before(config)]
     found = [await saver.aget_tuple({"configurable": one}) for one in named]
     return [one.checkpoint["id"] for one in found if one]
 

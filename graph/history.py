@@ -12,7 +12,7 @@ SECRECY = "It is withheld, because it may hold a secret."
 NAMELESS = "(withheld)"
 """Stands for the name of a step of a late plan."""
 SAID = "said"
-"""Key of what a person said of a late plan, without a word of that."""
+"""Key of what a person said about a late plan, in a form that holds none of the plan's words."""
 _UNTRUSTED = "$untrusted"
 MARKS = frozenset({"untrusted", "secret", "late", SAID})
 """Keys of an entry that say how far its text may be told, or what may be told in its place."""

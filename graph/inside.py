@@ -18,14 +18,14 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agentic_workflows.errors import RunError
-from agentic_workflows.graph.checkpoint_order import SAVER, under_way
+from agentic_workflows.graph.checkpoint_order import SAVER, checkpoints_before
 from agentic_workflows.graph.state import MAX_WHOLE
 from agentic_workflows.graph.threads import place_of
 
 _DURABILITY: Final = "__pregel_durability"
 """Key of the configuration of a node: how often the checkpoints of its graph are kept."""
 NO_LIMIT: Final = MAX_WHOLE
-"""Of the steps that LangGraph lets a graph of ours take: a run has limits of its own, which say what was used up."""
+"""LangGraph's limit of steps, as good as none: a run has limits of its own, and says which of them was used up."""
 _COUNTS: Final = "__pregel_scratchpad"
 """Key of the configuration of a node: what counts the graphs that it calls."""
 _FIRST_PAUSE: Final = 0.005
@@ -47,7 +47,7 @@ async def wait_until_kept(config: RunnableConfig, *, seconds: float) -> None:
     if saver is None or not here or given.get(_DURABILITY) == "exit":
         return
     kept = set[str]()
-    for namespace, checkpoint_id in under_way(config).items():
+    for namespace, checkpoint_id in checkpoints_before(config).items():
         if namespace == here or checkpoint_id in kept:  # a task has the checkpoint of the graph that it is in
             continue
         place = {"thread_id": str(given["thread_id"]), "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
@@ -85,7 +85,7 @@ def named_by(key: str) -> Iterator[None]:
     name = f"{task.partition(':')[0]}:{sha256(key.encode()).hexdigest()[:32]}"
     own = {
         "checkpoint_ns": f"{around}|{name}" if around else name,
-        "checkpoint_map": {place: one for place, one in under_way(config).items() if place != around},
+        "checkpoint_map": {place: one for place, one in checkpoints_before(config).items() if place != around},
         _COUNTS: replace(given[_COUNTS], subgraph_counter=count().__next__),
     }
     changed: RunnableConfig = {**config, "configurable": {**given, **own}}

@@ -99,7 +99,7 @@ class Origin:
     choosing: frozenset[str] = frozenset()
     """Fields of the result that only say which part of it the value is."""
     is_call_certain: bool = True
-    """Whether the run can make what determined the call no smaller."""
+    """True where nothing at run time can take a source away from what determined the call."""
     added: Label = NOTHING
     """What else is in the value, that the call did not give."""
 

@@ -160,7 +160,7 @@ class Schedule(Generic[Key]):
     def _seek(self, at: int) -> None:
         """Make a key ready, or have it wait in a lane where somebody is whom it must not overtake.
 
-        It goes on where it waited: whoever comes into a lane late was before in the same or in one that takes it in.
+        It goes on at the lane where it waited: one that enters a lane late was in it before, or in one that covers it.
         """
         ahead = self._ahead.pop(at, None)
         if at not in self._order:

@@ -38,7 +38,7 @@ CheckInput: TypeAlias = Callable[[State], str]
 
 
 Settle: TypeAlias = Callable[[State, Held], Awaitable[Update]]
-"""Settles what replaced plans left in doubt: the next one must know of it. Questions are what it cannot settle."""
+"""Settles what replaced plans left in doubt: the next one must know of it. It asks about what it cannot settle."""
 
 
 def make_plan(
@@ -154,9 +154,9 @@ class _Call:
 
 
 def _is_new_run(state: State) -> bool:
-    """Tell whether a goal came in from START; else the run that is under way plans once more.
+    """Tell whether a new goal came in, or the run that is under way plans once more.
 
-    That one comes as PLANNING, with the goal that it was begun with, and names no run: what it was given is taken.
+    One that plans once more has the status PLANNING, the goal that it was begun with, and no given run id any more.
     """
     is_given = state.get("given_run_id") is not None
     return is_given or state.get("status") != WorkflowState.PLANNING or state.get("goal", "") != state.get("run_goal")

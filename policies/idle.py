@@ -2,7 +2,7 @@
 
 Said only where it is certain, for the actions that there are. Of a condition only what is literal in it is worked out.
 One rule takes another in where it covers all actions of the other and has no condition that the other does not have:
-then it applies whenever the other does. What a built-in file says in vain is nobody's mistake, and is not told.
+then it applies whenever the other does. Rules of built-in files are not told of.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -63,7 +63,7 @@ class Provenance:
     control: tuple[Flow, ...] = ()
     """What `foreach` and `when` derive from: they decide whether the call is made, and how often."""
     needed: Label = NOTHING
-    """What the `when` of those steps derives from without which this one is skipped as well."""
+    """Sources of the `when` of steps before: where one of those is skipped, this step is skipped, too."""
     after_untrusted: bool = False
     """Whether the plan was made after untrusted output was seen."""
     is_certain: bool = True

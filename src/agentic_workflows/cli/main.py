@@ -56,7 +56,7 @@ def _print_version(ctx: typer.Context, asked: bool) -> None:  # noqa: FBT001 - t
 
 
 def _unless_lost(code: int, output: Output) -> int:
-    """Return the exit code, or that of a failure where not all could be written; who looks away knows of it."""
+    """Return the exit code, or that of a failure where not all could be written; a closed pipe needs no message."""
     if output.lost is None:
         return code
     if not isinstance(output.lost, BrokenPipeError):

@@ -20,7 +20,7 @@ async def contained(work: Awaitable[Result], seconds: float) -> Result:
     """Await work in a task of its own.
 
     Raises:
-        TimeoutError: it did not end within the seconds, and was cut; `ContainedError` tells its own apart.
+        TimeoutError: it was cut after the seconds; a TimeoutError of its own comes as a `ContainedError`.
         ContainedError: it raised something that would end the process, cancelled itself, or timed out by itself.
         Exception: whatever else it raised.
 

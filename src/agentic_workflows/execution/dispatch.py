@@ -35,7 +35,7 @@ async def run_ready(
 
 
 class _Workers(Generic[Key]):
-    """Tasks that perform keys; one that is done with a key takes the next, for a new task would cost turns."""
+    """Tasks that perform keys. Each takes its next key itself, for a new task costs turns of the event loop."""
 
     def __init__(
         self,

@@ -73,7 +73,7 @@ class Grants:
     def elsewhere(self, step: str, item: int | None, in_doubt: Sequence[object] | None) -> Answered | None:
         """Return the last answer about a call, or an effect in doubt, where that is an approval and was never used.
 
-        Where that is asked about once more, it was for a question which does not stand any more.
+        It was given to another question about it: under another plan, other policies, or with other inputs.
         """
         row = self._last.get((step, item, str(in_doubt)))
         return None if row is None or self._end(row) is None or self._is_spent(row) else row

@@ -217,7 +217,7 @@ def _edited(past: Past) -> Iterator[str]:
     items = defaultdict[tuple[str, int, bool], list[int]](list)
     for (step, item), most in edits.items():
         at = item if isinstance(item, int) else WHOLE
-        for times in range(1, most + 1):  # a planner may have heard of the earlier ones
+        for times in range(1, most + 1):  # the planner may have been told of the earlier edits
             items[str(step), times, at == WHOLE].append(at + 1)
     for (step, times, is_whole), numbers in sorted(items.items()):
         where = f"step {step}" if is_whole else f"{_numbered(sorted(numbers))} of step {step}"

@@ -17,8 +17,8 @@ def caught_up(state: State, past: Past, *, since: int | None = None) -> State:
     Args:
         state: as the last checkpoint has it.
         past: what the journal knows of the run.
-        since: the first plan whose steps the state does not count yet; by default its own, for what came of earlier
-            ones is in the checkpoint. Later plans than its own count when planning has come to them again.
+        since: the first plan whose steps are counted; by default the state's own, for the checkpoint counts those of
+            earlier ones. Later plans count once planning has come to them again.
 
     """
     last = state.get("plan_number", 0)

@@ -161,9 +161,9 @@ class Leases:
                     _left[name_of(held.lease.owner)] = Held(self.journal, replace(held.lease, request=None))
 
     def _leave(self, held: Held) -> bool:
-        """Leave a lease to what goes on of its runs; whoever had it meanwhile would find that nothing happened.
+        """Keep a lease for acts of its runs that go on: who got it now would find that nothing had happened.
 
-        Nobody renews it: who takes it when it ran out knows that it was not given back.
+        Nobody renews it. Who takes it once it has run out sees that it was not given back.
         """
         owner = name_of(held.lease.owner)
         left = Held(self.journal, replace(held.lease, request=None))

@@ -50,9 +50,9 @@ def is_dead(owner: str) -> bool:
 
 
 def heir(owner: str, earlier: str, now: float) -> str:
-    """Return how an owner is called that takes what `earlier` had: with since when what was begun before is unsure.
+    """Return the name of an owner who takes over, with the time before which what `earlier` began may still happen.
 
-    It goes from one to the next: who was only frozen may wake at any time, an event loop of this process as well.
+    That time goes from one owner to the next: one that was only frozen may wake at any time, also in this process.
     """
     name, since = name_of(earlier), _since(earlier)
     if name and not is_dead(name):

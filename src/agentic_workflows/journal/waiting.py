@@ -1,7 +1,7 @@
 """How long the connections of a process wait for a SQLite file that somebody else has locked.
 
-Who waited in vain did so for all: as long again nobody waits more than a moment, unless the journal gets the lock
-meanwhile. A run asks for much as it ends, and many share a connection, so that they would wait one after the other.
+A run asks for much as it ends, and many runs share a connection, so they would wait one after the other. So once one
+connection has waited in vain, all give up after a moment for as long again, unless the journal gets the lock meanwhile.
 """
 
 import sqlite3

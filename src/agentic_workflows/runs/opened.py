@@ -164,9 +164,10 @@ class OpenRun:
 
     @property
     def _durability(self) -> Durability:
-        """How often a checkpoint is kept; where the graph stops is enough, since the journal has what happened.
+        """How often a checkpoint is kept.
 
-        One that goes on leaves more of them: who looks at the run would otherwise see it wait where it waited before.
+        A run that begins keeps the one where it stops, since the journal has what happened. One that is gone on with
+        keeps more, or whoever looks at it would see it wait where it waited before.
         """
         return "async" if self.begun is None else "exit"
 

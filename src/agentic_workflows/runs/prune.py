@@ -46,7 +46,7 @@ class Pruning:
             async with self.database.leases.hold(thread_id) as held:
                 if await self._is_due(run):
                     within = [one for one in inner if run.exists and not await self._has_its_own(one)]
-                    # In this order: whoever finds one half of it finds that it may go, and its name to the last.
+                    # Names go last: a prune that is cut in between finds the thread again, and ends what was begun.
                     await journal.forget(held.lease, *within, but_their_names=True)
                     if run.where is not Whereabouts.FOREIGN:
                         await journal.renew(held.lease, self.database.leases.seconds)  # a saver looks at no lease
