@@ -10,7 +10,7 @@ from agentic_workflows.graph.findings import MOST_FINDINGS, Finding, did_you_mea
 from agentic_workflows.graph.json_schema import compiled
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep, unparsable_references
 from agentic_workflows.graph.references import Reference, has_secret, is_literal, parse, secret_name
-from agentic_workflows.graph.values import JsonValue, canonical
+from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 
 def missing_actions(plan: Plan, catalogue: Catalogue) -> list[str]:
@@ -55,9 +55,11 @@ def input_findings(
     step: str, inputs: Mapping[str, JsonValue], action: ActionSpec, *, unknown: Collection[str] = ()
 ) -> Iterator[Finding]:
     """Yield what inputs break of an action's input schema, but for arguments whose values are unknown yet."""
-    given = dict(inputs)
-    errors = () if action.input_validator.is_valid(given) else action.input_validator.iter_errors(given)
-    for error in islice(errors, MOST_FINDINGS):
+    return islice(_misfits(step, dict(inputs), action, unknown), MOST_FINDINGS)
+
+
+def _misfits(step: str, given: JsonObject, action: ActionSpec, unknown: Collection[str]) -> Iterator[Finding]:
+    for error in () if action.input_validator.is_valid(given) else action.input_validator.iter_errors(given):
         path, rule = list(error.instance_path), list(error.schema_path)
         is_known = path[0] not in unknown if path else not unknown or rule[0] in _ABOUT_NAMES
         if is_known:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.checks import input_findings, static_findings
 from agentic_workflows.graph.plan import Plan, WorkflowStep
+from agentic_workflows.graph.values import JsonObject
 
 NUMBER = {
     "type": "object",
@@ -172,3 +173,11 @@ def test_checking_a_plan_never_reads_a_file(tmp_path: Path) -> None:
     (tmp_path / "schema.json").write_text("{}")
     step = WorkflowStep("a", "act", validation={"$ref": (tmp_path / "schema.json").as_uri()})
     assert found(step) == [("a", "validation")]
+
+
+def test_what_is_not_known_yet_hides_nothing_that_is_wrong_already() -> None:
+    each: JsonObject = {"items": {"type": "string"}}
+    action = ActionSpec(name="send", input_schema={"properties": {"names": each, "times": {"type": "integer"}}})
+    inputs: JsonObject = {"names": [5] * 50, "times": "x"}
+    found = [one.field for one in input_findings("a", inputs, action, unknown=["names"])]
+    assert found == ["inputs.times"]
