@@ -154,9 +154,8 @@ def _database() -> Database:
 
 @lru_cache(maxsize=16)
 def _collaborators(workspace: str, model_name: str, reserved: tuple[str, ...]) -> tuple[ModelAgent, Registry]:
-    model, folder = cache(partial(chat_model, model_name or None)), Path(workspace)
-    is_server_inside = Path.cwd().is_relative_to(folder.resolve())
-    actions = builtin_actions(folder, model, reserved=reserved, is_code_reserved=is_server_inside)
+    model = cache(partial(chat_model, model_name or None))
+    actions = builtin_actions(Path(workspace), model, reserved=reserved)
     return ModelAgent(model, actions), actions
 
 

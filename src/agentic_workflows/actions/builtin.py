@@ -17,7 +17,6 @@ def builtin_actions(
     *,
     max_characters: int = MAX_CHARACTERS,
     reserved: Iterable[str | Path] = (),
-    is_code_reserved: bool = False,
 ) -> Registry:
     """Return the actions that come with the package: on the files of a folder, and on texts, as `text_actions`.
 
@@ -26,9 +25,8 @@ def builtin_actions(
         model: of the text actions.
         max_characters: of a text that the model is given.
         reserved: files and folders that no plan changes, such as policies and annotations that lie in the workspace.
-        is_code_reserved: whether no plan changes files that Python would import; so where modules of it are.
 
     """
     kept = frozenset(Path(os.path.realpath(one)) for one in reserved)
-    folder = Workspace(workspace, reserved=kept, is_code_reserved=is_code_reserved)
+    folder = Workspace(workspace, reserved=kept)
     return registry([*file_actions(folder), *text_actions(model, max_characters=max_characters)])

@@ -4,7 +4,8 @@ Every path is walked component by component on folder descriptors that follow no
 nor one that is swapped in during the walk leads anywhere else. What is opened must be an ordinary file. Files appear
 whole or not at all: they are written beside their place and then linked or moved into it. Names that begin with a dot
 are nobody's to touch: they hold this package's own files (a run's database, files half written), and other programs'.
-What an operator keeps beside the files of a plan is reserved: a plan that wrote its own rules would have none.
+What an operator keeps beside the files of a plan is reserved, and so is code where Python imports from the workspace: a
+plan that wrote its own rules would have none.
 """
 
 import errno
@@ -12,6 +13,7 @@ import fcntl
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -50,8 +52,6 @@ class Workspace:
     """Of one file, read or written."""
     reserved: frozenset[Path] = frozenset()
     """Real paths, such as those of policies and annotations, that nobody changes, nor what is below them."""
-    is_code_reserved: bool = False
-    """Whether nobody changes files that Python would import."""
 
     def __post_init__(self) -> None:
         if "\0" in str(self.root):
@@ -132,13 +132,19 @@ class Workspace:
         parts = file_parts(path)
         # A file system may take two names that differ in case for one.
         place, reserved = _folded(self.root.joinpath(*parts)), {_folded(one) for one in self.reserved}
-        is_code = self.is_code_reserved and place.name.endswith(tuple(all_suffixes()))
+        is_code = place.name.endswith(tuple(all_suffixes())) and self._is_imported_from()
         if is_code or not reserved.isdisjoint((place, *place.parents)):
             raise WorkspaceError(
                 f"The path {beginning(path, _MAX_SHOWN)!r} is reserved: rules, annotations and code are for whoever "
                 f"runs the plan to change."
             )
         return parts
+
+    def _is_imported_from(self) -> bool:
+        """Tell whether Python imports from the folder or below it; what is hidden there no plan can change."""
+        places = (Path(os.path.realpath(one)) for one in sys.path)
+        inside = (one.relative_to(self.root) for one in places if one.is_relative_to(self.root))
+        return any(not any(part.startswith(".") for part in one.parts) for one in inside)
 
     def _open_root(self) -> int:
         try:

@@ -109,12 +109,8 @@ def build_actions(setup: Setup, model: "Callable[[], BaseChatModel]") -> "Regist
         ActionError: own actions cannot be imported, or are declared or annotated wrongly.
 
     """
-    builtin = builtin_actions(
-        Path(setup.workspace),
-        model,
-        reserved=[one for one in (*setup.policies, *setup.annotations) if one not in BUILT_IN],
-        is_code_reserved=bool(setup.actions),
-    )
+    rules = [one for one in (*setup.policies, *setup.annotations) if one not in BUILT_IN]
+    builtin = builtin_actions(Path(setup.workspace), model, reserved=rules)
     known = registry([*builtin.values(), *(one for name in setup.actions for one in _imported(name, setup.folder))])
     return annotated(known, setup.annotations)
 

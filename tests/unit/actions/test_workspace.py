@@ -2,6 +2,7 @@ import os
 import shutil
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -360,11 +361,14 @@ def test_reader_never_sees_half_a_file(workspace: Workspace, root: Path) -> None
     assert tree(root).keys() == {"notes/a.md", "big.md"}
 
 
-def test_what_an_operator_keeps_in_the_folder_is_read_and_never_changed(root: Path) -> None:
+def test_what_an_operator_keeps_in_the_folder_is_read_and_never_changed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(root / "rules")])
     (root / "rules").mkdir()
     for name in ("tools.yaml", "rules/mine.cedar", "own.py", "a.md"):
         (root / name).write_text("kept")
-    workspace = Workspace(root, reserved=frozenset({root / "tools.yaml", root / "rules"}), is_code_reserved=True)
+    workspace = Workspace(root, reserved=frozenset({root / "tools.yaml", root / "rules"}))
     for path in ("tools.yaml", "./Tools.YAML", "rules/mine.cedar", "rules/new.cedar", "own.py", "own/__init__.py"):
         for change in (
             lambda path: workspace.write(path, "more", overwrite=True),
@@ -377,4 +381,11 @@ def test_what_an_operator_keeps_in_the_folder_is_read_and_never_changed(root: Pa
                 change(path)
     assert {workspace.read(name) for name in ("tools.yaml", "rules/mine.cedar", "own.py", "a.md")} == {"kept"}
     assert workspace.write("rule.cedar", "else") == "rule.cedar"
-    assert Workspace(root).append("own.py", "") == "own.py"
+
+
+@pytest.mark.parametrize("place", [None, ".venv/lib"], ids=["elsewhere", "hidden"])
+def test_code_may_be_written_where_python_imports_nothing_that_a_plan_can_change(
+    place: str | None, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, *([str(root / place)] if place else [])])
+    assert Workspace(root).write("own.py", "code") == "own.py"
