@@ -231,8 +231,7 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
         plan = plan if _may_name_goal(plan, state) else replace(plan, goal=state["goal"])
     except PlanningError as error:
         # The last plan stays, so that one sees what it came to.
-        reason = f"{error} {_last_said(state)}".strip()
-        return {"iteration": iteration, **call.used(state), "status": WorkflowState.FAILED.value, "reason": reason}
+        return {"iteration": iteration, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
     except PlanError as error:
         findings = [finding.to_json() for finding in error.findings]
     except (DatabaseError, RunError):
@@ -264,7 +263,7 @@ async def _candidate(state: State, call: _Call, number: int, seconds: float) -> 
     if given is None:
         return await call.make(state, number, seconds)
     if state["history"]:
-        raise PlanningError("The given plan cannot be planned again.")
+        raise PlanningError(f"The given plan cannot be planned again. {_last_said(state)}")
     return given
 
 

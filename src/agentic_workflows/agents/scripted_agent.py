@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, cast
 
 from agentic_workflows.errors import ActionError, PlanningError
+from agentic_workflows.graph.history import faults_in
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 
 History: TypeAlias = Sequence[Mapping[str, object]]
@@ -42,7 +43,9 @@ class ScriptedAgent:
         try:
             plan = next(self._plans)
         except StopIteration:
-            raise PlanningError(f"The script has no plan number {len(self.goals)}.") from None
+            raise PlanningError(
+                " ".join([f"The script has no plan number {len(self.goals)}.", *faults_in(history)])
+            ) from None
         # Whatever a script says is given: that it may be no plan at all is what scripts are for.
         return cast("Mapping[str, object] | Plan", _played(plan, goal, list(history)))
 
