@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-COMPLETE, FAILED, WAITING = 0, 1, 3
+COMPLETE, FAILED, BAD_INPUT, WAITING = 0, 1, 2, 3
 PROMPT = "(Enter: reject) > "
 REPLACE = """
 goal: Replace b.md by a.md
@@ -194,6 +194,17 @@ def test_an_edit_that_does_not_fit_is_asked_again(replacing: Terminal, folder: P
     replacing.type("a\n")
     assert replacing.end() == COMPLETE
     assert (folder / "b.md").read_text() == "from a"
+
+
+def test_an_answer_that_comes_too_late_is_told_and_not_asked_for_again(folder: Path) -> None:  # noqa: ARG001
+    terminal = Terminal("run", "--plan", "replace.yaml", "--thread", "t", "--review-seconds", "1")
+    terminal.expect(PROMPT)
+    time.sleep(1.1)
+    terminal.type("a\n")
+    assert terminal.end() == BAD_INPUT
+    assert "It is too late to answer" in terminal.screen
+    assert PROMPT not in terminal.screen
+    terminal.close()
 
 
 def test_response_takes_the_place_of_the_result(replacing: Terminal, folder: Path) -> None:

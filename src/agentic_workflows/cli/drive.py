@@ -14,6 +14,7 @@ from agentic_workflows.cli.questions import ask_all, open_ids
 from agentic_workflows.cli.signals import HANG_UP, heard, interrupt_from_now_on
 from agentic_workflows.cli.summary import command, show_summary, written_files
 from agentic_workflows.errors import ReviewError, RunBusyError, RunError
+from agentic_workflows.execution.answers import is_overdue
 from agentic_workflows.graph.events import Event
 from agentic_workflows.workflow import AgenticWorkflow
 
@@ -68,6 +69,8 @@ class Driver:
             try:
                 result = self._follow(self._workflow.resume_stream(answers, thread_id=self._thread))
             except ReviewError as error:  # none of them counts, and nothing was changed
+                if any(is_overdue(dict(question), self._workflow.database.journal.now()) for question in questions):
+                    raise
                 self._output.say(f"{error} None of these answers counts; answer again.")
                 later.difference_update(str(question["id"]) for question in questions)
                 result = self._runner.run(self._workflow.result(self._thread))
