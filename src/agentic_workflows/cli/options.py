@@ -49,6 +49,14 @@ PlanFile: TypeAlias = Annotated[
 ]
 Goal: TypeAlias = Annotated[str | None, typer.Argument(help="What is wanted, in a sentence.", show_default=False)]
 Thread: TypeAlias = Annotated[str, typer.Argument(help="The name of the run.", show_default=False)]
+NewThread: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--thread",
+        help="A name for the run; one that has ended is begun anew, and does everything again.",
+        show_default="a new one",
+    ),
+]
 MaxIterations: TypeAlias = Annotated[
     int | None,
     typer.Option(help="Planner calls and step starts together.", show_default="20; of a plan file, its steps + 10"),

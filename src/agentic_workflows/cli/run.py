@@ -16,6 +16,7 @@ from agentic_workflows.cli.options import (
     Json,
     MaxIterations,
     Model,
+    NewThread,
     PlanFile,
     Policies,
     Thread,
@@ -105,13 +106,7 @@ def run(
     grant_seconds: Annotated[
         float, typer.Option(help="An approval that is not used for this long is asked for again.")
     ] = 86_400,
-    thread: Annotated[
-        str | None,
-        typer.Option(
-            help="A name for the run; one that has ended is begun anew, and does everything again.",
-            show_default="a new one",
-        ),
-    ] = None,
+    thread: NewThread = None,
     _json: Json = False,
 ) -> int:
     """Plan a goal or take a plan file, and run it until it is complete, fails, or waits for a person."""

@@ -27,7 +27,7 @@ from agentic_workflows.graph.values import JsonValue, beginning
 from agentic_workflows.journal.entries import Intent
 from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine
 
-MOST_SAID = 10_000
+_MOST_SAID = 10_000
 """Characters of an action's error that are kept."""
 ResultCheck: TypeAlias = Callable[[WorkflowStep, JsonValue], Sequence[Finding]]
 
@@ -177,25 +177,26 @@ class ExecutionPoint:
         try:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
         except ActionError as error:
-            known = await self._lost(case, error, attempts=attempts) if isinstance(error, LostError) else None
+            reason = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
+            known = await self._lost(case, reason, attempts=attempts) if isinstance(error, LostError) else None
             return known or Outcome(
                 status=OutcomeStatus.FAILED,
-                reason=beginning(said(error), MOST_SAID),  # by now it shows no secret, not even a piece of one
+                reason=reason,
                 attempts=attempts,
                 quotes_output=error.quotes_output,
                 took_place=may_have_happened and case.took_place,
             )
         return self._checked(case, result, attempts=attempts)
 
-    async def _lost(self, case: Case, error: LostError, *, attempts: int) -> Outcome | None:
+    async def _lost(self, case: Case, reason: str, *, attempts: int) -> Outcome | None:
         """Return what becomes of an effect that was lost sight of; None where it may have happened and is a failure."""
         if not case.key or case.intent is None:
             return None
-        known = await self._resolved(case, case.intent, attempts=attempts, reason=beginning(str(error), MOST_SAID))
+        known = await self._resolved(case, case.intent, attempts=attempts, reason=reason)
         if known is None and not case.action.annotations.is_retryable:
             return Outcome(
                 status=OutcomeStatus.FAILED,
-                reason=f"{beginning(str(error), MOST_SAID)} It did not happen.",
+                reason=f"{reason} It did not happen.",
                 attempts=attempts,
             )
         return known
