@@ -178,6 +178,6 @@ def test_checking_a_plan_never_reads_a_file(tmp_path: Path) -> None:
 def test_what_is_not_known_yet_hides_nothing_that_is_wrong_already() -> None:
     each: JsonObject = {"items": {"type": "string"}}
     action = ActionSpec(name="send", input_schema={"properties": {"names": each, "times": {"type": "integer"}}})
-    inputs: JsonObject = {"names": [5] * 50, "times": "x"}
+    inputs: dict[str, Any] = {"names": [5] * 50, "times": "x"}
     found = [one.field for one in input_findings("a", inputs, action, unknown=["names"])]
     assert found == ["inputs.times"]
