@@ -51,7 +51,7 @@ class Node(Protocol):
 
 
 @asynccontextmanager
-async def held(leases: Leases, state: State, config: RunnableConfig) -> AsyncIterator[Held]:
+async def holding(leases: Leases, state: State, config: RunnableConfig) -> AsyncIterator[Held]:
     """Hold the lease of the run for what a node does; on a server, wait for an owner that was just killed.
 
     Raises:
@@ -60,9 +60,9 @@ async def held(leases: Leases, state: State, config: RunnableConfig) -> AsyncIte
 
     """
     owner, thread = config.get("configurable", {}).get(OWNER), thread_of(state, config)
-    async with leases.hold(thread, owner=owner, wait=0 if owner else leases.seconds + 1) as lease:
+    async with leases.hold(thread, owner=owner, wait=0 if owner else leases.seconds + 1) as held:
         await refuse_foreign(leases.journal, state, thread)
-        yield lease
+        yield held
 
 
 async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:

@@ -26,7 +26,7 @@ from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, dig
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.run_log import RunLog
-from agentic_workflows.nodes.collaborators import Node, held
+from agentic_workflows.nodes.collaborators import Node, holding
 from agentic_workflows.nodes.stopping import stopped
 
 Choose: TypeAlias = Callable[[State], WorkflowStep | None]
@@ -48,7 +48,7 @@ def make_execute(
         plan = restore(state["plan"] or {})
         refuse_missing(plan, registry)
         await wait_until_kept(config, seconds=leases.seconds)
-        async with held(leases, state, config) as lease:
+        async with holding(leases, state, config) as held:
             lineage, past = await _lineage(state, plan, leases.journal), await leases.journal.past(state["run_id"])
             state = caught_up(state, past)
             seconds = limits.max_seconds - state["seconds"]
@@ -60,7 +60,7 @@ def make_execute(
                 limits=limits,
                 secrets=secrets,
                 emit=lambda event: runtime.stream_writer(event.to_json()),
-                log=RunLog(leases.journal, lease, state["run_id"], past),
+                log=RunLog(held, state["run_id"], past),
                 counts=past.counts,
                 grants=grants_of(past, limits, leases.journal.now),
             )
@@ -75,7 +75,7 @@ def make_execute(
                     point=point,
                     registry=registry,
                     run=run,
-                    is_stopped=lambda: lease.request is not None or lease.lost is not None,
+                    is_stopped=lambda: held.request is not None or held.lost is not None,
                     starts=_starts(state, limits, config),
                     choose=chosen if choose else None,
                 )
@@ -85,10 +85,10 @@ def make_execute(
                 in_time = await flow.run_all(seconds) and not (seconds <= 0 and flow.wants_more)
             finally:
                 await run.log.flush()
-            if lease.lost:
-                raise lease.lost
+            if held.lost:
+                raise held.lost
             update = {**_update(state, flow, seconds=perf_counter() - began), "lineage": lineage}
-            if not flow.is_finished and (request := await lease.honour()):
+            if not flow.is_finished and (request := await held.honour()):
                 stop = await stopped(request, WorkflowState.EXECUTING, leases.journal, state["run_id"])
                 return {**update, **stop}
             return {**update, **_exhausted(flow, limits, update["iteration"], in_time=in_time)}

@@ -8,7 +8,7 @@ from langgraph.types import interrupt
 
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.journal.lease import Leases
-from agentic_workflows.nodes.collaborators import Node, held
+from agentic_workflows.nodes.collaborators import Node, holding
 from agentic_workflows.nodes.stopping import stopped
 
 
@@ -19,8 +19,8 @@ def make_pause(leases: Leases) -> Node:
         """Interrupt; any resume value continues."""
         left = state.get("left") or WorkflowState.PLANNING.value
         interrupt({"paused": True, "left": left, "resume_with": True})
-        async with held(leases, state, config) as lease:
-            is_cancelled = await lease.honour() == "cancel"
+        async with holding(leases, state, config) as held:
+            is_cancelled = await held.honour() == "cancel"
         if is_cancelled:
             return await stopped("cancel", WorkflowState.PAUSED, leases.journal, state["run_id"])
         return {"status": left, "left": "", "reason": None}

@@ -26,7 +26,7 @@ from agentic_workflows.graph.threads import run_of
 from agentic_workflows.graph.values import JsonObject, beginning, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Agent, Node, ask, held, refuse_forgotten
+from agentic_workflows.nodes.collaborators import Agent, Node, ask, holding, refuse_forgotten
 from agentic_workflows.nodes.stopping import stopped
 
 POLL_SECONDS = 0.25
@@ -57,18 +57,18 @@ def make_plan(
                 return {**update, "status": WorkflowState.FAILED.value, "reason": problem}
         if exhausted := _exhausted(now):
             return {**update, "status": WorkflowState.FAILED.value, **exhausted}
-        async with held(leases, now, config) as lease:
+        async with holding(leases, now, config) as held:
             if update and not await _is_known(now, leases.journal):
-                await refuse_forgotten(leases.journal, state, lease.lease.thread_id)
-                await lease.clear()  # it was asked of the run before, and came too late for that
-                await leases.journal.begin(lease.lease, now["run_id"], now["goal"])
-            if request := await lease.honour():
+                await refuse_forgotten(leases.journal, state, held.lease.thread_id)
+                await held.clear()  # it was asked of the run before, and came too late for that
+                await leases.journal.begin(held.lease, now["run_id"], now["goal"])
+            if request := await held.honour():
                 return {**update, **await stopped(request, WorkflowState.PLANNING, leases.journal, now["run_id"])}
-            settled = await settle(now, lease)
+            settled = await settle(now, held)
             if settled.get("asks"):
                 return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}
             update, now = {**update, **settled}, cast("State", {**now, **settled})
-            return {**update, **await _propose(now, _Call(agent, leases.journal, lease), runtime)}
+            return {**update, **await _propose(now, _Call(agent, held), runtime)}
 
     return plan
 
@@ -92,11 +92,11 @@ async def _is_known(state: State, journal: Journal) -> bool:
 class _Call:
     """One planner call: its tokens counted, cut when the run must stop."""
 
-    def __init__(self, agent: Agent, journal: Journal, lease: Held) -> None:
-        self._agent, self._lease = agent, lease
+    def __init__(self, agent: Agent, held: Held) -> None:
+        self._agent, self._held = agent, held
         self.sees_outputs = bool(getattr(agent, "sees_outputs", True))
         self.saw_untrusted = False
-        self.journal = journal
+        self.journal = held.journal
         self.tokens = 0
         self.seconds = 0.0
         self.stopped: Request | None = None
@@ -135,13 +135,13 @@ class _Call:
 
     async def write(self, run_id: str, number: int, plan: Plan) -> JsonObject:
         """Write a plan down before anyone uses it; a crash from here on finds it again."""
-        return await self.journal.propose(self._lease.lease, run_id, number, plan.to_json())
+        return await self._held.journal.propose(self._held.lease, run_id, number, plan.to_json())
 
     async def _watched(self, planning: "asyncio.Future[Plan | Mapping[str, Any]]") -> Plan | Mapping[str, Any] | None:
         while not (await asyncio.wait({planning}, timeout=POLL_SECONDS))[0]:
-            if self._lease.lost:
-                raise self._lease.lost
-            if request := await self._lease.honour():
+            if self._held.lost:
+                raise self._held.lost
+            if request := await self._held.honour():
                 self.stopped = request
                 return None
         try:

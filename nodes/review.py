@@ -1,7 +1,7 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -27,7 +27,7 @@ from agentic_workflows.graph.threads import thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Node, held, refuse_foreign
+from agentic_workflows.nodes.collaborators import Node, holding, refuse_foreign
 
 DEADLINE: Final = "the deadline"
 """Stands for the reviewer where nobody answered in time."""
@@ -63,8 +63,8 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
                 row = answered(state["run_id"], question, answer, reviewer=who, at=at, after=after)
                 await leases.journal.answer(replace(row, answer={**row.answer, GIVEN_IN: given_in}))
             known = await leases.journal.answers(state["run_id"])
-        async with held(leases, state, config) as lease:
-            return await _update(state, questions, known, _Pen(leases.journal, lease, runtime))
+        async with holding(leases, state, config) as held:
+            return await _update(state, questions, known, held, runtime)
 
     return review
 
@@ -124,21 +124,16 @@ def _ask(questions: list[JsonObject], problem: str) -> object:
         raise _Waiting(waiting.args[0]) from None
 
 
-@dataclass(frozen=True)
-class _Pen:
-    journal: Journal
-    lease: Held
-    runtime: Runtime[Any]
-
-
-async def _update(state: State, questions: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> Update:
+async def _update(
+    state: State, questions: list[JsonObject], known: Mapping[str, Answered], held: Held, runtime: Runtime[Any]
+) -> Update:
     """Go on, or ask for what is not answered yet; a rejection plans again, once nothing is in doubt any more."""
     rejected, waits = answered_with("reject", questions, known), _open(questions, known)
     over = [one for one in questions if one["id"] in known]
     for question in (one for one in over if not one.get("told")):
         kind = str(known[str(question["id"])].answer["type"])
         event = ReviewAnswered(id=str(question["id"]), step=str(question["step"]), answer=kind)
-        pen.runtime.stream_writer(event.to_json())
+        runtime.stream_writer(event.to_json())
     if waits:
         told: list[JsonValue] = [{**one, "told": True} for one in over]  # what was said of them counts at the end
         return {"status": WorkflowState.REVIEWING.value, "asks": [*told, *waits], "findings": []}
@@ -148,7 +143,7 @@ async def _update(state: State, questions: list[JsonObject], known: Mapping[str,
     has_failed = any(OutcomeStatus(str(one["status"])).is_failure for one in state["steps"].values())
     happened = [one for one in answered_with("respond", questions, known) if one.get("in_doubt")]
     settled = rejected if has_failed else [*rejected, *happened]
-    await _settle(state, settled, known, pen)
+    await _settle(state, settled, known, held)
     # Nothing is promised of what is in doubt, which is settled before the next plan.
     kept = sorted({str(one["step"]) for one in over if one not in settled and not one.get("in_doubt")})
     entries = [
@@ -167,15 +162,15 @@ def _is_late(question: JsonObject, state: State) -> bool:
     return bool(state.get("late")) or (bool(question.get("replaced")) and has_late(state.get("history") or []))
 
 
-async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, Answered], pen: _Pen) -> None:
+async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, Answered], held: Held) -> None:
     """Use up answers that no call will, and write down what they say of effects in doubt."""
     run_id = state["run_id"]
-    past = await pen.journal.past(run_id)
+    past = await held.journal.past(run_id)
     said = [one for question in settled for one in _recorded(question, known[str(question["id"])], past, state)]
     written = {(one.intent.place, one.intent.attempt) for one in past.outcomes}  # by a process that was killed after it
     outcomes = [one for one in said if (one.intent.place, one.intent.attempt) not in written]
     used = [one for one in (str(question["id"]) for question in settled) if not past.answers[one].used]
-    await pen.journal.write(pen.lease.lease, run_id, outcomes=outcomes, used=used)
+    await held.write(run_id, outcomes=outcomes, used=used)
 
 
 def _recorded(question: JsonObject, row: Answered, past: Past, state: State) -> Iterator[Recorded]:

@@ -99,4 +99,4 @@ def memory_log(*before: Recorded, answers: Iterable[Answer] = (), run_id: str = 
     """Return the log of a run in a journal of its own, with what was recorded and answered before."""
     lease = Lease(thread_id="t", owner=new_owner(), token=1, expires=float("inf"))
     journal = MemoryJournal(leases=[lease], answers=answer_rows(answers, run_id=run_id).values())
-    return RunLog(journal, Held(journal, lease), run_id, Past(outcomes=before))
+    return RunLog(Held(journal, lease), run_id, Past(outcomes=before))

@@ -291,8 +291,8 @@ class AgenticWorkflow(ShowsRuns):
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
             if thread_id is not None:
                 await refuse_forgotten(self.database.journal, run.values if run.exists else NO_STATE, thread_id)
-            if run.lease is not None and thread_id is not None:
-                await run.lease.clear()  # it was asked of the run before, and came too late for that
+            if run.held is not None and thread_id is not None:
+                await run.held.clear()  # it was asked of the run before, and came too late for that
             yield run, await run.begin(writable(goal), {"given_plan": given, "given_limits": self.limits.to_json()})
 
     def _compiled(self) -> Graph:

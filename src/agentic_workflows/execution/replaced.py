@@ -69,13 +69,13 @@ class Replaced:
     journal: Journal
     secrets: Secrets
 
-    async def settle(self, state: State, lease: Held) -> Update:
+    async def settle(self, state: State, held: Held) -> Update:
         """Write down what became of it; return what the planner is told, and a question about each that is left."""
         if not state["plan_number"]:
             return {}
         began, run_id, last = perf_counter(), state["run_id"], state["plan_number"]
         past = await self.journal.past(run_id)
-        log = RunLog(self.journal, lease, run_id, past)
+        log = RunLog(held, run_id, past)
         doubts = [one for one in past.in_doubt if one.place.plan_number <= last]
         plans = [await self.journal.proposed(run_id, one.place.plan_number) for one in doubts]
         became = await asyncio.gather(
@@ -87,7 +87,7 @@ class Replaced:
         )
         settled = [one for one in became if isinstance(one, Recorded)]
         if settled:
-            lease.hear(await self.journal.write(lease.lease, run_id, outcomes=settled))
+            await held.write(run_id, outcomes=settled)
         known = [one for one in (*past.outcomes, *settled) if one.intent.place.plan_number <= last]
         asks = [one.to_json() for one in became if isinstance(one, Question)]
         # Also those of before, whose checkpoint may be lost, and with it what the planner was told.

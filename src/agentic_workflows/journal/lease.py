@@ -2,17 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
+from datetime import datetime
 from threading import Lock, Thread
 from time import monotonic
 from typing import Final
 
 from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
 from agentic_workflows.graph.state import Request
-from agentic_workflows.journal.entries import Journal, Known, Lease
+from agentic_workflows.journal.entries import Intent, Journal, Known, Lease, Recorded
 from agentic_workflows.journal.owner import name_of, new_owner
 from agentic_workflows.under_way import when_ended
 
@@ -22,16 +23,30 @@ LOOK_SECONDS: Final = 0.25
 
 
 class Held:
-    """A lease in hand."""
+    """A lease in hand: what a run writes with."""
 
     def __init__(self, journal: Journal, lease: Lease) -> None:
-        self._journal = journal
+        self.journal = journal
         self.lease = lease
         self.request: Request | None = lease.request
         """What somebody asked of the run, as of the last renewal or write."""
         self.lost: LeaseLostError | None = None
         self.runs: dict[str, Known] = {}
         """The runs that do something under it, with what of each was read or written."""
+
+    async def write(
+        self,
+        run_id: str,
+        *,
+        intents: Sequence[Intent] = (),
+        outcomes: Sequence[Recorded] = (),
+        used: Sequence[str] = (),
+        until: datetime | None = None,
+    ) -> None:
+        """Write as `Journal.write` does, and take note of what somebody asked."""
+        self.hear(
+            await self.journal.write(self.lease, run_id, intents=intents, outcomes=outcomes, used=used, until=until)
+        )
 
     def hear(self, request: Request | None) -> None:
         """Take note of what somebody asked; a pause takes back no cancel."""
@@ -52,7 +67,7 @@ class Held:
     async def clear(self) -> None:
         """Forget what was asked of the run. What somebody asked since then stays."""
         honoured = self.request
-        await self._journal.clear(self.lease, honoured)
+        await self.journal.clear(self.lease, honoured)
         if self.request == honoured:  # afterwards: a renewal on its way may have told it once more
             self.request = None
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from agentic_workflows.errors import DatabaseError, heard
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
-from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded, attempt_of
+from agentic_workflows.journal.entries import WHOLE, Intent, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
 
 FLUSH_SECONDS = 0.005
@@ -19,15 +19,14 @@ class RunLog:
     """Finds what was done, and writes down what is about to be done and what came of it.
 
     Args:
-        journal: where it is kept.
-        held: the lease that every write needs.
+        held: the lease that every write needs, and where it is kept.
         run_id: the run.
         past: what the journal knows of it.
 
     """
 
-    def __init__(self, journal: Journal, held: Held, run_id: str, past: Past) -> None:
-        self._journal, self._held, self._run_id = journal, held, run_id
+    def __init__(self, held: Held, run_id: str, past: Past) -> None:
+        self._held, self._run_id = held, run_id
         self._known = held.runs[run_id] = {(one.intent.place, one.intent.attempt): one for one in past.outcomes}
         self._in_doubt = {one.place: one for one in past.in_doubt}
         self._by_step: defaultdict[tuple[str, str], dict[int, Recorded]] = defaultdict(dict)
@@ -266,16 +265,14 @@ class RunLog:
         waiting, self._used = self._used, []
         if not (intents or outcomes or waiting):
             return
-        write = self._journal.write(
-            self._held.lease,
-            self._run_id,
-            intents=intents,
-            outcomes=[*outcomes, *settled],
-            used=[*waiting, *used],
-            until=until,
-        )
         try:
-            self._held.hear(await write)
+            await self._held.write(
+                self._run_id,
+                intents=intents,
+                outcomes=[*outcomes, *settled],
+                used=[*waiting, *used],
+                until=until,
+            )
         except Exception as error:
             self._waiting, self._used = [*outcomes, *self._waiting], [*waiting, *self._used]
             self._is_unsure |= isinstance(error, DatabaseError)
@@ -286,7 +283,7 @@ class RunLog:
 
     async def _forget_written(self) -> None:
         """Forget of what waits what is in the journal."""
-        past = await self._journal.past(self._run_id, known=self._known)
+        past = await self._held.journal.past(self._run_id, known=self._known)
         written = {(one.intent.place, one.intent.attempt) for one in past.outcomes}
         used = {one.review_id for one in past.answers.values() if one.used}
         self._waiting = [one for one in self._waiting if (one.intent.place, one.intent.attempt) not in written]

@@ -183,8 +183,8 @@ class Runs(ABC):
         """Hold a thread for what is done inside: nobody else runs it then. Of a new one nothing is known yet."""
         refuse_nameless(thread_id)
         leases = self.database.leases
-        async with leases.hold(thread_id) as lease, self.database.checkpointer() as saver:
-            run = self._run(thread_id, self._assemble(fenced(saver, leases, lease)), lease)
+        async with leases.hold(thread_id) as held, self.database.checkpointer() as saver:
+            run = self._run(thread_id, self._assemble(fenced(saver, leases, held)), held)
             if not is_new:
                 await run.load()
                 if run.outer:
@@ -193,14 +193,14 @@ class Runs(ABC):
                     raise RunError(f"The thread {thread_id} belongs to another graph. Give another one.")
             yield run
 
-    def _run(self, thread_id: str, graph: Graph, lease: Held | None = None) -> OpenRun:
+    def _run(self, thread_id: str, graph: Graph, held: Held | None = None) -> OpenRun:
         return OpenRun(
             thread_id=thread_id,
             database=without_password(self.database.url),
             graph=graph,
             journal=self.database.journal,
             catalogue=self.registry,
-            lease=lease,
+            held=held,
             metadata=self._metadata,
         )
 

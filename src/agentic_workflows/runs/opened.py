@@ -49,7 +49,7 @@ class OpenRun:
     graph: Graph
     journal: Journal
     catalogue: Catalogue
-    lease: Held | None = None
+    held: Held | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
     values: State = field(default_factory=lambda: NO_STATE)
     kept: JsonObject = field(default_factory=dict)
@@ -115,8 +115,8 @@ class OpenRun:
     async def begin(self, goal: str, entry: JsonObject) -> Input:
         """Write down that a run begins on the thread, and return what the graph is invoked with."""
         run_id = str(uuid4())
-        if self.lease is not None:
-            await self.journal.begin(self.lease.lease, run_id, goal, {**entry, "metadata": dict(self.metadata)})
+        if self.held is not None:
+            await self.journal.begin(self.held.lease, run_id, goal, {**entry, "metadata": dict(self.metadata)})
         self.begun = Begun(run_id=run_id, goal=goal, entry=entry, at="")
         return as_input(self.begun)
 
@@ -136,7 +136,7 @@ class OpenRun:
     async def past(self) -> Past:
         """Return what the journal knows of the run's calls."""
         run_id = self.values.get("run_id", "")
-        return await self.journal.past(run_id, known=self.lease.runs.get(run_id, {}) if self.lease else {})
+        return await self.journal.past(run_id, known=self.held.runs.get(run_id, {}) if self.held else {})
 
     async def advance(self, entry: Entry, *, at_most: int | None = None, **place: Any) -> AsyncGenerator[Event, None]:
         """Invoke the graph until it stops, or to a place as LangGraph names it, and yield its events."""
@@ -182,8 +182,8 @@ class OpenRun:
             raise
 
     async def _keep(self) -> None:
-        if self.begun is not None and self.lease is not None:
-            await self.journal.keep(self.lease.lease, self.begun.run_id)
+        if self.begun is not None and self.held is not None:
+            await self.journal.keep(self.held.lease, self.begun.run_id)
         self.begun = None
 
     async def re_entry(self, answers: Answers | None, max_iterations: int | None) -> Command[Any] | None:
@@ -230,11 +230,11 @@ class OpenRun:
             refuse_missing(restore(plan), self.catalogue)
 
     async def _give_more(self, update: dict[str, Any]) -> None:
-        if self.begun is None or self.lease is None:
+        if self.begun is None or self.held is None:
             await self._update(update)
             return
         entry = {**self.begun.entry, "given_limits": update["limits"]}  # it is begun again, with more
-        await self.journal.amend(self.lease.lease, self.begun.run_id, entry)
+        await self.journal.amend(self.held.lease, self.begun.run_id, entry)
         self.begun = replace(self.begun, entry=entry)
 
     async def answer(self, answers: Answers) -> None:
@@ -273,12 +273,12 @@ class OpenRun:
 
     async def heed(self) -> None:
         """Honour what was asked while nobody ran it: one that was cancelled ends, and whoever goes on ends a pause."""
-        if self.lease is None or self.lease.request is None:
+        if self.held is None or self.held.request is None:
             return
-        if self.lease.request == "cancel" and self.state not in FINISHED:
+        if self.held.request == "cancel" and self.state not in FINISHED:
             await self.cancel()
             self.is_cancelled = True
-        await self.lease.clear()
+        await self.held.clear()
 
     async def cancel(self) -> None:
         """End a run that nobody is running.
@@ -328,8 +328,8 @@ class OpenRun:
 
     def _config(self, at_most: int | None = None) -> RunnableConfig:
         configurable: dict[str, Any] = {"thread_id": self.thread_id}
-        if self.lease is not None:
-            configurable[OWNER] = self.lease.lease.owner
+        if self.held is not None:
+            configurable[OWNER] = self.held.lease.owner
         if at_most is not None:
             configurable[AT_MOST] = at_most
         return {"configurable": configurable, "metadata": dict(self.metadata)}

@@ -71,7 +71,7 @@ def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[Exec
         policy=point.engine.digest,
         limits=Limits(),
         emit=lambda _: None,
-        log=RunLog(journal, Held(journal, lease), "r", past),
+        log=RunLog(Held(journal, lease), "r", past),
         counts=past.counts,
         grants=Grants(rows={**past.answers, **answer_rows(answers)}),
     )
@@ -340,7 +340,7 @@ async def test_a_reconcile_that_says_no_is_not_believed_of_an_owner_that_may_onl
     at = datetime.fromisoformat("2026-01-01T00:00:01+00:00").timestamp()
     lease = Lease(thread_id="t", owner=f"o:1:1:x~{at:.3f}", token=1, expires=float("inf"))
     journal = MemoryJournal(leases=[lease])
-    run.log = RunLog(journal, Held(journal, lease), "r", past)
+    run.log = RunLog(Held(journal, lease), "r", past)
     outcome = await point.execute(CALL, mail.action, run)
     await run.log.flush()
     assert outcome.status == status
@@ -355,7 +355,7 @@ async def test_nobody_is_asked_about_what_is_idempotent_whatever_its_reconcile_s
     point, run = a_pass(mail, past)
     lease = Lease(thread_id="t", owner="o:1:1:x~1893456000.0", token=1, expires=float("inf"))
     journal = MemoryJournal(leases=[lease])
-    run.log = RunLog(journal, Held(journal, lease), "r", past)
+    run.log = RunLog(Held(journal, lease), "r", past)
     outcome = await point.execute(CALL, mail.action, run)
     await run.log.flush()
     assert (outcome.status, mail.sent) == (OutcomeStatus.SUCCEEDED, [{"to": "all"}])

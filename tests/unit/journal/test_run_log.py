@@ -55,7 +55,7 @@ LEASE = Lease(thread_id="t", owner="me", token=1, expires=1e12)
 def log_after(*, outcomes: tuple[Recorded, ...] = (), in_doubt: tuple[Intent, ...] = ()) -> tuple[RunLog, Slow]:
     journal = Slow(LEASE)
     past = Past(outcomes=outcomes, in_doubt=in_doubt)
-    return RunLog(journal, Held(journal, LEASE), "r", past), journal
+    return RunLog(Held(journal, LEASE), "r", past), journal
 
 
 def recorded(place: Place, outcome: Outcome = DONE, *, attempt: int = 0, occurrence: int = 0) -> Recorded:
@@ -214,7 +214,7 @@ class Unheard(MemoryJournal):
 
 async def test_what_a_write_left_of_which_nobody_heard_is_written_no_more() -> None:
     journal = Unheard(leases=[LEASE])
-    log = RunLog(journal, Held(journal, LEASE), "r", Past())
+    log = RunLog(Held(journal, LEASE), "r", Past())
     for name in "qr":
         answer = {"review_id": name, "run_id": "r", "answer": {"type": "approve"}, "reviewer": "me", "at": "then"}
         await journal.answer(Answered(**answer))
