@@ -10,7 +10,7 @@ Whoever can call the server chooses workspace, policies, annotations and model, 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from functools import cache, lru_cache, partial
@@ -28,13 +28,15 @@ from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.agents.chat_model import chat_model
 from agentic_workflows.agents.local_model import MODEL_NAME
 from agentic_workflows.agents.model_agent import ModelAgent
-from agentic_workflows.errors import RunError, WorkflowError
+from agentic_workflows.errors import RunError
 from agentic_workflows.graph.build import Graph, Schemas, build_graph
 from agentic_workflows.graph.state import Limits, State
+from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.database import DEFAULT_DATABASE, Database
 from agentic_workflows.policies.files import BUILT_IN
 
 Model = TypeVar("Model", bound=BaseModel)
+_OF_THE_SERVER = ("__", "checkpoint_", "cron_id", "langgraph_", "run_id", "thread_id")
 
 
 class StudioInput(BaseModel):
@@ -94,29 +96,27 @@ class StudioContext(BaseModel):
         return Limits(**self.model_dump(include={limit.name for limit in fields(Limits)}))
 
 
-class StudioError(RunError, ValueError):
-    """A run cannot begin; of all errors' texts a server shows but few, and a `ValueError`'s is one."""
-
-
 async def graph(runtime: ServerRuntime[dict[str, Any]]) -> Graph:
     """Return the graph of a run under its context; of anything else, one of the same shape.
 
     Raises:
-        StudioError: the context is not usable.
+        WorkflowError: the context is not usable.
 
     """
     execution = runtime.execution_runtime
     if execution is None:
         return await asyncio.to_thread(_shape)
-    return await asyncio.to_thread(_graph_of, _checked(StudioContext, execution.context or {}, "context"))
+    return await asyncio.to_thread(_graph_of, _checked(StudioContext, _given(execution.context or {}), "context"))
+
+
+def _given(context: Mapping[str, Any]) -> JsonObject:
+    """Return what somebody has given of a context: a server puts names of its own beside it."""
+    return {name: value for name, value in context.items() if not name.startswith(_OF_THE_SERVER)}
 
 
 def _graph_of(context: StudioContext) -> Graph:
-    try:
-        Workspace(Path(context.workspace)).check()
-        return _build(context)
-    except WorkflowError as error:
-        raise StudioError(str(error)) from error
+    Workspace(Path(context.workspace)).check()
+    return _build(context)
 
 
 @asynccontextmanager
@@ -163,7 +163,7 @@ def _check_input(state: State) -> str:
     given = {name: value for name, value in state.items() if name in StudioInput.model_fields}
     try:
         _checked(StudioInput, given, "input")
-    except StudioError as error:
+    except RunError as error:
         return str(error)
     return ""
 
@@ -173,4 +173,4 @@ def _checked(schema: type[Model], data: object, what: str) -> Model:
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        raise StudioError(f"The {what} cannot be used. {problems_of(error)}.") from None
+        raise RunError(f"The {what} cannot be used. {problems_of(error)}.") from None

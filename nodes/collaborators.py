@@ -20,6 +20,8 @@ from agentic_workflows.journal.lease import Held, Leases
 
 OWNER: Final = "__agentic_owner"
 """Key of the configuration: who holds the lease already, further out in the same process."""
+ANSWER: Final = "answer"
+"""The field of a finding that says why what came in did not count as an answer."""
 
 
 class Agent(Protocol):
@@ -59,7 +61,7 @@ async def holding(leases: Leases, state: State, config: RunnableConfig) -> Async
         RunError: the thread is a copy of the one that the run belongs to.
 
     """
-    owner, thread = config.get("configurable", {}).get(OWNER), thread_of(state, config)
+    owner, thread = str(config.get("configurable", {}).get(OWNER) or ""), thread_of(state, config)
     async with leases.hold(thread, owner=owner, wait=0 if owner else leases.seconds + 1) as held:
         await refuse_foreign(leases.journal, state, thread)
         yield held
@@ -75,12 +77,13 @@ async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:
     run_id = state.get("run_id")
     if not run_id or state.get("status") in FINISHED or not state.get("iteration"):
         return
-    home = await journal.thread_of(run_id)
-    if home is None:
+    known = await journal.run_of(run_id)
+    if known is None:
         raise RunError(
             f"The journal does not know the run {run_id} of the thread {thread}, so nobody can tell what it has done. "
             f"Give the database that the run was begun with."
         )
+    home, _ = known
     if home != thread:
         raise RunError(
             f"The thread {thread} is a copy: its run {run_id} belongs to the thread {home}, and its effects must "
@@ -88,18 +91,24 @@ async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:
         )
 
 
-async def refuse_forgotten(journal: Journal, state: State, thread: str) -> None:
-    """Refuse to begin on a thread whose earlier run has done something, and has no checkpoint any more.
+async def refuse_forgotten(journal: Journal, thread: str, known: str, goal: str) -> None:
+    """Refuse to begin where the thread has a run that has done something, and of which the checkpoint knows nothing.
+
+    Its checkpoints are lost, or somebody goes back to where it had not begun. Beside the run that the checkpoint knows,
+    another goal is a new run, and only the same one begins again.
 
     Raises:
-        RunError: nobody can go on with that run, and to begin again could do its effects twice.
+        RunError: to begin again could do its effects twice.
 
     """
-    if state.get("run_id"):
-        return
-    if any(entry["what"] in {"intent", "outcome"} for entry in await journal.timeline(thread)):
-        raise RunError(
-            f"The journal knows what an earlier run of the thread {thread} has done, and its checkpoints are not "
-            f"there: it cannot go on, and to begin again could do effects twice. Give the database that has both, or "
-            f"another thread; `agentic export {quote(thread)}` tells what was done."
-        )
+    begun = await journal.runs(thread)
+    later = list(begun)[list(begun).index(known) + 1 :] if known in begun else list(begun)
+    for run_id in later if not known else (one for one in later if begun[one] == goal):
+        past = await journal.past(run_id)
+        if past.outcomes or past.in_doubt:
+            raise RunError(
+                f"The thread {thread} has a run that has done something ({run_id}), and what it is begun from does not "
+                f"know of that: to begin again could do effects twice. Go on from the last checkpoint of the thread, "
+                f"give the database that has it, or give another thread; `agentic export {quote(thread)}` tells what "
+                f"was done."
+            )

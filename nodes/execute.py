@@ -100,8 +100,8 @@ def _starts(state: State, limits: Limits, config: RunnableConfig) -> int:
     """Return how many steps may start; none where the time is up, for each would be cut at once."""
     if state["seconds"] >= limits.max_seconds:
         return 0
-    at_most = config.get("configurable", {}).get(AT_MOST)
-    return min(limits.max_iterations - state["iteration"], at_most or limits.max_iterations)
+    left, at_most = limits.max_iterations - state["iteration"], config.get("configurable", {}).get(AT_MOST)
+    return min(left, at_most) if isinstance(at_most, int) and at_most > 0 else left
 
 
 async def _lineage(state: State, plan: Plan, journal: Journal) -> list[str]:

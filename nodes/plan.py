@@ -1,7 +1,7 @@
 """PLANNING: ask the agent for a plan; `validate` judges it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from time import perf_counter
@@ -21,13 +21,13 @@ from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import is_untrusted, without_secrets, without_untrusted
 from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.plan import Plan, from_json
-from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
+from agentic_workflows.graph.state import FINISHED, Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
 from agentic_workflows.graph.values import JsonObject, beginning, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Agent, Node, ask, holding, refuse_forgotten
-from agentic_workflows.nodes.stopping import stopped
+from agentic_workflows.nodes.collaborators import ANSWER, Agent, Node, ask, holding, refuse_forgotten
+from agentic_workflows.nodes.stopping import in_doubt, may_have_happened, stopped
 
 POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""
@@ -50,18 +50,17 @@ def make_plan(
         """Call the agent once, and return its plan or what kept it from giving one."""
         update = _begin(state, config, limits) if _is_new_run(state) else {}
         now = cast("State", {**state, **update})
-        if update:
-            runtime.stream_writer(RunStarted(run_id=now["run_id"], goal=now["goal"]).to_json())
-            runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING.value).to_json())
-            if problem := check_input(state) if check_input else "":
-                return {**update, "status": WorkflowState.FAILED.value, "reason": problem}
-        if exhausted := _exhausted(now):
-            return {**update, "status": WorkflowState.FAILED.value, **exhausted}
         async with holding(leases, now, config) as held:
-            if update and not await _is_known(now, leases.journal):
-                await refuse_forgotten(leases.journal, state, held.lease.thread_id)
-                await held.clear()  # it was asked of the run before, and came too late for that
-                await leases.journal.begin(held.lease, now["run_id"], now["goal"])
+            if update:
+                if doubts := await _left_in_doubt(state, held):
+                    return _gone_on_with(state, doubts)
+                runtime.stream_writer(RunStarted(run_id=now["run_id"], goal=now["goal"]).to_json())
+                runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING.value).to_json())
+            problem = check_input(state) if update and check_input else ""
+            if ended := {"reason": problem} if problem else _exhausted(now):
+                return {**update, "status": WorkflowState.FAILED.value, **ended}
+            if update:
+                await _write_down(now, str(state.get("run_id") or ""), held)
             if request := await held.honour():
                 return {**update, **await stopped(request, WorkflowState.PLANNING, leases.journal, now["run_id"])}
             settled = await settle(now, held)
@@ -73,6 +72,42 @@ def make_plan(
     return plan
 
 
+async def _left_in_doubt(state: State, held: Held) -> list[str]:
+    """Return what a run that has not ended has left in doubt on this thread: nobody has said yet what became of it."""
+    run_id = state.get("run_id")
+    if not run_id or state.get("status") in FINISHED:
+        return []
+    home, _ = await held.journal.run_of(run_id) or ("", "")
+    return in_doubt(await held.journal.past(run_id)) if home == held.lease.thread_id else []
+
+
+def _gone_on_with(state: State, doubts: Sequence[str]) -> Update:
+    """Return what makes the run go on that is under way, and forgets the goal that came in instead of an answer."""
+    problem = (
+        f"The new goal was not begun, for the run before it has not ended.{may_have_happened(doubts)} That one goes "
+        f"on; give the goal again once it has ended."
+    )
+    return {
+        **dict.fromkeys(("given_plan", "given_limits", "given_run_id")),
+        **({"plan": None} if state["status"] == WorkflowState.PLANNING else {}),
+        "goal": state["run_goal"],
+        "findings": [Finding(field=ANSWER, problem=problem).to_json()],
+    }
+
+
+async def _write_down(state: State, before: str, held: Held) -> None:
+    """Write down that a run begins, where it does not begin once more; `before` is the run that its checkpoint knows.
+
+    Raises:
+        RunError: it is not to begin.
+
+    """
+    if not await _is_known(state, held.journal):
+        await refuse_forgotten(held.journal, held.lease.thread_id, before, state["goal"])
+        await held.clear()  # it was asked of the run before, and came too late for that
+        await held.journal.begin(held.lease, state["run_id"], state["goal"])
+
+
 async def _is_known(state: State, journal: Journal) -> bool:
     """Tell whether the journal has a run that begins here already: it was begun before, and is gone on with.
 
@@ -80,13 +115,14 @@ async def _is_known(state: State, journal: Journal) -> bool:
         RunError: it was begun with another goal, such as by a call that does not call the same graphs each time.
 
     """
-    goal = await journal.goal_of(state["run_id"])
+    known = await journal.run_of(state["run_id"])
+    _, goal = known or ("", "")
     if goal and goal != state["goal"]:  # one that came with its plan alone stands there without
         raise RunError(
-            f"The run {state['run_id']} was begun with another goal: {beginning(str(goal), 200)!r}. Nothing was done. "
+            f"The run {state['run_id']} was begun with another goal: {beginning(goal, 200)!r}. Nothing was done. "
             f"Call this graph with the same goals in the same order each time, or give each a thread of its own."
         )
-    return goal is not None
+    return known is not None
 
 
 class _Call:
@@ -165,8 +201,8 @@ def _is_new_run(state: State) -> bool:
 def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
     given, goal = state.get("given_plan"), state.get("goal")
     goal = goal if isinstance(goal, str) else ""
-    if not goal and isinstance(given, Mapping):
-        goal = str(given.get("goal") or "Run the given plan.")
+    if isinstance(given, Mapping) and goal in ("", state.get("run_goal")):  # of the run before: the plan came alone
+        goal = str(given.get("goal") or goal or "Run the given plan.")
     own = limits_from_json(state.get("given_limits"), default=limits)
     return {
         "goal": writable(goal),

@@ -27,12 +27,10 @@ from agentic_workflows.graph.threads import thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import Node, holding, refuse_foreign
+from agentic_workflows.nodes.collaborators import ANSWER, Node, holding, refuse_foreign
 
 DEADLINE: Final = "the deadline"
 """Stands for the reviewer where nobody answered in time."""
-_ANSWER: Final = "answer"
-"""The field of a finding that says why an answer did not count."""
 
 GIVEN_IN = "given_in"
 """Key of an answer: the server's run that it came with."""
@@ -55,7 +53,7 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
                 answers = checked_answers(raw, unanswered, state, catalogue)
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
-                finding = Finding(field=_ANSWER, problem=str(error)).to_json()
+                finding = Finding(field=ANSWER, problem=str(error)).to_json()
                 return {"status": WorkflowState.REVIEWING.value, "findings": [finding]}
             for question in (one for one in unanswered if one["id"] in answers):
                 answer, who = answers[str(question["id"])], _identity(runtime)
@@ -114,7 +112,7 @@ class _Waiting(GraphInterrupt):
 def _problem(state: State) -> str:
     """Return why the last answer did not count; nothing where none was given."""
     findings = cast("list[JsonObject]", state.get("findings") or [])
-    return " ".join(str(one["problem"]) for one in findings if one.get("field") == _ANSWER)
+    return " ".join(str(one["problem"]) for one in findings if one.get("field") == ANSWER)
 
 
 def _ask(questions: list[JsonObject], problem: str) -> object:

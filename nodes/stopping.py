@@ -15,9 +15,13 @@ async def stopped(request: Request, left: WorkflowState, journal: Journal, run_i
 
 def cancelled(past: Past) -> str:
     """Return why a run ends that was cancelled, with what of it may have happened and nobody said that it did."""
+    return f"Cancelled on request.{may_have_happened(in_doubt(past))}"
+
+
+def in_doubt(past: Past) -> list[str]:
+    """Return the steps that may have happened, and of which nobody has said that they did."""
     given = past.given
-    doubts = (doubt for doubt in past.in_doubt if str(attempt_of(doubt)) not in given)
-    return f"Cancelled on request.{may_have_happened(doubt.place.step for doubt in doubts)}"
+    return [doubt.place.step for doubt in past.in_doubt if str(attempt_of(doubt)) not in given]
 
 
 def may_have_happened(steps: Iterable[str]) -> str:

@@ -45,8 +45,11 @@ def heard(future: "Future[Any]") -> None:
         future.exception()
 
 
-class WorkflowError(Exception):
-    """The root of every error of this package; each can be pickled, as a pool of processes does."""
+class WorkflowError(RuntimeError):
+    """The root of every error of this package; each can be pickled, as a pool of processes does.
+
+    A `RuntimeError`, for of those a LangGraph server shows what they say.
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what makes it again: what it says and holds, for its constructor may ask for something else."""

@@ -21,7 +21,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plain, restore
 from agentic_workflows.graph.plan import from_json as plan_from_json
 from agentic_workflows.graph.review import Answers
-from agentic_workflows.graph.state import FINISHED, NO_STATE, Input, Limits, State, WorkflowState, ended_steps
+from agentic_workflows.graph.state import FINISHED, Input, Limits, State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
@@ -268,7 +268,7 @@ class AgenticWorkflow(ShowsRuns):
         refuse_nameless(thread_id)
         if not thread_id:
             raise RunError("There is no run yet. Begin one, name one with thread_id, or close a stream that was left.")
-        if not await self.database.journal.knows(thread_id):  # holding it would leave a trace
+        if not await self.database.journal.runs(thread_id):  # holding it would leave a trace
             async with self._looked_at(thread_id):
                 pass
         async with self._held(thread_id) as run:
@@ -290,7 +290,8 @@ class AgenticWorkflow(ShowsRuns):
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
             if thread_id is not None:
-                await refuse_forgotten(self.database.journal, run.values if run.exists else NO_STATE, thread_id)
+                known = str(run.values.get("run_id") or "") if run.exists else ""
+                await refuse_forgotten(self.database.journal, thread_id, known, goal)
             if run.held is not None and thread_id is not None:
                 await run.held.clear()  # it was asked of the run before, and came too late for that
             yield run, await run.begin(writable(goal), {"given_plan": given, "given_limits": self.limits.to_json()})

@@ -159,10 +159,10 @@ def dead_owner() -> str:
 
 
 async def test_a_run_belongs_to_the_thread_that_began_it_first(journal: Journal, lease: Lease) -> None:
-    assert await journal.thread_of(RUN) is None
+    assert await journal.run_of(RUN) is None
     await journal.begin(lease, RUN, ODD_NAME)
     await journal.begin(await journal.acquire("other", new_owner(), 30), RUN, "again")
-    assert await journal.thread_of(RUN) == "t"
+    assert await journal.run_of(RUN) == ("t", ODD_NAME)
 
 
 async def test_the_first_plan_of_a_number_counts(journal: Journal, lease: Lease) -> None:
@@ -308,7 +308,7 @@ async def test_an_outcome_of_ten_megabytes_is_kept(journal: Journal, lease: Leas
 async def test_a_thread_may_have_any_name(journal: Journal, name: str) -> None:
     lease = await journal.acquire(name, new_owner(), 30)
     await journal.begin(lease, RUN, "g")
-    assert (await journal.thread_of(RUN), await journal.threads()) == (name, [name])
+    assert (await journal.run_of(RUN), await journal.threads()) == ((name, "g"), [name])
 
 
 # Writing.
@@ -330,10 +330,10 @@ async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, 
     for write in writes:
         with pytest.raises(LeaseLostError):
             await write()
-    assert (await journal.past(RUN), await journal.thread_of(RUN), await journal.proposed(RUN, 1)) == (
+    assert (await journal.past(RUN), await journal.run_of(RUN), await journal.proposed(RUN, 1)) == (
         Past(), None, None,
     )  # fmt: skip
-    assert await journal.knows("t")
+    assert await journal.runs("t") == {"another run": "g"}
 
 
 async def test_a_lease_that_was_never_given_writes_nothing(journal: Journal) -> None:
@@ -757,13 +757,15 @@ async def test_threads_are_listed_the_last_touched_first(house: House, journal: 
     assert await journal.threads() == ["a", "c", "b"]
 
 
-async def test_a_thread_is_known_once_a_run_was_begun_on_it_and_until_it_is_forgotten(journal: Journal) -> None:
+async def test_the_runs_of_a_thread_are_those_begun_on_it_in_order_until_it_is_forgotten(journal: Journal) -> None:
     lease = await journal.acquire("t", new_owner(), 30)
-    known = [await journal.knows("t")]
-    await journal.begin(lease, RUN, "g")
-    known.append(await journal.knows("t"))
+    known = [await journal.runs("t")]
+    for run_id in ("b", "a"):
+        await journal.begin(lease, run_id, f"goal of {run_id}")
+    known.append(await journal.runs("t"))
     await journal.forget(lease)
-    assert [*known, await journal.knows("t")] == [False, True, False]
+    assert [*known, await journal.runs("t")] == [{}, {"b": "goal of b", "a": "goal of a"}, {}]
+    assert list(known[1]) == ["b", "a"]
 
 
 async def test_threads_are_forgotten_together_and_their_names_to_the_last(journal: Journal) -> None:
@@ -771,7 +773,7 @@ async def test_threads_are_forgotten_together_and_their_names_to_the_last(journa
         lease = await journal.acquire(thread, new_owner(), 30)
         await journal.begin(lease, f"run of {thread}", "g")
     await journal.forget(lease, "b", but_their_names=True)
-    assert [await journal.thread_of(f"run of {thread}") for thread in "abc"] == [None, None, "c"]
+    assert [await journal.run_of(f"run of {thread}") for thread in "abc"] == [None, None, ("c", "g")]
     assert sorted(await journal.threads()) == ["a", "b", "c"]
     await journal.forget(lease, "b")
     assert await journal.threads() == ["c"]

@@ -1202,6 +1202,51 @@ async def test_a_fork_takes_over_what_was_done(house: Callable[..., House]) -> N
     assert (here.world, here.planned) == (["a", "b"], 1)
 
 
+async def test_a_fork_of_where_a_later_run_begins_is_refused(house: Callable[..., House]) -> None:
+    here, thread = house(plan(step("a", "told"))), RunnableConfig(configurable={"thread_id": "t"})
+    workflow = here.open()
+    async with workflow.database.checkpointer() as saver:
+        graph = workflow._assemble(saver)
+        for _ in range(2):
+            await graph.ainvoke({"goal": "g"}, thread, durability="sync")
+        states = [state async for state in graph.aget_state_history(thread)]
+        begins = [state.config for state in states if state.next == ("plan",)]
+        assert len(begins) == 2
+        for config in begins:
+            with pytest.raises(RunError, match="has a run that has done something"):
+                await graph.ainvoke(None, {"configurable": config.get("configurable", {})})
+        assert here.world == ["a", "a"]
+        ended = next(state.config for state in reversed(states) if not state.next)
+        other = await graph.ainvoke({"goal": "another"}, {"configurable": ended.get("configurable", {})})
+    assert (other["status"], here.world) == ("COMPLETE", ["a", "a", "a"])
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+@pytest.mark.parametrize("goal", ["g", "another"])
+async def test_a_goal_that_a_server_gives_to_a_run_in_doubt_is_not_begun_and_the_run_goes_on(
+    house: Callable[..., House], goal: str, *, is_asked: bool
+) -> None:
+    here = house(DOUBTFUL)
+    await here.crashed(at_outcome("it"), before=True)
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    workflow = here.open()
+    async with workflow.database.checkpointer() as saver:
+        graph = workflow._assemble(saver)
+        if is_asked:
+            await graph.ainvoke(None, config)
+        asked = await graph.ainvoke({"goal": goal, "given_run_id": "another"}, config)
+        (question,) = asked["__interrupt__"][0].value["action_requests"]
+        assert "The new goal was not begun" in asked["__interrupt__"][0].value["problem"]
+        assert (asked["status"], asked["goal"], question["step"], bool(question["in_doubt"])) == (
+            "REVIEWING", "g", "it", True,
+        )  # fmt: skip
+        assert here.world.count("it") == 1
+        ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "respond", "message": "x"}]}), config)
+        assert (ended["status"], here.world.count("it")) == ("COMPLETE", 1)
+        again = await graph.ainvoke({"goal": goal}, config)
+    assert (again["status"], again["goal"], here.world.count("it")) == ("COMPLETE", goal, 2)
+
+
 async def test_a_second_goal_on_the_same_thread_does_its_effects_anew(house: Callable[..., House]) -> None:
     here = house(plan(step("a", "told")))
     first = await here.open().run("g", thread_id="t")

@@ -17,8 +17,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from agentic_workflows import Limits, ScriptedAgent, build_graph
-from agentic_workflows.graph.studio import StudioContext, StudioError, _checked, _graph_of, _shape
+from agentic_workflows import Limits, RunError, ScriptedAgent, build_graph
+from agentic_workflows.graph.studio import StudioContext, _checked, _given, _graph_of, _shape
 from agentic_workflows.testing import RecordingAction
 
 CONFIGURATION = Path(__file__).parents[2] / "langgraph.json"
@@ -205,7 +205,6 @@ async def test_context_that_cannot_be_used_is_one_clear_error(
 
     ended = await result(client, thread, assistant, input={"given_plan": REPLACE})
 
-    assert ended["__error__"]["error"] == "StudioError"
     assert problem in ended["__error__"]["message"]
     assert (workspace / "note.txt").read_text() == "old"
 
@@ -283,8 +282,24 @@ async def test_goal_inherits_neither_plan_nor_limits_of_the_one_before() -> None
 
 
 def test_a_context_with_an_unknown_key_is_refused() -> None:
-    with pytest.raises(StudioError, match="max_iteration: Extra inputs are not permitted"):
+    with pytest.raises(RunError, match="max_iteration: Extra inputs are not permitted"):
         _checked(StudioContext, {"max_iteration": 3}, "context")
+
+
+def test_names_that_a_server_puts_into_a_context_do_not_count() -> None:
+    of_the_server = {"cron_id": "1", "langgraph_auth_user": None, "__event_streaming_v2": True, "thread_id": "t"}
+    assert _checked(StudioContext, _given({**of_the_server, "max_replans": 3}), "context").max_replans == 3
+
+
+async def test_a_plan_that_comes_after_another_goal_has_its_own() -> None:
+    graph = build_graph(ScriptedAgent([]), actions=[RecordingAction("note")], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    goals = []
+    for goal in ("First.", "Second."):
+        plan: Any = {"steps": [{"name": "s", "action": "note"}], "goal": goal}
+        given: Any = {"goal": "First.", "given_plan": plan} if goal == "First." else {"given_plan": plan}
+        goals.append((await graph.ainvoke(given, config))["goal"])
+    assert goals == ["First.", "Second."]
 
 
 def test_graph_has_one_shape_whatever_the_context(tmp_path: Path) -> None:

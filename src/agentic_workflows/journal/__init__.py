@@ -205,8 +205,9 @@ a clock was set back before a second goal on the same thread
     test_a_crash_in_a_second_goal_goes_on_with_the_second_also_where_the_clock_was_set_back
     test_the_run_that_is_begun_is_told_also_where_the_clock_was_set_back
 forked from an earlier checkpoint
-    takes over what was done
+    takes over what was done; from before the run had begun it refuses, for that would be another run
     test_a_fork_takes_over_what_was_done
+    test_a_fork_of_where_a_later_run_begins_is_refused
 continued on a copied thread
     refuses, and names the thread to continue on
     test_a_copied_thread_is_refused
@@ -214,6 +215,9 @@ in a second goal on the same thread
     goes on with the second; what the first did is the first's
     test_a_crash_in_a_second_goal_goes_on_with_the_second
     test_a_second_goal_on_the_same_thread_does_its_effects_anew
+given another goal by a server, with an effect in doubt
+    goes on, asks about the effect, and says that the goal was not begun
+    test_a_goal_that_a_server_gives_to_a_run_in_doubt_is_not_begun_and_the_run_goes_on
 the database went away, became read-only, or was full
     goes on once it is back: an effect begun before is in doubt
     test_a_database_that_goes_in_the_middle_is_one_clear_error_and_the_run_goes_on_later

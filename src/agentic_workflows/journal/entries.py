@@ -199,12 +199,12 @@ class Journal(Protocol):
         """Note that a checkpoint of a run is kept."""
         ...
 
-    async def thread_of(self, run_id: str) -> str | None:
-        """Return the thread that a run belongs to, where the run is known."""
+    async def run_of(self, run_id: str) -> tuple[str, str] | None:
+        """Return the thread that a run belongs to, and the goal that it was begun with, where the run is known."""
         ...
 
-    async def goal_of(self, run_id: str) -> str | None:
-        """Return the goal that a run was begun with, where the run is known."""
+    async def runs(self, thread_id: str) -> dict[str, str]:
+        """Return the runs that were begun on a thread, oldest first, with their goals."""
         ...
 
     async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
@@ -315,10 +315,6 @@ class Journal(Protocol):
 
     async def sweep(self) -> None:
         """Remove what runs share with each other and none has any more, such as the large results of forgotten ones."""
-        ...
-
-    async def knows(self, thread_id: str) -> bool:
-        """Tell whether a run was begun on a thread."""
         ...
 
     async def threads(self) -> list[str]:

@@ -90,7 +90,7 @@ class Leases:
         self._beats: dict[asyncio.AbstractEventLoop, _Beat] = {}
 
     @asynccontextmanager
-    async def hold(self, thread_id: str, *, owner: str | None = None, wait: float = 0.0) -> AsyncIterator[Held]:
+    async def hold(self, thread_id: str, *, owner: str = "", wait: float = 0.0) -> AsyncIterator[Held]:
         """Hold a thread's lease for what is done inside.
 
         Args:
@@ -102,7 +102,7 @@ class Leases:
             RunBusyError: another owner has it.
 
         """
-        outer = self._held.get(owner or "")
+        outer = self._held.get(owner)
         if outer is not None and outer.lease.thread_id == thread_id:
             yield outer
             return

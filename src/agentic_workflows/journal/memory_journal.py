@@ -89,13 +89,13 @@ class MemoryJournal:
         self._check(lease)
         self._entries.pop(run_id, None)
 
-    async def thread_of(self, run_id: str) -> str | None:
-        """Return the thread that a run belongs to, where the run is known."""
-        return self._runs[run_id][0] if run_id in self._runs else None
+    async def run_of(self, run_id: str) -> tuple[str, str] | None:
+        """Return the thread that a run belongs to, and the goal that it was begun with, where the run is known."""
+        return self._runs[run_id][:2] if run_id in self._runs else None
 
-    async def goal_of(self, run_id: str) -> str | None:
-        """Return the goal that a run was begun with, where the run is known."""
-        return self._runs[run_id][1] if run_id in self._runs else None
+    async def runs(self, thread_id: str) -> dict[str, str]:
+        """Return the runs that were begun on a thread, oldest first, with their goals."""
+        return {run_id: goal for run_id, (thread, goal, _) in self._runs.items() if thread == thread_id}
 
     async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
         """Write down the plan of a planner call, and return the one that is written there."""
@@ -240,10 +240,6 @@ class MemoryJournal:
 
     async def sweep(self) -> None:
         """Remove nothing: here no run shares anything with another one."""
-
-    async def knows(self, thread_id: str) -> bool:
-        """Tell whether a run was begun on a thread."""
-        return any(run[0] == thread_id for run in self._runs.values())
 
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""

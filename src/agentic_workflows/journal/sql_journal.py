@@ -91,15 +91,15 @@ class SqlJournal:
         """Note that a checkpoint of a run is kept."""
         await self._fenced(lease, lambda to: to.send("keep", by_run_id=run_id))
 
-    async def thread_of(self, run_id: str) -> str | None:
-        """Return the thread that a run belongs to, where the run is known."""
+    async def run_of(self, run_id: str) -> tuple[str, str] | None:
+        """Return the thread that a run belongs to, and the goal that it was begun with, where the run is known."""
         rows = await self._writer.do(lambda to: to.send("run", by_run_id=run_id).rows)
-        return str(rows[0][1]) if rows else None
+        return (str(rows[0][1]), str(rows[0][2])) if rows else None
 
-    async def goal_of(self, run_id: str) -> str | None:
-        """Return the goal that a run was begun with, where the run is known."""
-        rows = await self._writer.do(lambda to: to.send("run", by_run_id=run_id).rows)
-        return str(rows[0][2]) if rows else None
+    async def runs(self, thread_id: str) -> dict[str, str]:
+        """Return the runs that were begun on a thread, oldest first, with their goals."""
+        rows = await self._writer.do(lambda to: to.send("runs", by_thread_id=thread_id).rows)
+        return {str(row[0]): str(row[2]) for row in rows}
 
     async def propose(self, lease: Lease, run_id: str, number: int, plan: JsonObject) -> JsonObject:
         """Write down the plan of a planner call, and return the one that is written there."""
@@ -315,10 +315,6 @@ class SqlJournal:
         """Remove large results and labels that no run has any more."""
         for table in (BODIES, LABELS):  # one lock at a time: others take them in any order
             await self._writer.do(partial(_sweep, table))
-
-    async def knows(self, thread_id: str) -> bool:
-        """Tell whether a run was begun on a thread."""
-        return bool(await self._writer.do(lambda to: to.send("runs", by_thread_id=thread_id).rows))
 
     async def threads(self) -> list[str]:
         """Return every thread that was ever held, the one touched last first."""

@@ -141,7 +141,7 @@ class Runs(ABC):
 
     async def _finished(self, thread_id: str) -> WorkflowState | None:
         """Return the state of a run that is finished, where that can be told: a server has its own checkpoints."""
-        if not await self.database.journal.knows(thread_id):
+        if not await self.database.journal.runs(thread_id):
             return None
         async with self.database.checkpointer() as saver:
             run = self._run(thread_id, self._assemble(saver))

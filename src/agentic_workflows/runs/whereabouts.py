@@ -54,8 +54,9 @@ def id_of(snapshot: StateSnapshot) -> str:
 async def _is_ours(values: Mapping[str, Any], journal: Journal, thread_id: str) -> bool:
     """Tell whether there is a run on the thread; a graph around a run may have the same names in its state."""
     if not (run_id := values.get("run_id")):
-        return await journal.knows(thread_id)
-    return not is_inside(await journal.thread_of(str(run_id)) or "", thread_id)
+        return bool(await journal.runs(thread_id))
+    home, _ = await journal.run_of(str(run_id)) or ("", "")
+    return not is_inside(home, thread_id)
 
 
 async def _within(graph: Graph, thread_id: str) -> tuple[str, StateSnapshot] | None:
