@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels import EphemeralValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -28,7 +29,7 @@ from agentic_workflows.graph.inside import NO_LIMIT
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
-from agentic_workflows.graph.values import writable
+from agentic_workflows.graph.values import JsonObject, JsonValue, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import OWNER, Agent, Node
@@ -48,6 +49,14 @@ if TYPE_CHECKING:
 Graph = CompiledStateGraph[State, Any, Input, Any]
 _ROUTED: Final = ("validate", "review", "pause")
 """The nodes after which the state says where the run goes; after the others it is always validated."""
+
+
+class _Kept(State):
+    """The state as the graph keeps it: what a run was given is there for its first node, and no later goal gets it."""
+
+    given_plan: Annotated[JsonValue, EphemeralValue]
+    given_limits: Annotated[JsonObject | None, EphemeralValue]
+    given_run_id: Annotated[str | None, EphemeralValue]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +196,7 @@ def assemble(
         "review": make_review(leases, registry),
         "pause": make_pause(leases),
     }
-    builder = StateGraph(State, input_schema=schemas.input, context_schema=schemas.context)
+    builder = StateGraph(_Kept, input_schema=schemas.input, context_schema=schemas.context)
     for name, node in nodes.items():
         announced: Any = partial(_announced, name, node)
         builder.add_node(name, announced)

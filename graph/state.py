@@ -131,8 +131,7 @@ class State(TypedDict):
     run_goal: str
     """The goal that this run was begun with."""
     run_plan: JsonValue
-    """The plan that this run was begun with, once it is accepted only its digest; taken once, so that no later goal
-    inherits it."""
+    """The plan that this run was begun with, once it is accepted only its digest."""
     plan: JsonObject | None
     report: JsonObject | None
     """Order and static decisions of the plan, for displays."""

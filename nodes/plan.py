@@ -52,7 +52,7 @@ def make_plan(
         now = cast("State", {**state, **update})
         async with holding(leases, now, config) as held:
             if update:
-                if doubts := await _left_in_doubt(state, held):
+                if doubts := await _left_in_doubt(state, now["run_id"], held):
                     return _gone_on_with(state, doubts)
                 runtime.stream_writer(RunStarted(run_id=now["run_id"], goal=now["goal"]).to_json())
                 runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING.value).to_json())
@@ -72,10 +72,10 @@ def make_plan(
     return plan
 
 
-async def _left_in_doubt(state: State, held: Held) -> list[str]:
-    """Return what a run that has not ended has left in doubt on this thread: nobody has said yet what became of it."""
+async def _left_in_doubt(state: State, begins: str, held: Held) -> list[str]:
+    """Return the steps in doubt of another run than the one that begins, which has not ended on this thread."""
     run_id = state.get("run_id")
-    if not run_id or state.get("status") in FINISHED:
+    if not run_id or run_id == begins or state.get("status") in FINISHED:
         return []
     home, _ = await held.journal.run_of(run_id) or ("", "")
     return in_doubt(await held.journal.past(run_id)) if home == held.lease.thread_id else []
@@ -88,7 +88,6 @@ def _gone_on_with(state: State, doubts: Sequence[str]) -> Update:
         f"on; give the goal again once it has ended."
     )
     return {
-        **dict.fromkeys(("given_plan", "given_limits", "given_run_id")),
         **({"plan": None} if state["status"] == WorkflowState.PLANNING else {}),
         "goal": state["run_goal"],
         "findings": [Finding(field=ANSWER, problem=problem).to_json()],
@@ -208,9 +207,6 @@ def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
         "goal": writable(goal),
         "run_goal": writable(goal),
         "run_plan": given,
-        "given_plan": None,
-        "given_limits": None,
-        "given_run_id": None,
         "run_id": str(state.get("given_run_id") or run_of(config) or uuid4()),
         "limits": own.to_json(),
         "status": WorkflowState.PLANNING.value,

@@ -1,6 +1,7 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -116,10 +117,19 @@ def _problem(state: State) -> str:
 
 
 def _ask(questions: list[JsonObject], problem: str) -> object:
-    try:
+    """Return the last answer; one before it that LangGraph has kept, and of which no row could be written, is over."""
+
+    def given() -> object:
         return cast("object", interrupt(request(questions, problem), response_schema=response_schema(questions)))
+
+    try:
+        last = given()
     except GraphInterrupt as waiting:
         raise _Waiting(waiting.args[0]) from None
+    with suppress(GraphInterrupt):
+        while True:
+            last = given()
+    return last
 
 
 async def _update(

@@ -907,6 +907,21 @@ async def test_an_answer_by_command_without_a_row_is_acted_on_once(house: Callab
     assert (again["state"], here.world) == ("COMPLETE", ["sent", "after"])
 
 
+async def test_of_two_answers_by_command_the_last_one_counts_where_the_first_has_no_row(
+    house: Callable[..., House],
+) -> None:
+    here, config = house(REVIEWED), RunnableConfig(configurable={"thread_id": "t"})
+    await here.open().run("g", thread_id="t")
+    workflow = here.open(lambda kind, _: kind == "answer", before=True)
+    async with workflow.database.checkpointer() as saver:
+        with pytest.raises(DatabaseError, match="process"):
+            await workflow._assemble(saver).ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
+        rejected = {"decisions": [{"type": "reject", "message": "no"}]}
+        ended = await here.open()._assemble(saver).ainvoke(Command(resume=rejected), config)
+    assert "A reviewer rejected step sent (told): no" in json.dumps(ended["history"])
+    assert (here.planned, here.world) == (2, [])
+
+
 async def test_an_answer_by_command_that_a_server_repeats_answers_no_second_question(
     house: Callable[..., House],
 ) -> None:

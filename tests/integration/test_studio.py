@@ -291,6 +291,19 @@ def test_names_that_a_server_puts_into_a_context_do_not_count() -> None:
     assert _checked(StudioContext, _given({**of_the_server, "max_replans": 3}), "context").max_replans == 3
 
 
+async def test_goal_inherits_nothing_that_was_given_to_one_that_did_not_begin() -> None:
+    noted = RecordingAction("note")
+    agent = ScriptedAgent([{"steps": [{"name": "planned", "action": "note"}]}])
+    graph = build_graph(agent, actions=[noted], checkpointer=InMemorySaver())
+    plan: Any = {"steps": [{"name": "given", "action": "note"}]}
+    for goal, steps, iterations in (("First.", ["given"], 5), ("Second.", ["planned"], 10)):
+        config: Any = {"configurable": {"thread_id": goal}}
+        first: Any = {"goal": "First.", "given_plan": plan, "given_limits": {"max_iterations": 5}}
+        await graph.ainvoke(first, config, interrupt_before=["plan"])
+        ended = await graph.ainvoke(None if goal == "First." else {"goal": goal}, config)
+        assert (ended["goal"], list(ended["steps"]), ended["limits"]["max_iterations"]) == (goal, steps, iterations)
+
+
 async def test_a_plan_that_comes_after_another_goal_has_its_own() -> None:
     graph = build_graph(ScriptedAgent([]), actions=[RecordingAction("note")], checkpointer=InMemorySaver())
     config: Any = {"configurable": {"thread_id": "t"}}

@@ -10,6 +10,9 @@ from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 
+_OF_LANGCHAIN = frozenset({"config", "run_manager", "runtime"})
+"""Names that LangChain keeps for itself: a tool never gets the argument."""
+
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
@@ -21,7 +24,7 @@ def from_tool(tool: "BaseTool", *, annotations: Annotations | None = None) -> Ac
     stricter than `annotations`. That a tool is harmless, whatever its server says, is said in an overlay.
 
     Raises:
-        ActionError: this is no LangChain tool, or it has no JSON Schema.
+        ActionError: this is no LangChain tool, it has no JSON Schema, or LangChain would not hand an argument on.
 
     """
     from langchain_core.tools import BaseTool  # noqa: PLC0415 - heavy
@@ -51,6 +54,11 @@ def _input_schema(tool: "BaseTool") -> JsonObject:
         raise
     except Exception as error:
         raise ActionError(f"The tool {tool.name!r} has no JSON Schema of its arguments: {error}") from error
+    if lost := sorted(_OF_LANGCHAIN & schema.get("properties", {}).keys()):
+        raise ActionError(
+            f"The tool {tool.name!r} has an argument named {lost[0]!r}, which LangChain takes for its own: the tool "
+            f"would run without it. Leave the tool out, or call what it calls from a function with @action."
+        )
     kept = {key: value for key, value in schema.items() if key not in ("title", "description")}
     # Arguments that nobody declared are arguments that no policy reads.
     return {"type": "object", "additionalProperties": False, **kept}

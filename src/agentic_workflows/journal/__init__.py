@@ -131,8 +131,9 @@ answer row without checkpoint
     test_an_answer_row_without_a_checkpoint_is_not_asked_for_again
     test_an_answer_counts_although_its_process_was_killed_right_after_it
 answer by `Command(resume=...)`, its row not written
-    writes the row, of the value that LangGraph has kept, and acts only then
+    writes the row, of the value that LangGraph has kept or of a later one, and acts only then
     test_an_answer_by_command_without_a_row_is_acted_on_once
+    test_of_two_answers_by_command_the_last_one_counts_where_the_first_has_no_row
 answer by `Command(resume=...)`, its row written
     takes the row
     test_an_answer_by_command_becomes_a_row

@@ -168,6 +168,13 @@ def test_what_is_no_tool_is_refused() -> None:
         from_tool(len)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["config", "run_manager", "runtime"])
+def test_tool_with_an_argument_that_langchain_keeps_for_itself_is_refused(name: str) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}, name: {"type": "string"}}}
+    with pytest.raises(ActionError, match=f"'weather' has an argument named '{name}', which LangChain takes for its"):
+        from_tool(mcp_tool(args_schema=schema))
+
+
 def test_tool_without_a_schema_is_refused() -> None:
     class Broken(BaseTool):
         name: str = "broken"
