@@ -74,7 +74,7 @@ class Schemas:
 
     input: type[Any] = Input
     context: type[Any] | None = None
-    check_input: CheckInput | None = None
+    check_input: CheckInput = lambda _: ""
     """LangGraph shows the bounds of an input, but does not enforce them."""
 
 

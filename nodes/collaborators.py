@@ -1,6 +1,6 @@
 """What the nodes are given."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from shlex import quote
@@ -91,7 +91,13 @@ async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:
         )
 
 
-async def refuse_forgotten(journal: Journal, thread: str, known: str, goal: str) -> None:
+def begun_since(known: str | None, begun: Iterable[str]) -> list[str]:
+    """Return the runs of a thread after the one that is known, of all that have begun on it, oldest first."""
+    every = list(begun)
+    return every[every.index(known) + 1 :] if known in every else every
+
+
+async def refuse_forgotten(journal: Journal, thread: str, known: str | None, goal: str) -> None:
     """Refuse to begin where the thread has a run that has done something, and of which the checkpoint knows nothing.
 
     Its checkpoints are lost, or somebody goes back to where it had not begun. Beside the run that the checkpoint knows,
@@ -102,8 +108,7 @@ async def refuse_forgotten(journal: Journal, thread: str, known: str, goal: str)
 
     """
     begun = await journal.runs(thread)
-    later = list(begun)[list(begun).index(known) + 1 :] if known in begun else list(begun)
-    for run_id in later if not known else (one for one in later if begun[one] == goal):
+    for run_id in (one for one in begun_since(known, begun) if not known or begun[one] == goal):
         past = await journal.past(run_id)
         if past.outcomes or past.in_doubt:
             raise RunError(

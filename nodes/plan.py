@@ -23,10 +23,10 @@ from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import FINISHED, Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
-from agentic_workflows.graph.values import JsonObject, beginning, writable
+from agentic_workflows.graph.values import JsonObject, JsonValue, beginning, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import ANSWER, Agent, Node, ask, holding, refuse_forgotten
+from agentic_workflows.nodes.collaborators import ANSWER, Agent, Node, ask, begun_since, holding, refuse_forgotten
 from agentic_workflows.nodes.stopping import in_doubt, may_have_happened, stopped
 
 POLL_SECONDS = 0.25
@@ -42,34 +42,41 @@ Settle: TypeAlias = Callable[[State, Held], Awaitable[Update]]
 
 
 def make_plan(
-    agent: Agent, leases: Leases, limits: Limits, settle: Settle, check_input: CheckInput | None = None
+    agent: Agent, leases: Leases, limits: Limits, settle: Settle, check_input: CheckInput = lambda _: ""
 ) -> Node:
     """Return the plan node; limits are those of a run that names none."""
 
     async def plan(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """Call the agent once, and return its plan or what kept it from giving one."""
         update = _begin(state, config, limits) if _is_new_run(state) else {}
-        now = cast("State", {**state, **update})
-        async with holding(leases, now, config) as held:
-            if update:
-                if doubts := await _left_in_doubt(state, now["run_id"], held):
-                    return _gone_on_with(state, doubts)
-                runtime.stream_writer(RunStarted(run_id=now["run_id"], goal=now["goal"]).to_json())
-                runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING.value).to_json())
-            problem = check_input(state) if update and check_input else ""
+        async with holding(leases, cast("State", {**state, **update}), config) as held:
+            if not update:
+                return await _go_on(state, agent, held, settle, runtime)
+            if doubts := await _left_in_doubt(state, update["run_id"], held):
+                return _gone_on_with(state, doubts)
+            update["run_id"] = await _begun_before(state, update, held)
+            runtime.stream_writer(RunStarted(run_id=update["run_id"], goal=update["goal"]).to_json())
+            runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING.value).to_json())
+            now, problem = cast("State", {**state, **update}), check_input(state)
             if ended := {"reason": problem} if problem else _exhausted(now):
                 return {**update, "status": WorkflowState.FAILED.value, **ended}
-            if update:
-                await _write_down(now, str(state.get("run_id") or ""), held)
-            if request := await held.honour():
-                return {**update, **await stopped(request, WorkflowState.PLANNING, leases.journal, now["run_id"])}
-            settled = await settle(now, held)
-            if settled.get("asks"):
-                return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}
-            update, now = {**update, **settled}, cast("State", {**now, **settled})
-            return {**update, **await _propose(now, _Call(agent, held), runtime)}
+            await _write_down(now, state.get("run_id"), held)
+            return {**update, **await _go_on(now, agent, held, settle, runtime)}
 
     return plan
+
+
+async def _go_on(state: State, agent: Agent, held: Held, settle: Settle, runtime: Runtime[Any]) -> Update:
+    """Plan, unless the run is to stop or something has to be asked first."""
+    if ended := _exhausted(state):
+        return {"status": WorkflowState.FAILED.value, **ended}
+    if request := await held.honour():
+        return await stopped(request, WorkflowState.PLANNING, held.journal, state["run_id"])
+    settled = await settle(state, held)
+    if settled.get("asks"):
+        return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}
+    now = cast("State", {**state, **settled})
+    return {**settled, **await _propose(now, _Call(agent, held), runtime)}
 
 
 async def _left_in_doubt(state: State, begins: str, held: Held) -> list[str]:
@@ -94,7 +101,31 @@ def _gone_on_with(state: State, doubts: Sequence[str]) -> Update:
     }
 
 
-async def _write_down(state: State, before: str, held: Held) -> None:
+async def _begun_before(state: State, update: Update, held: Held) -> str:
+    """Return the id of the run that begins: that of an equal one that has begun after what its checkpoint knows.
+
+    The checkpoints of that one are lost, or somebody goes back to where it begins. It does nothing again.
+    """
+    run_id, begun = str(update["run_id"]), await held.journal.runs(held.lease.thread_id)
+    if run_id not in begun:
+        for later in reversed(begun_since(state.get("run_id"), begun)):
+            if begun[later] == update["goal"] and await _came_with(update["run_plan"], later, update["goal"], held):
+                return later
+    return run_id
+
+
+async def _came_with(given: JsonValue, run_id: str, goal: str, held: Held) -> bool:
+    """Tell whether a run may have come with a given plan."""
+    first = await held.journal.proposed(run_id, 1)
+    if given is None or first is None:
+        return True
+    try:
+        return from_json(given, goal=goal).to_json() == first
+    except PlanError:
+        return False
+
+
+async def _write_down(state: State, before: str | None, held: Held) -> None:
     """Write down that a run begins, where it does not begin once more; `before` is the run that its checkpoint knows.
 
     Raises:

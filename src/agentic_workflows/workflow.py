@@ -290,7 +290,7 @@ class AgenticWorkflow(ShowsRuns):
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
             if thread_id is not None:
-                known = str(run.values.get("run_id") or "") if run.exists else ""
+                known = run.values.get("run_id") if run.exists else None
                 await refuse_forgotten(self.database.journal, thread_id, known, goal)
             if run.held is not None and thread_id is not None:
                 await run.held.clear()  # it was asked of the run before, and came too late for that

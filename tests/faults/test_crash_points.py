@@ -1217,7 +1217,7 @@ async def test_a_fork_takes_over_what_was_done(house: Callable[..., House]) -> N
     assert (here.world, here.planned) == (["a", "b"], 1)
 
 
-async def test_a_fork_of_where_a_later_run_begins_is_refused(house: Callable[..., House]) -> None:
+async def test_a_fork_of_where_a_run_begins_takes_over_what_it_did(house: Callable[..., House]) -> None:
     here, thread = house(plan(step("a", "told"))), RunnableConfig(configurable={"thread_id": "t"})
     workflow = here.open()
     async with workflow.database.checkpointer() as saver:
@@ -1228,12 +1228,32 @@ async def test_a_fork_of_where_a_later_run_begins_is_refused(house: Callable[...
         begins = [state.config for state in states if state.next == ("plan",)]
         assert len(begins) == 2
         for config in begins:
-            with pytest.raises(RunError, match="has a run that has done something"):
-                await graph.ainvoke(None, {"configurable": config.get("configurable", {})})
-        assert here.world == ["a", "a"]
+            again = await graph.ainvoke(None, {"configurable": config.get("configurable", {})})
+            assert (again["status"], here.world, here.planned) == ("COMPLETE", ["a", "a"], 2)
         ended = next(state.config for state in reversed(states) if not state.next)
         other = await graph.ainvoke({"goal": "another"}, {"configurable": ended.get("configurable", {})})
     assert (other["status"], here.world) == ("COMPLETE", ["a", "a", "a"])
+
+
+@pytest.mark.parametrize("runs_before", [0, 1])
+async def test_a_goal_given_again_where_no_checkpoint_of_its_run_was_kept_goes_on_with_that_run(
+    house: Callable[..., House], runs_before: int
+) -> None:
+    here, thread = house(DOUBTFUL), RunnableConfig(configurable={"thread_id": "t"})
+
+    async def invoke(workflow: AgenticWorkflow, goal: str) -> dict[str, Any]:
+        async with workflow.database.checkpointer() as saver:
+            return dict(await workflow._assemble(saver).ainvoke({"goal": goal}, thread))
+
+    for _ in range(runs_before):
+        assert (await invoke(here.open(), "g"))["status"] == "COMPLETE"
+    kept = Rewound(here) if runs_before else None
+    with pytest.raises(DatabaseError, match="process"):
+        await invoke(here.open(at_outcome("it"), before=True), "g")
+    kept.lose(with_writes=True) if kept else here.lose_checkpoints()
+    before = here.world.count("it")
+    asked = await invoke(here.open(), "g")
+    assert (asked["status"], asked["asks"][0]["step"], here.world.count("it")) == ("REVIEWING", "it", before)
 
 
 @pytest.mark.parametrize("is_asked", [False, True])

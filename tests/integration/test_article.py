@@ -728,6 +728,24 @@ class Walking(AgenticWorkflow):
         return await super().review_progress(answers)
 
 
+@pytest.mark.parametrize("first_fails", [False, True])
+async def test_a_second_goal_on_a_thread_is_a_run_of_its_own_in_a_subclass(*, first_fails: bool) -> None:
+    def broken(_: WorkflowStep) -> Any:
+        raise ValueError("broken")
+
+    agent = ArticleAgent(plan(step("a")), plan(step("b")), results={"a": broken} if first_fails else {})
+    workflow = Walking(agent)
+    first = await workflow.run("first", thread_id="t")
+    second = await workflow.run("second", thread_id="t")
+    assert [one["goal"] for one in (first, second)] == ["first", "second"]
+    assert (first["state"], second["state"], agent.did[-1]) == (
+        "FAILED" if first_fails else "COMPLETE",
+        "COMPLETE",
+        "b",
+    )
+    assert first["run_id"] != second["run_id"]
+
+
 async def test_a_stream_calls_what_a_subclass_overrides_and_yields_what_happens() -> None:
     class Refusing(Walking):
         async def execute_next_step(self) -> Any:

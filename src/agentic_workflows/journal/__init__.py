@@ -174,6 +174,7 @@ two answers at once
 a server lost its last ten seconds of checkpoints, of a run that is inside no other graph
     does them again from the journal: no effect, no question and no planner call is repeated
     test_all_checkpoints_since_the_goal_are_lost_and_nothing_happens_again
+    test_a_goal_given_again_where_no_checkpoint_of_its_run_was_kept_goes_on_with_that_run
 a killed server was started again inside the lease
     takes the lease of a dead process at once
     test_a_killed_server_repeats_and_loses_nothing_whatever_it_remembers
@@ -206,9 +207,9 @@ a clock was set back before a second goal on the same thread
     test_a_crash_in_a_second_goal_goes_on_with_the_second_also_where_the_clock_was_set_back
     test_the_run_that_is_begun_is_told_also_where_the_clock_was_set_back
 forked from an earlier checkpoint
-    takes over what was done; from before the run had begun it refuses, for that would be another run
+    takes over what was done
     test_a_fork_takes_over_what_was_done
-    test_a_fork_of_where_a_later_run_begins_is_refused
+    test_a_fork_of_where_a_run_begins_takes_over_what_it_did
 continued on a copied thread
     refuses, and names the thread to continue on
     test_a_copied_thread_is_refused

@@ -62,8 +62,8 @@ class OpenRun:
     """Hears what happens while the run is taken from node to node."""
     is_cancelled: bool = False
     """Whether it ended when it was opened: that was asked while nobody ran it."""
-    is_due: bool = False
-    """Whether a node of the graph is due: a finished run whose next goal has just come in is under way."""
+    due: Sequence[str] = ()
+    """Nodes of the graph that are due."""
     begun: Begun | None = None
     """The run, where no checkpoint of it is kept yet: it is begun again, and what the journal has of it counts."""
     where: Whereabouts = Whereabouts.HERE
@@ -72,8 +72,9 @@ class OpenRun:
 
     @property
     def state(self) -> WorkflowState:
-        """Where the run is."""
-        return WorkflowState(self.values.get("status", WorkflowState.PLANNING))
+        """Where the run is; one whose goal has just come in has the status of the run before it."""
+        status = WorkflowState(self.values.get("status", WorkflowState.PLANNING))
+        return WorkflowState.PLANNING if status in FINISHED and "plan" in self.due else status
 
     @property
     def exists(self) -> bool:
@@ -83,7 +84,7 @@ class OpenRun:
     @property
     def is_over(self) -> bool:
         """Tell whether the run is finished, and no other one has come in on the thread."""
-        return self.exists and self.state in FINISHED and not self.is_due
+        return self.exists and self.state in FINISHED and not self.due
 
     async def load(self) -> None:
         """Read the state of the thread; what is begun and not kept in a checkpoint is told from the journal."""
@@ -91,7 +92,7 @@ class OpenRun:
         with self._readable("the checkpoint"):
             found = await find(self.graph, self.journal, self.thread_id, is_begun=self.begun is not None)
         self.where, self.outer, snapshot = found
-        self.is_due, self.checkpoint = bool(snapshot.next), id_of(snapshot)
+        self.due, self.checkpoint = snapshot.next, id_of(snapshot)
         come_after([self.checkpoint])  # also where it is of the run before: what goes on now goes on from it
         self.values, self.touched = cast("State", snapshot.values), snapshot.created_at or ""
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
