@@ -757,11 +757,15 @@ async def test_threads_are_listed_the_last_touched_first(house: House, journal: 
     assert await journal.threads() == ["a", "c", "b"]
 
 
-async def test_the_runs_of_a_thread_are_those_begun_on_it_in_order_until_it_is_forgotten(journal: Journal) -> None:
+async def test_the_runs_of_a_thread_are_those_begun_on_it_in_order_until_it_is_forgotten(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lease = await journal.acquire("t", new_owner(), 30)
     known = [await journal.runs("t")]
     for run_id in ("b", "a"):
         await journal.begin(lease, run_id, f"goal of {run_id}")
+        for module in ("sql_journal", "memory_journal"):  # the clock is set back
+            monkeypatch.setattr(f"agentic_workflows.journal.{module}._now", lambda: "2000-01-01T00:00:00+00:00")
     known.append(await journal.runs("t"))
     await journal.forget(lease)
     assert [*known, await journal.runs("t")] == [{}, {"b": "goal of b", "a": "goal of a"}, {}]

@@ -5,7 +5,7 @@ import json
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache, wraps
 from sys import intern
 from typing import Any, Final, TypeAlias, TypeVar
@@ -124,6 +124,12 @@ def run_entry(run: Row) -> JsonObject:
     if not all(isinstance(one, str) for one in (run_id, goal, at)):
         raise TypeError("its id, goal or time is no text")
     return {"at": at, "what": "run begun", "run_id": run_id, "goal": goal}
+
+
+@_reads(RUNS, "the run {0[0]}")
+def just_after(run: Row) -> str:
+    """Return the time just after a run was begun."""
+    return (datetime.fromisoformat(run[3]) + timedelta(microseconds=1)).isoformat()
 
 
 def begun_of(run: Row, plans: Sequence[Row]) -> Begun:

@@ -35,6 +35,7 @@ from agentic_workflows.journal.rows import (
     begun_of,
     call_columns,
     intent_of,
+    just_after,
     number_of,
     outcome_columns,
     plan_of,
@@ -64,11 +65,13 @@ class SqlJournal:
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
         """Write down that a run began; again is no change. No other one of its thread is begun again from now on."""
-        row = {"run_id": run_id, "thread_id": lease.thread_id, "goal": goal, "at": _now()}
-        given = None if entry is None else canonical(entry)
+        row = {"run_id": run_id, "thread_id": lease.thread_id, "goal": goal}
+        given, now = None if entry is None else canonical(entry), _now()
 
         def work(to: Transaction) -> None:
-            to.send("begin", **row, entry=given)
+            before = to.send("runs", by_thread_id=lease.thread_id).rows[-1:]
+            at = max([now, *map(just_after, before)])  # their times tell their order, whatever the clock says
+            to.send("begin", **row, at=at, entry=given)
             to.send("replace", by_thread_id=lease.thread_id, run_id=run_id)
 
         await self._fenced(lease, work)
