@@ -3,7 +3,7 @@
 ::
 
     WorkflowError
-    ├── PlanError               a plan that is no plan: every finding at once
+    ├── PlanError               a plan that is no plan: every finding of its shape at once
     ├── UnresolvedReferenceError  a `${...}` that is malformed, or gives nothing
     ├── PlanningError           the agent cannot give another plan
     ├── ActionError             an action failed, or was declared wrongly
@@ -57,7 +57,7 @@ class WorkflowError(RuntimeError):
 
 
 class PlanError(WorkflowError):
-    """A plan cannot be used; `findings` says everything that is wrong with it."""
+    """A plan cannot be used; `findings` says everything that is wrong with its shape, or else with what it means."""
 
     def __init__(self, findings: "Sequence[Finding]", *, source: str = "The plan") -> None:
         self.findings = tuple(findings)

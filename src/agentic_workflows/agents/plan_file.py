@@ -16,7 +16,7 @@ class PlanFileAgent:
     """Gives the plan of a file, once: a file cannot learn from what went wrong.
 
     Raises:
-        PlanError: the file is no plan; every finding at once.
+        PlanError: the file is no plan; every finding of its shape at once.
 
     """
 
@@ -41,7 +41,7 @@ def load_plan(path: Path | str, *, max_steps: int = MAX_STEPS) -> Plan:
     """Return the plan in a YAML or JSON file.
 
     Raises:
-        PlanError: the file cannot be read or is no plan; every finding at once.
+        PlanError: the file cannot be read or is no plan; every finding of its shape at once.
 
     """
     source = f"The plan file {path}"
