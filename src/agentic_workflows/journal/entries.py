@@ -302,13 +302,13 @@ class Journal(Protocol):
         """Return everything that is written down about a thread, oldest first, each entry with `at` and `what`."""
         ...
 
-    async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:
+    async def forget(self, lease: Lease, *within: str, checkpoints: bool = False) -> None:
         """Remove everything that is written down about a thread and those within, at once.
 
         Args:
             lease: of the thread.
             within: threads that have no other owner than that one.
-            but_their_names: keep so much that `threads` still has them.
+            checkpoints: remove also those of the thread. LangGraph's saver would do so whoever has the lease by then.
 
         """
         ...

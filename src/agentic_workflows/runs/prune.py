@@ -46,17 +46,12 @@ class Pruning:
             async with self.database.leases.hold(thread_id) as held:
                 if await self._is_due(run):
                     within = [one for one in inner if run.exists and not await self._has_its_own(one)]
-                    # Names go last: a prune that is cut in between finds the thread again, and ends what was begun.
-                    await journal.forget(held.lease, *within, but_their_names=True)
-                    if run.where is not Whereabouts.FOREIGN:
-                        await journal.renew(held.lease, self.database.leases.seconds)  # a saver looks at no lease
-                        await self.saver.adelete_thread(thread_id)
-                    await journal.forget(held.lease, *within)
+                    await journal.forget(held.lease, *within, checkpoints=run.where is not Whereabouts.FOREIGN)
                     return [thread_id, *within] if run.values else []
         return []
 
     async def _is_due(self, run: OpenRun) -> bool:
-        """Tell whether a thread may go, such as one of which a `prune` that was cut has left no more than its name."""
+        """Tell whether a thread may go, such as one of which there is no more than its name."""
         await run.load()
         if run.outer:
             return False
