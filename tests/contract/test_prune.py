@@ -16,7 +16,16 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 
-from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, ScriptedAgent, action, approve, build_graph
+from agentic_workflows import (
+    ActionCall,
+    AgenticWorkflow,
+    DatabaseError,
+    RunError,
+    ScriptedAgent,
+    action,
+    approve,
+    build_graph,
+)
 from agentic_workflows.graph.state import State
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.database import Database
@@ -398,6 +407,24 @@ async def test_a_run_inside_a_run_of_ours_goes_with_it_and_not_before(house: Hou
     assert (await nesting(house).resume(approve(), thread_id="ours"))["state"] == "COMPLETE"
     assert await house.workflow().prune(LONG_AGO, savers=[]) == []
     assert (await house.prune(), await house.rows()) == (["ours", name], {})
+
+
+async def test_a_run_on_a_thread_that_is_named_by_the_key_of_a_call_goes_after_the_run_of_that(house: House) -> None:
+    @action(destructive=False, idempotent=True)
+    async def delegate(call: ActionCall) -> str:
+        """Have a run of its own do it."""
+        return str((await house.workflow().run("inner", thread_id=call.idempotency_key))["state"])
+
+    steps = [{"name": "delegate", "action": "delegate", "outputs": ["x"]}, ASKS["steps"][1]]
+    outer = house.workflow({"steps": steps}, delegate)
+    assert (await outer.run("g", thread_id="t"))["state"] == "REVIEWING"
+    (name,) = (one for one in await house.threads() if one != "t")
+    assert (await house.prune(), (await house.workflow().result(name))["state"]) == ([], "COMPLETE")
+    assert (await outer.resume(approve(), thread_id="t"))["state"] == "COMPLETE"
+    unknown = name.replace(name.partition(":")[0], "of another database")
+    await house.workflow().run("g", thread_id=unknown)
+    gone = [*await house.prune(), *await house.prune()]
+    assert (sorted(gone), await house.rows()) == (sorted(["t", name, unknown]), {})
 
 
 async def test_a_run_inside_one_of_ours_that_has_left_no_checkpoint_yet_stays(house: House) -> None:
