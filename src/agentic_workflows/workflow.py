@@ -24,6 +24,7 @@ from agentic_workflows.graph.review import Answers
 from agentic_workflows.graph.state import FINISHED, Input, Limits, State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
+from agentic_workflows.journal.entries import run_of_key
 from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
 from agentic_workflows.policies.files import Sources
 from agentic_workflows.policies.report import Report, examine
@@ -289,6 +290,11 @@ class AgenticWorkflow(ShowsRuns):
         async with self._held(thread_id or str(uuid4()), is_new=thread_id is None) as run:
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
+            if run.exists and run_of_key(run.thread_id):
+                raise RunError(
+                    f"The thread {run.thread_id} has the name of a call and takes one goal, whose run is {run.state}. "
+                    f"Take its result, or give another thread."
+                )
             if thread_id is not None:
                 known = run.values.get("run_id") if run.exists else None
                 await refuse_forgotten(self.database.journal, thread_id, known, goal)

@@ -4,12 +4,13 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -1445,3 +1446,74 @@ async def test_all_checkpoints_since_the_goal_are_lost_and_nothing_happens_again
     lost.lose(with_writes=True)
     done = await here.resume()
     assert (done["state"], done["reviews"], here.world, here.planned) == ("COMPLETE", [], world, planned)
+
+
+# Runs on a thread with the name of a call's key.
+
+INNER = plan(step("first", "told"), step("second", "told", after=["first"]))
+ASKING = plan(step("first", "told"), step("second", "told", after=["first"], human_review_required=True))
+OUTER = plan(step("it", "delegate", inputs={"goal": "inner"}, outputs=["state"]))
+README = Path(__file__).parents[2] / "README.md"
+
+
+class Delegating(House):
+    """One with the action of the README that gives a run inside a thread of its own."""
+
+    def __init__(self, path: Path, inner: dict[str, Any]) -> None:
+        super().__init__(path, OUTER)
+        self.within = House(path, inner)
+        self.dies: Callable[[str, Any], bool] | None = None
+        """Where the process of the run inside dies."""
+
+    def actions(self) -> list[Action]:
+        blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+        known: dict[str, Any] = {}
+        exec(next(code for code in blocks if "def delegate" in code), known)  # noqa: S102 - our own text
+        known["inner"] = self.within.open(self.dies)
+        return [*super().actions(), known["delegate"]]
+
+    async def thread(self) -> str:
+        """Return the thread of the run inside."""
+        (found,) = (str(run["thread_id"]) for run in await self.open().runs() if run["thread_id"] != "t")
+        return found
+
+
+@pytest.mark.parametrize("dies", [at_intent("it"), at_outcome("it")])
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_run_on_a_thread_of_its_own_is_found_again_when_the_process_around_it_was_killed(
+    tmp_path: Path,
+    dies: Callable[[str, Any], bool],
+    before: bool,  # noqa: FBT001
+) -> None:
+    here = Delegating(tmp_path / "runs.db", INNER)
+    await here.crashed(dies, before=before)
+    await here.open().prune(timedelta(0))
+    done = await here.resume()
+    assert (done["state"], done["outputs"], here.within.world) == (
+        "COMPLETE", {"state": "COMPLETE"}, ["first", "second"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("inner", [ASKING, INNER], ids=["waits", "left behind"])
+async def test_a_run_on_a_thread_of_its_own_that_is_not_over_is_gone_on_with_there(
+    tmp_path: Path, inner: dict[str, Any]
+) -> None:
+    here = Delegating(tmp_path / "runs.db", inner)
+    here.dies = None if inner == ASKING else at_outcome("second")
+    waits = await here.open().run("g", thread_id="t")
+    here.dies, thread = None, await here.thread()
+    assert (waits["state"], f"The run {thread} is" in waits["reviews"][0]["reason"]) == ("REVIEWING", True)
+    assert (await here.resume(approve()))["state"] == "REVIEWING"  # nobody has gone on with that run yet
+    ended = await here.within.open().resume(approve() if inner == ASKING else None, thread_id=thread)
+    done = await here.resume(approve())
+    assert (ended["state"], done["state"], here.within.world) == ("COMPLETE", "COMPLETE", ["first", "second"])
+
+
+async def test_a_thread_with_the_name_of_a_call_takes_one_goal(tmp_path: Path) -> None:
+    here = Delegating(tmp_path / "runs.db", INNER)
+    await here.open().run("g", thread_id="t")
+    thread = await here.thread()
+    for goal in ("inner", "another"):
+        with pytest.raises(RunError, match="has the name of a call and takes one goal, whose run is COMPLETE"):
+            await here.within.open().run(goal, thread_id=thread)
+    assert here.within.world == ["first", "second"]

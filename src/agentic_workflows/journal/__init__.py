@@ -263,8 +263,13 @@ inside an action, a planner or a review of the progress of a run of ours, and it
     leaves the step in doubt, or ends the run where its planner or the review waits; what it did is done no second time
     test_a_run_inside_a_run_of_ours_that_is_in_doubt_is_not_done_again
     test_who_calls_a_graph_that_waits_for_a_person_does_what_it_has_done_no_second_time
+around a run that an action gave a thread of its own, with the name of its call's key
+    finds that run again, which takes no second goal; goes on with it where it is not over, as a person says
+    test_a_run_on_a_thread_of_its_own_is_found_again_when_the_process_around_it_was_killed
+    test_a_run_on_a_thread_of_its_own_that_is_not_over_is_gone_on_with_there
+    test_a_thread_with_the_name_of_a_call_takes_one_goal
 while it removed runs that are over
-    the next `prune` removes what is left of them, and what they shared with others
+    each is gone or there as a whole; the next `prune` removes the others, and what they shared
     test_a_prune_that_is_cut_is_finished_by_the_next_one_and_refuses_no_goal
     test_a_prune_of_runs_inside_each_other_that_is_cut_is_finished_by_the_next_one
     test_a_prune_that_was_frozen_beyond_its_lease_removes_nothing_more

@@ -98,7 +98,7 @@ class Database:
 
     def _journal(self) -> Journal:
         if self._memory is not None:
-            return MemoryJournal(clock=self._clock)
+            return MemoryJournal(clock=self._clock, saver=self._memory)
         if self._is_postgres:
             writer = writer_for(str(self.url), lambda: PostgresBackend(str(self.url)))
             return SqlJournal(writer, clock=self._clock)

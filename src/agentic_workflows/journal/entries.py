@@ -5,6 +5,7 @@ its place (plan, step, item) and by its content: `key` is a digest of action and
 equal calls of a run, so that an equal effect in a new plan is recognised.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,18 @@ from agentic_workflows.journal.owner import unsure_until
 
 WHOLE = -1
 """The item of a step that is no `foreach`."""
+_IDEMPOTENCY_KEY: Final = re.compile(r"(.+):[0-9a-f]{64}:\d+", re.DOTALL)
 
 
 def idempotency_key(run_id: str, key: str, occurrence: int) -> str:
     """Return the key under which an effect is done, however often it is begun."""
     return f"{run_id}:{key}:{occurrence}"
+
+
+def run_of_key(name: str) -> str | None:
+    """Return the run of the effect whose idempotency key a name is, where it is one by its looks."""
+    found = _IDEMPOTENCY_KEY.fullmatch(name)
+    return found[1] if found else None
 
 
 class Place(NamedTuple):
@@ -302,13 +310,13 @@ class Journal(Protocol):
         """Return everything that is written down about a thread, oldest first, each entry with `at` and `what`."""
         ...
 
-    async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:
+    async def forget(self, lease: Lease, *within: str, checkpoints: bool = False) -> None:
         """Remove everything that is written down about a thread and those within, at once.
 
         Args:
             lease: of the thread.
             within: threads that have no other owner than that one.
-            but_their_names: keep so much that `threads` still has them.
+            checkpoints: remove also those of the thread. LangGraph's saver would do so whoever has the lease by then.
 
         """
         ...

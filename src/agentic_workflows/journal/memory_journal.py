@@ -9,6 +9,8 @@ from functools import wraps
 from threading import RLock
 from typing import Any, TypeVar
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
 from agentic_workflows.errors import ExpiredError, LeaseLostError, ReviewError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
@@ -46,8 +48,9 @@ class MemoryJournal:
         clock: Callable[[], float] = time.time,
         leases: Iterable[Lease] = (),
         answers: Iterable[Answered] = (),
+        saver: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
-        self._clock, self._lock = clock, RLock()
+        self._clock, self._lock, self._saver = clock, RLock(), saver
         self._runs: dict[str, tuple[str, str, str]] = {}
         self._entries: dict[str, JsonObject] = {}
         self._plans: dict[tuple[str, int], tuple[JsonObject, str]] = {}
@@ -224,7 +227,7 @@ class MemoryJournal:
                 found += map(outcome_entry, self._outcomes.get(run_id, ()))
         return in_order(found)
 
-    async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:
+    async def forget(self, lease: Lease, *within: str, checkpoints: bool = False) -> None:
         """Remove everything that is written down about a thread and those within."""
         self._check(lease)
         thread_ids = (lease.thread_id, *within)
@@ -234,9 +237,11 @@ class MemoryJournal:
                 del kept[run_id]
         self._plans = {key: plan for key, plan in self._plans.items() if key[0] not in gone}
         self._answers = {one: row for one, row in self._answers.items() if row.run_id not in gone}
-        for thread_id in () if but_their_names else thread_ids:
+        for thread_id in thread_ids:
             self._leases.pop(thread_id, None)
             self._requests.pop(thread_id, None)
+        if checkpoints and self._saver is not None:
+            self._saver.delete_thread(lease.thread_id)
 
     async def sweep(self) -> None:
         """Remove nothing: here no run shares anything with another one."""

@@ -22,6 +22,8 @@ Read = TypeVar("Read")
 Row: TypeAlias = tuple[Any, ...]
 RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
 BODIES, LABELS = "agentic_bodies", "agentic_labels"
+SAVED: Final = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+"""What LangGraph's saver keeps of a thread."""
 PLACE, ATTEMPT, KEY, OUTCOME = slice(1, 4), 4, 6, 9
 """Places of columns in a row of the calls."""
 LARGE: Final = 65_536

@@ -30,6 +30,7 @@ from agentic_workflows.journal.rows import (
     PLACE,
     PLANS,
     RUNS,
+    SAVED,
     Row,
     answered_of,
     begun_of,
@@ -301,7 +302,7 @@ class SqlJournal:
 
         return await self._writer.do(work)
 
-    async def forget(self, lease: Lease, *within: str, but_their_names: bool = False) -> None:
+    async def forget(self, lease: Lease, *within: str, checkpoints: bool = False) -> None:
         """Remove everything that is written down about a thread and those within."""
 
         def work(to: Transaction) -> None:
@@ -309,8 +310,9 @@ class SqlJournal:
                 for run_id, *_ in to.send("runs", by_thread_id=thread_id).rows:
                     for what in (ANSWERS, CALLS, PLANS, RUNS):
                         to.send(f"forget_{what}", by_run_id=run_id)
-                if not but_their_names:
-                    to.send("forget_lease", by_thread_id=thread_id)
+                to.send("forget_lease", by_thread_id=thread_id)
+            for what in SAVED if checkpoints else ():
+                to.send(f"forget_{what}", by_thread_id=lease.thread_id)
 
         await self._fenced(lease, work)
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     cast,
+    column,
     delete,
     exists,
     func,
@@ -32,11 +33,14 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    table,
     text,
     update,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
+
+from agentic_workflows.journal.rows import SAVED
 
 VERSION: Final = 4
 
@@ -173,6 +177,15 @@ def _sweep(name: "Column[Any]", used: "Column[Any]") -> Delete:
     return delete(name.table).where(name.not_in(select(used).where(used.is_not(None)).distinct()))
 
 
+def _forget_saved(name: str, dialect: Dialect) -> Delete | TextClause:
+    """Return what removes a thread from a table of LangGraph's saver, which has none for blobs in SQLite."""
+    if dialect.name != "postgresql":
+        if name == "checkpoint_blobs":
+            return text("SELECT 1")
+        name = name.removeprefix("checkpoint_")
+    return delete(table(name)).where(column("thread_id", Text) == bindparam("by_thread_id"))
+
+
 def _lock(table: Table, dialect: Dialect) -> TextClause:
     """Return what keeps others from naming rows of a table while those that nobody names are removed.
 
@@ -238,6 +251,7 @@ def statements(dialect: Dialect) -> dict[str, str]:
         f"sweep_{LABELS.name}": _sweep(LABELS.c.id, CALLS.c.label),
         "forget_lease": delete(LEASES).where(*_by(LEASES, "thread_id")),
         **{f"forget_{table.name}": delete(table).where(*_by(table, "run_id")) for table in OF_A_RUN},
+        **{f"forget_{name}": _forget_saved(name, dialect) for name in SAVED},
     }
     return {name: str(statement.compile(dialect=dialect)) for name, statement in named.items()}
 

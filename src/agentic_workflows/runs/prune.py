@@ -4,6 +4,9 @@ A run inside another graph lives as long as the thread of that one: each checkpo
 as well, and leads into the same run, whose effects would happen again if the journal had forgotten them. Whether such a
 thread is at its end, only its own graph can tell. So the run goes when the thread goes: with the run of ours that it is
 a part of, or once the thread is kept nowhere any more.
+
+Likewise a run that an action has begun on a thread with the name of its call's key: as long as the run of the call is
+kept, the action may be called again, and looks for what it has begun.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +19,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from agentic_workflows.errors import LeaseLostError, RunBusyError, RunError
 from agentic_workflows.graph.threads import places_of
 from agentic_workflows.journal.database import Database
+from agentic_workflows.journal.entries import run_of_key
 from agentic_workflows.journal.faults import CORRUPT
 from agentic_workflows.runs.opened import OpenRun
 from agentic_workflows.runs.whereabouts import Whereabouts
@@ -46,25 +50,25 @@ class Pruning:
             async with self.database.leases.hold(thread_id) as held:
                 if await self._is_due(run):
                     within = [one for one in inner if run.exists and not await self._has_its_own(one)]
-                    # Names go last: a prune that is cut in between finds the thread again, and ends what was begun.
-                    await journal.forget(held.lease, *within, but_their_names=True)
-                    if run.where is not Whereabouts.FOREIGN:
-                        await journal.renew(held.lease, self.database.leases.seconds)  # a saver looks at no lease
-                        await self.saver.adelete_thread(thread_id)
-                    await journal.forget(held.lease, *within)
+                    await journal.forget(held.lease, *within, checkpoints=run.where is not Whereabouts.FOREIGN)
                     return [thread_id, *within] if run.values else []
         return []
 
     async def _is_due(self, run: OpenRun) -> bool:
-        """Tell whether a thread may go, such as one of which a `prune` that was cut has left no more than its name."""
+        """Tell whether a thread may go, such as one of which there is no more than its name."""
         await run.load()
-        if run.outer:
+        if run.outer or await self._is_of_a_call(run.thread_id):
             return False
         if run.exists:
             return run.is_over and run.touched < self.since
         if run.where is not Whereabouts.ELSEWHERE:
             return True
         return self.others is not None and run.touched < self.since and not await self._is_kept(run.thread_id)
+
+    async def _is_of_a_call(self, thread_id: str) -> bool:
+        """Tell whether a thread is named by the idempotency key of a call whose run is kept."""
+        run_id = run_of_key(thread_id)
+        return run_id is not None and await self.database.journal.run_of(run_id) is not None
 
     async def _is_kept(self, thread_id: str) -> bool:
         """Tell whether a thread, or one that it may be a part of, is kept anywhere."""
