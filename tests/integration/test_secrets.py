@@ -17,7 +17,9 @@ from pydantic import BaseModel, SecretStr
 
 from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, action, approve, build_graph, edit, reject
 from agentic_workflows.actions.action import Action, ActionCall, Found
+from agentic_workflows.actions.files import file_actions
 from agentic_workflows.actions.langchain_tools import from_tool
+from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.testing import RecordingAction
@@ -593,3 +595,32 @@ async def test_a_secret_that_an_action_gave_is_told_to_no_planner(*, sees_output
     assert [entry["status"] for entry in seen[0] if entry["step"]] == ["succeeded", "failed", "succeeded"]
     assert TOKEN not in json.dumps([agent.histories, seen])
     assert result["history"][0] == {"step": "login", "result": {"token": TOKEN}, "status": "succeeded"}
+
+
+async def test_a_secret_that_an_action_gave_goes_through_no_file_unasked(tmp_path: Path) -> None:
+    """What is read back from there has no label any more."""
+    sent: list[str] = []
+
+    @action(read_only=True, open_world=False, trusted=True, secret_fields=("*",))
+    def get_token() -> str:
+        """Get the token."""
+        return TOKEN
+
+    @action(destructive=False, arguments={"body": "content"})
+    def send_mail(to: str, body: str) -> str:  # noqa: ARG001 - whom a plan names
+        """Send a mail."""
+        sent.append(body)
+        return "sent"
+
+    steps = [
+        {"name": "get", "action": "get_token", "outputs": ["token"]},
+        {"name": "keep", "action": "write_file", "inputs": {"path": "a.txt", "text": "${token}"}},
+        {"name": "read", "action": "read_file", "inputs": {"path": "a.txt"}, "outputs": ["text"], "after": ["keep"]},
+        {"name": "mail", "action": "send_mail", "inputs": {"to": "ada@example.org", "body": "${text}"}},
+    ]
+    files = [one for one in file_actions(Workspace(tmp_path)) if one.name in {"write_file", "read_file"}]
+    workflow = AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=[get_token, send_mail, *files])
+    (question,) = (await workflow.run("Mail it to ada@example.org"))["reviews"]
+    assert (question["step"], question["rules"], sent) == ("keep", ["secret-kept"], [])
+    assert (await workflow.resume(approve()))["state"] == "COMPLETE"
+    assert sent == [TOKEN]
