@@ -19,6 +19,7 @@ from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, action, ap
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.actions.files import file_actions
 from agentic_workflows.actions.langchain_tools import from_tool
+from agentic_workflows.actions.text import text_actions
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.graph.catalogue import Annotations
@@ -595,6 +596,21 @@ async def test_a_secret_that_an_action_gave_is_told_to_no_planner(*, sees_output
     assert [entry["status"] for entry in seen[0] if entry["step"]] == ["succeeded", "failed", "succeeded"]
     assert TOKEN not in json.dumps([agent.histories, seen])
     assert result["history"][0] == {"step": "login", "result": {"token": TOKEN}, "status": "succeeded"}
+
+
+async def test_a_secret_that_an_action_gave_is_told_to_no_model_of_a_text_step() -> None:
+    def model() -> Any:
+        raise AssertionError
+
+    token = RecordingAction("get", result={"user": "ada", "token": TOKEN}, trusted=True, secret_fields=("token",))
+    text = "${account.user} ${account | to_string(@)}"
+    steps = [
+        {"name": "get", "action": "get", "outputs": ["account"]},
+        {"name": "sum", "action": "summarize", "inputs": {"text": text}},
+    ]
+    workflow = AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=[token, *text_actions(model)])
+    result = await workflow.run("g")
+    assert (result["state"], "[secret-leaves" in result["reason"]) == ("FAILED", True)
 
 
 async def test_a_secret_that_an_action_gave_goes_through_no_file_unasked(tmp_path: Path) -> None:
