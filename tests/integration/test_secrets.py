@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import StructuredTool
+from langchain_core.tracers.context import collect_runs
 from pydantic import BaseModel, SecretStr
 
 from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, action, approve, build_graph, edit, reject
@@ -432,9 +433,12 @@ async def test_a_tool_that_gets_a_secret_is_not_traced() -> None:
         {"name": "two", "action": "use", "inputs": {"token": "public"}},
     ]
     graph = build_graph(ScriptedAgent([{"steps": steps}]), actions=[tool], secrets={"TOKEN": TOKEN}.get)
-    await graph.ainvoke({"goal": "g"}, {"callbacks": [Tracer()]})
+    with collect_runs() as collected:
+        await graph.ainvoke({"goal": "g"}, {"callbacks": [Tracer()]})
     assert sorted(got) == ["public", TOKEN]
     assert (len(traced), TOKEN in str(traced)) == (1, False)
+    tools = [run.inputs for run in collected.traced_runs if run.run_type == "tool"]
+    assert (len(tools), TOKEN in str(tools)) == (1, False)
 
 
 @pytest.mark.parametrize(
