@@ -602,12 +602,38 @@ async def test_a_secret_that_an_action_gave_is_told_to_no_planner(*, sees_output
     assert result["history"][0] == {"step": "login", "result": {"token": TOKEN}, "status": "succeeded"}
 
 
+@pytest.mark.parametrize("sees_outputs", [True, False])
+@pytest.mark.parametrize("how", ["when", "validation", "input"])
+async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_outputs: bool) -> None:
+    """One that asks of each letter whether the secret begins with it."""
+    token = RecordingAction("get", result=TOKEN, trusted=True, secret_fields=("*",))
+    look = RecordingAction("look", input_schema={"type": "object", "properties": {"a": {"type": "string"}}})
+    fail = RecordingAction("fail", result="no number", trusted=True)
+
+    def asks(letter: str) -> dict[str, Any]:
+        begins = f"starts_with(@, '{letter}')"
+        return {
+            "when": {"action": "look", "when": f"${{token | {begins}}}"},
+            "validation": {"action": "get", "validation": {"pattern": f"^{letter}"}},
+            "input": {"action": "look", "inputs": {"a": f"${{token | {begins} && 'a' || `1`}}"}},
+        }[how]
+
+    asked = [{"name": letter, **asks(letter)} for letter in "stu"]
+    wrong = {"name": "wrong", "action": "fail", "validation": {"type": "integer"}, "after": ["get"]}
+    agent = ScriptedAgent([{"steps": [{"name": "get", "action": "get", "outputs": ["token"]}, *asked, wrong]}] * 2)
+    agent.sees_outputs = sees_outputs  # type: ignore[attr-defined]  # an agent of one's own has it
+    workflow = AgenticWorkflow(agent, 20, actions=[token, look, fail], limits=Limits(max_replans=1))
+    assert (await workflow.run("g"))["state"] == "FAILED"
+    assert {entry["status"] for entry in agent.histories[1] if entry["step"] in {*"stu"}} == set()
+    assert [finding["step"] for finding in agent.histories[1][-1]["result"]["findings"]] == [*"stu"]
+
+
 async def test_a_secret_that_an_action_gave_is_told_to_no_model_of_a_text_step() -> None:
     def model() -> Any:
         raise AssertionError
 
     token = RecordingAction("get", result={"user": "ada", "token": TOKEN}, trusted=True, secret_fields=("token",))
-    text = "${account.user} ${account | to_string(@)}"
+    text = "${account.user} ${account}"
     steps = [
         {"name": "get", "action": "get", "outputs": ["account"]},
         {"name": "sum", "action": "summarize", "inputs": {"text": text}},
