@@ -14,7 +14,7 @@ from agentic_workflows.graph.paths import fields_of, is_below, may_hold
 from agentic_workflows.graph.values import JsonValue
 
 Kind: TypeAlias = Literal["goal", "plan", "output"]
-Trait: TypeAlias = Literal["trusted", "assigned", "directory", "created", "secret", "behind", "reworked"]
+Trait: TypeAlias = Literal["trusted", "assigned", "directory", "created", "secret", "behind", "reworked", "entrusted"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Source:
     """Dotted names, without the indexes of lists; empty for the whole output."""
     traits: frozenset[Trait] = frozenset()
     """`behind` says that the source only had a part in the call that gave the value, and nothing of it is in the value;
-    `reworked`, that something else may have been made of it.
+    `reworked`, that something else may have been made of it; `entrusted`, that it is a secret that an action was given
+    in an argument made for secrets, and so not in what it gave.
     """
 
     @cached_property
@@ -80,6 +81,12 @@ def joined(labels: Iterable[Label]) -> Label:
 def is_plain(label: Label) -> bool:
     """Tell whether nothing untrusted and no secret is in a label."""
     return all(one.is_trusted and "secret" not in one.traits for one in label)
+
+
+@lru_cache(maxsize=1024)
+def holds_secret(label: Label) -> bool:
+    """Tell whether a secret may be in what has a label, and not only have helped to get it."""
+    return any("secret" in one.traits and "entrusted" not in one.traits for one in label)
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,12 @@ def reworked(label: Label) -> Label:
     return frozenset(map(_reworked, label))
 
 
+@lru_cache(maxsize=256)
+def entrusted(label: Label) -> Label:
+    """Return the label of what was got with a value that was given in an argument made for secrets."""
+    return frozenset(map(_entrusted, label))
+
+
 # One object for all that are equal: sets of them are compared again and again.
 
 
@@ -187,6 +200,11 @@ def _behind(source: Source) -> Source:
 def _reworked(source: Source) -> Source:
     stays = source.is_trusted or "behind" in source.traits
     return source if stays else replace(source, traits=source.traits | {"reworked"})
+
+
+@lru_cache(maxsize=65_536)
+def _entrusted(source: Source) -> Source:
+    return replace(source, traits=source.traits | {"entrusted"}) if "secret" in source.traits else source
 
 
 def output_label(action: ActionSpec, fields: frozenset[str], under: str) -> Label:

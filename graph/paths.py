@@ -52,6 +52,11 @@ def only_selects(path: str) -> bool:
     return _selects(tree)
 
 
+def is_computed(field: str) -> bool:
+    """Tell whether a path gives no field as it stands, but what a function made of it, or names of its own."""
+    return field.endswith(_COMPUTED)
+
+
 def is_below(field: str, declared: str) -> bool:
     """Tell whether a field is a declared one or a part of it; `*` in a declared one is any name, or all by itself."""
     if declared == "*":

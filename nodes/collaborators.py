@@ -11,6 +11,7 @@ from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import awaited
 from agentic_workflows.errors import RunError
+from agentic_workflows.graph.history import is_untrusted, without_secrets, without_untrusted
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.state import FINISHED, State, Update
 from agentic_workflows.graph.threads import thread_of
@@ -29,14 +30,22 @@ class Agent(Protocol):
 
     An agent that brings no declared actions also has `execute_step(step)`, as in the article. `review_progress(goal,
     history)` is optional: asked when every step is done, it returns what is still missing, or nothing. An agent with
-    `sees_outputs = False` plans again without a word of what is untrusted; the later plans of any other agent are
-    untrusted themselves, once there was untrusted output in its history, and the goal of the run is theirs. No agent is
-    shown what may hold a secret that an action gave.
+    `sees_outputs = False` plans again, and reviews, without a word of what is untrusted; the later plans of any other
+    agent are untrusted themselves, once there was untrusted output in its history, and the goal of the run is theirs.
+    No agent is shown what may hold a secret that an action gave.
     """
 
     def create_plan(self, goal: str, history: Sequence[JsonObject]) -> Awaitable[Plan | Mapping[str, Any]]:
         """Return a plan for the goal, given what happened so far."""
         ...
+
+
+def shown(agent: object, history: Sequence[JsonObject]) -> tuple[list[JsonObject], bool]:
+    """Return what an agent is shown of a run's history, and whether anything of that is untrusted."""
+    told = without_secrets(history)
+    if not getattr(agent, "sees_outputs", True):
+        return without_untrusted(told), False
+    return told, any(map(is_untrusted, history))
 
 
 async def ask(method: Callable[[str, Sequence[JsonObject]], Any], goal: str, history: Sequence[JsonObject]) -> Any:

@@ -18,7 +18,6 @@ from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
-from agentic_workflows.graph.history import is_untrusted, without_secrets, without_untrusted
 from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import FINISHED, Limits, Request, State, Update, WorkflowState, limits_from_json
@@ -26,7 +25,16 @@ from agentic_workflows.graph.threads import run_of
 from agentic_workflows.graph.values import JsonObject, JsonValue, beginning, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import ANSWER, Agent, Node, ask, begun_since, holding, refuse_forgotten
+from agentic_workflows.nodes.collaborators import (
+    ANSWER,
+    Agent,
+    Node,
+    ask,
+    begun_since,
+    holding,
+    refuse_forgotten,
+    shown,
+)
 from agentic_workflows.nodes.stopping import in_doubt, may_have_happened, stopped
 
 POLL_SECONDS = 0.25
@@ -160,7 +168,6 @@ class _Call:
 
     def __init__(self, agent: Agent, held: Held) -> None:
         self._agent, self._held = agent, held
-        self.sees_outputs = bool(getattr(agent, "sees_outputs", True))
         self.saw_untrusted = False
         self.journal = held.journal
         self.tokens = 0
@@ -182,12 +189,9 @@ class _Call:
         """
         with get_usage_metadata_callback() as usage:
             began = perf_counter()
-            history = state["history"]
-            shown = without_secrets(history)
-            shown = shown if self.sees_outputs else without_untrusted(shown)
-            self.saw_untrusted = self.sees_outputs and any(is_untrusted(entry) for entry in history)
+            history, self.saw_untrusted = shown(self._agent, state["history"])
             with named_by(f"{state['run_id']}:{number}"):
-                asked = ask(self._agent.create_plan, state["goal"], shown)
+                asked = ask(self._agent.create_plan, state["goal"], history)
                 planning = asyncio.ensure_future(contained(asked, seconds))
             try:
                 return await self._watched(planning)

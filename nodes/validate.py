@@ -14,14 +14,14 @@ from agentic_workflows.graph.checks import refuse_missing
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
-from agentic_workflows.graph.history import is_untrusted, joint_marks, late_marks, without_secrets
+from agentic_workflows.graph.history import joint_marks, late_marks
 from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.outcome import OutcomeStatus
 from agentic_workflows.graph.plan import Plan, plan_name, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
-from agentic_workflows.nodes.collaborators import Node, ask
+from agentic_workflows.nodes.collaborators import Node, ask, shown
 from agentic_workflows.nodes.stopping import may_have_happened
 from agentic_workflows.policies.report import Report
 
@@ -30,17 +30,15 @@ Examine = Callable[[Plan, State], Report]
 ReviewProgress = Callable[[str, Sequence[JsonObject]], Awaitable[object]]
 
 
-def make_validate(
-    examine: Examine, review_progress: ReviewProgress | None, journal: Journal, registry: Registry
-) -> Node:
-    """Return the validate node; `review_progress` says what is missing when all steps are done."""
+def make_validate(examine: Examine, agent: object, journal: Journal, registry: Registry) -> Node:
+    """Return the validate node; an agent's `review_progress` says what is missing when all steps are done."""
 
     async def validate(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
         """Judge a new plan, or what an execution came to; any other state passes."""
         if state["status"] == WorkflowState.PLANNING:
             return await _gate_in(state, examine, runtime, journal, registry)
         if state["status"] == WorkflowState.EXECUTING:
-            return await _gate_out(state, review_progress, journal)
+            return await _gate_out(state, agent, journal)
         return {}
 
     return validate
@@ -114,7 +112,7 @@ def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) ->
     return {"status": WorkflowState.PLANNING.value, "findings": found, "history": [*state["history"], entry]}
 
 
-async def _gate_out(state: State, review_progress: ReviewProgress | None, journal: Journal) -> Update:
+async def _gate_out(state: State, agent: object, journal: Journal) -> Update:
     outcomes = state["steps"]
     failed = [(name, one) for name, one in outcomes.items() if OutcomeStatus(str(one["status"])).is_failure]
     if failed:
@@ -122,7 +120,7 @@ async def _gate_out(state: State, review_progress: ReviewProgress | None, journa
     if state["asks"]:
         return {"status": WorkflowState.REVIEWING.value}
     if all(name in outcomes for name in step_names(state["plan"] or {})):
-        return await _complete(state, review_progress, journal)
+        return await _complete(state, agent, journal)
     return {"status": WorkflowState.EXECUTING.value}
 
 
@@ -156,10 +154,11 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_rep
     }
 
 
-async def _complete(state: State, review_progress: ReviewProgress | None, journal: Journal) -> Update:
+async def _complete(state: State, agent: object, journal: Journal) -> Update:
+    history, saw_untrusted = shown(agent, state["history"])
     try:  # another judgement could drop a later plan, which may have begun
         is_replaced = await _is_replaced(state, journal)
-        missing = "it was planned again." if is_replaced else await _missing(state, review_progress)
+        missing = "it was planned again." if is_replaced else await _missing(state, agent, history)
     except GraphInterrupt:  # asked once more, it would begin another run, and do all of it again
         reason = "A graph that review_progress calls waits for a person, and cannot be answered."
         return {"status": WorkflowState.FAILED.value, "reason": reason}
@@ -167,24 +166,23 @@ async def _complete(state: State, review_progress: ReviewProgress | None, journa
         return {"status": WorkflowState.COMPLETE.value, "reason": None, "left": ""}
     if state["replans"] >= _limits(state).max_replans:
         return {"status": WorkflowState.FAILED.value, "reason": f"The goal is not reached: {missing}"}
-    # Who says so has seen the history.
-    saw = any(is_untrusted(one) for one in state["history"])
     feedback: JsonObject = {"feedback": f"The goal is not reached yet: {missing}"}
-    entry: JsonObject = {"step": None, "result": feedback, **({"untrusted": True} if saw else {})}
+    entry: JsonObject = {"step": None, "result": feedback, **({"untrusted": True} if saw_untrusted else {})}
     replans = state["replans"] + 1
     return {"status": WorkflowState.PLANNING.value, "replans": replans, "history": [*state["history"], entry]}
 
 
-async def _missing(state: State, review_progress: ReviewProgress | None) -> str:
+async def _missing(state: State, agent: object, history: Sequence[JsonObject]) -> str:
     """Return what the agent says is missing; an agent that fails here has not confirmed the goal.
 
     Raises:
         GraphInterrupt: a graph that it calls waits for a person.
 
     """
+    review_progress: ReviewProgress | None = getattr(agent, "review_progress", None)
     if review_progress is None:
         return ""
-    limits, history = _limits(state), without_secrets(state["history"])
+    limits = _limits(state)
     seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
     try:
         with named_by(f"{state['run_id']}:{state['plan_number']}"):

@@ -20,6 +20,7 @@ from agentic_workflows.graph.labels import (
     Label,
     Origin,
     Source,
+    entrusted,
     is_plain,
     joined,
     reworked,
@@ -125,7 +126,8 @@ class Provenance:
 
 def _handed(flow: Flow, action: ActionSpec) -> Label:
     """Return the label of what an action is given; what it copies from a text may hold what stands around a value."""
-    return reworked(flow.label) if action.annotations.verbatim and not flow.is_whole else flow.label
+    label = reworked(flow.label) if action.annotations.verbatim and not flow.is_whole else flow.label
+    return entrusted(label) if action.class_of(flow.argument) == "secret" else label
 
 
 def _untrusted(label: Label) -> str:
@@ -170,14 +172,20 @@ def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope, before: Mapping[
     named = {FOREACH: step.foreach, WHEN: step.when}
     control = tuple(_flow(text, (name,), plan, scope) for name, text in named.items() if isinstance(text, str))
     waits = [before[name] for name in plan.dependencies(step)]
-    if step.foreach is not None:
-        elements = parse(step.foreach)[0]
-        scope = {**scope, ITEM: _origin(elements, plan, scope) if isinstance(elements, Reference) else _NOBODY}
+    scope = scope_inside(step, plan, scope)
     flows = [flow for name, value in step.inputs.items() for flow in _flows(value, (name,), plan, scope)]
     needed = joined(one.condition for one in waits)
     is_certain = all(flow.is_certain for flow in (*flows, *control))
     is_certain &= all(one.is_certain for one in waits if one.condition)
     return _provenance(tuple(flows), control, needed, plan.saw_untrusted, is_certain)
+
+
+def scope_inside(step: WorkflowStep, plan: Plan, scope: Scope) -> Scope:
+    """Return the origin of all that the inputs of a step may name; of a foreach, its item, too."""
+    if step.foreach is None:
+        return scope
+    elements = parse(step.foreach)[0]
+    return {**scope, ITEM: origin_of(elements, plan, scope) if isinstance(elements, Reference) else _NOBODY}
 
 
 @lru_cache(maxsize=256)
@@ -209,7 +217,7 @@ def _origins(
     step: WorkflowStep, action: ActionSpec | None, call: Provenance, is_by_name: Iterable[bool]
 ) -> dict[str, Origin]:
     """Return the origins of outputs: several are fields of the result by name, one may be all of it."""
-    whole = Origin(None, call.label) if action is None else action.recall(_origin_of, call)
+    whole = Origin(None, call.label) if action is None else result_origin(action, call)
     if len(step.outputs) != 1:
         return {name: replace(whole, parts=frozenset({name})) for name in step.outputs}
     (name,) = step.outputs
@@ -218,7 +226,12 @@ def _origins(
     return {name: replace(whole, under=frozenset(name if by_name else "" for by_name in is_by_name))}
 
 
-def _origin_of(action: ActionSpec, call: Provenance) -> Origin:
+def result_origin(action: ActionSpec, call: Provenance) -> Origin:
+    """Return the origin of all that an action gives."""
+    return action.recall(_result_origin, call)
+
+
+def _result_origin(action: ActionSpec, call: Provenance) -> Origin:
     return Origin(action, call.steering(action), content=call.content(action), is_call_certain=call.is_certain)
 
 
@@ -244,7 +257,7 @@ def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> F
     if "${" not in text:
         return Flow(str(path[0]), path, _literal(text, plan))
     parts = parse(text)
-    origins = [_origin(part, plan, scope) for part in parts if isinstance(part, Reference)]
+    origins = [origin_of(part, plan, scope) for part in parts if isinstance(part, Reference)]
     labels = [one.label for one in origins] + [_literal(part, plan) for part in parts if isinstance(part, str)]
     if plan.saw_untrusted and len(parts) > 1:  # of words that each are trusted, anything can be put together
         labels.append(LATE_PLAN)
@@ -252,7 +265,8 @@ def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> F
     return Flow(str(path[0]), path, joined(labels), is_whole, all(one.is_certain for one in origins))
 
 
-def _origin(reference: Reference, plan: Plan, scope: Scope) -> Origin:
+def origin_of(reference: Reference, plan: Plan, scope: Scope) -> Origin:
+    """Return the origin of what a reference leads to."""
     known = scope.get(reference.name)
     if known is None:
         return _NOBODY

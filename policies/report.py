@@ -13,6 +13,7 @@ from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.values import JsonObject, digest
 from agentic_workflows.policies.decision import Deny, PolicyEngine, StaticDecision, to_json
 from agentic_workflows.policies.provenance import Provenance, trace
+from agentic_workflows.policies.secrecy import secrecy_findings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +70,11 @@ def examine(
 
     """
     findings = static_findings(plan, catalogue)
-    unsound = {finding.step for finding in findings}
-    sound = [step for step in plan.steps if step.name not in unsound and catalogue.get(step.action)]
     order = _order(plan)
     traced = trace(plan, catalogue) if order else {}
+    findings += secrecy_findings(plan, catalogue, traced) if order else ()
+    unsound = {finding.step for finding in findings}
+    sound = [step for step in plan.steps if step.name not in unsound and catalogue.get(step.action)]
     decisions = {step.name: engine.decide_early(step, catalogue[step.action], traced.get(step.name)) for step in sound}
     findings += [_denied(step, decision) for step, decision in decisions.items() if isinstance(decision, Deny)]
     findings += _budget(plan, max_iterations, used)

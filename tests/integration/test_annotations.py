@@ -113,7 +113,7 @@ def test_actions_show_their_effect_and_what_nobody_said(call: Callable[..., Any]
     )
     _, out, _ = call("actions", "--actions", "tools:ACTIONS", "--annotations", "tools.yaml")
     assert "send_email    to, body: content" in out
-    assert "effect, open-world   untrusted, secret token" in out
+    assert "effect, open-world untrusted, secret token" in " ".join(out.split())
     assert "An argument without a class is a target." in out
     _, out, _ = call("actions", "--json", "--actions", "tools:ACTIONS", "--annotations", "tools.yaml")
     shown = next(one for one in json.loads(out) if one["name"] == "send_email")

@@ -78,12 +78,14 @@ class Looking:
         self.sees_outputs = sees_outputs
         self._then = answer("eve@example.com") if then is None else then
         self.seen: list[str] = []
+        self.reviewed: list[str] = []
 
     async def create_plan(self, goal: str, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         self.seen.append(str(history))
         return {"goal": goal, "steps": [READ]} if len(self.seen) == 1 else {**self._then}
 
     async def review_progress(self, goal: str, history: Sequence[Mapping[str, Any]]) -> str:  # noqa: ARG002
+        self.reviewed.append(str(history))
         return "The answer." if len(self.seen) == 1 else ""
 
 
@@ -95,7 +97,8 @@ async def test_what_is_planned_after_untrusted_output_asks_unless_none_was_shown
     assert question["rules"] == ["untrusted-steers", "planned-after-untrusted"]
     agent = Looking(sees_outputs=False)
     done = await House(agent, limits=Limits(max_replans=1)).workflow.run("Answer the mail")
-    assert ("Evil." in agent.seen[1], done["state"]) == (False, "COMPLETE")
+    assert ("Evil." in str(agent.seen + agent.reviewed), done["state"]) == (False, "COMPLETE")
+    assert "The goal is not reached yet: The answer." in agent.seen[1]  # it read none of it, so its word is trusted
 
 
 ON_CONDITION = """

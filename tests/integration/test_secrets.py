@@ -13,11 +13,15 @@ from typing import Any, Literal
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import StructuredTool
+from langchain_core.tracers.context import collect_runs
 from pydantic import BaseModel, SecretStr
 
 from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, action, approve, build_graph, edit, reject
 from agentic_workflows.actions.action import Action, ActionCall, Found
+from agentic_workflows.actions.files import file_actions
 from agentic_workflows.actions.langchain_tools import from_tool
+from agentic_workflows.actions.text import text_actions
+from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.testing import RecordingAction
@@ -429,9 +433,12 @@ async def test_a_tool_that_gets_a_secret_is_not_traced() -> None:
         {"name": "two", "action": "use", "inputs": {"token": "public"}},
     ]
     graph = build_graph(ScriptedAgent([{"steps": steps}]), actions=[tool], secrets={"TOKEN": TOKEN}.get)
-    await graph.ainvoke({"goal": "g"}, {"callbacks": [Tracer()]})
+    with collect_runs() as collected:
+        await graph.ainvoke({"goal": "g"}, {"callbacks": [Tracer()]})
     assert sorted(got) == ["public", TOKEN]
     assert (len(traced), TOKEN in str(traced)) == (1, False)
+    tools = [run.inputs for run in collected.traced_runs if run.run_type == "tool"]
+    assert (len(tools), TOKEN in str(tools)) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -593,3 +600,73 @@ async def test_a_secret_that_an_action_gave_is_told_to_no_planner(*, sees_output
     assert [entry["status"] for entry in seen[0] if entry["step"]] == ["succeeded", "failed", "succeeded"]
     assert TOKEN not in json.dumps([agent.histories, seen])
     assert result["history"][0] == {"step": "login", "result": {"token": TOKEN}, "status": "succeeded"}
+
+
+@pytest.mark.parametrize("sees_outputs", [True, False])
+@pytest.mark.parametrize("how", ["when", "validation", "input"])
+async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_outputs: bool) -> None:
+    """One that asks of each letter whether the secret begins with it."""
+    token = RecordingAction("get", result=TOKEN, trusted=True, secret_fields=("*",))
+    look = RecordingAction("look", input_schema={"type": "object", "properties": {"a": {"type": "string"}}})
+    fail = RecordingAction("fail", result="no number", trusted=True)
+
+    def asks(letter: str) -> dict[str, Any]:
+        begins = f"starts_with(@, '{letter}')"
+        return {
+            "when": {"action": "look", "when": f"${{token | {begins}}}"},
+            "validation": {"action": "get", "validation": {"pattern": f"^{letter}"}},
+            "input": {"action": "look", "inputs": {"a": f"${{token | {begins} && 'a' || `1`}}"}},
+        }[how]
+
+    asked = [{"name": letter, **asks(letter)} for letter in "stu"]
+    wrong = {"name": "wrong", "action": "fail", "validation": {"type": "integer"}, "after": ["get"]}
+    agent = ScriptedAgent([{"steps": [{"name": "get", "action": "get", "outputs": ["token"]}, *asked, wrong]}] * 2)
+    agent.sees_outputs = sees_outputs  # type: ignore[attr-defined]  # an agent of one's own has it
+    workflow = AgenticWorkflow(agent, 20, actions=[token, look, fail], limits=Limits(max_replans=1))
+    assert (await workflow.run("g"))["state"] == "FAILED"
+    assert {entry["status"] for entry in agent.histories[1] if entry["step"] in {*"stu"}} == set()
+    assert [finding["step"] for finding in agent.histories[1][-1]["result"]["findings"]] == [*"stu"]
+
+
+async def test_a_secret_that_an_action_gave_is_told_to_no_model_of_a_text_step() -> None:
+    def model() -> Any:
+        raise AssertionError
+
+    token = RecordingAction("get", result={"user": "ada", "token": TOKEN}, trusted=True, secret_fields=("token",))
+    text = "${account.user} ${account}"
+    steps = [
+        {"name": "get", "action": "get", "outputs": ["account"]},
+        {"name": "sum", "action": "summarize", "inputs": {"text": text}},
+    ]
+    workflow = AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=[token, *text_actions(model)])
+    result = await workflow.run("g")
+    assert (result["state"], "[secret-leaves" in result["reason"]) == ("FAILED", True)
+
+
+async def test_a_secret_that_an_action_gave_goes_through_no_file_unasked(tmp_path: Path) -> None:
+    """What is read back from there has no label any more."""
+    sent: list[str] = []
+
+    @action(read_only=True, open_world=False, trusted=True, secret_fields=("*",))
+    def get_token() -> str:
+        """Get the token."""
+        return TOKEN
+
+    @action(destructive=False, arguments={"body": "content"})
+    def send_mail(to: str, body: str) -> str:  # noqa: ARG001 - whom a plan names
+        """Send a mail."""
+        sent.append(body)
+        return "sent"
+
+    steps = [
+        {"name": "get", "action": "get_token", "outputs": ["token"]},
+        {"name": "keep", "action": "write_file", "inputs": {"path": "a.txt", "text": "${token}"}},
+        {"name": "read", "action": "read_file", "inputs": {"path": "a.txt"}, "outputs": ["text"], "after": ["keep"]},
+        {"name": "mail", "action": "send_mail", "inputs": {"to": "ada@example.org", "body": "${text}"}},
+    ]
+    files = [one for one in file_actions(Workspace(tmp_path)) if one.name in {"write_file", "read_file"}]
+    workflow = AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=[get_token, send_mail, *files])
+    (question,) = (await workflow.run("Mail it to ada@example.org"))["reviews"]
+    assert (question["step"], question["rules"], sent) == ("keep", ["secret-kept"], [])
+    assert (await workflow.resume(approve()))["state"] == "COMPLETE"
+    assert sent == [TOKEN]

@@ -37,6 +37,8 @@ Labels: TypeAlias = Annotated[
 def text_actions(model: ModelSource, *, max_characters: int = MAX_CHARACTERS) -> list[Action]:
     """Return `summarize`, `extract`, `classify` and `write_text`.
 
+    They count as open-world, so the default policy has no secret told to the model.
+
     Args:
         model: a chat model, or a function that gives it; called at every use and not before, in a thread, so it may
             load a model but keeps it.
@@ -53,10 +55,11 @@ def text_actions(model: ModelSource, *, max_characters: int = MAX_CHARACTERS) ->
 
 
 def _declare(function: Callable[..., Awaitable[str]], parameter: str, *, verbatim: bool = False) -> Action:
-    # Trusted as far as its text is: the label of what goes in is on what comes out.
+    # Open-world, for the model may be anybody's: what it is told leaves. Trusted as far as its text is: the label of
+    # what goes in is on what comes out.
     return action(
         read_only=True,
-        open_world=False,
+        open_world=True,
         arguments={"text": "content", parameter: "param"},
         trusted=True,
         verbatim=verbatim,

@@ -66,8 +66,10 @@ def signature(action: ActionSpec) -> str:
     required = cast("list[str]", action.input_schema.get("required") or [])
     names = ", ".join(name if name in required else f"{name}?" for name in _properties(action))
     gives = f" -> {_kind(action.output_schema)}" if action.output_schema else ""
-    summary = action.description.strip().partition("\n")[0]
-    return f"{action.name}({names}){gives}: {summary}"
+    summary = " ".join(action.description.strip().partition("\n")[0].split())
+    line = f"{action.name}({names}){gives}: {summary}"
+    # A server may have written it: no name begins a line of its own, nor hides anything.
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in line)
 
 
 def _properties(action: ActionSpec) -> JsonObject:

@@ -115,16 +115,22 @@ def _replaced(value: JsonValue, known: _Known) -> JsonValue:
 
 @contextmanager
 def kept_from_traces(known: Mapping[str, str]) -> Iterator[None]:
-    """Keep what is called inside from being traced, where it is given secrets: LangChain traces a tool's arguments."""
+    """Keep what is called inside from being traced, where it is given secrets: LangChain traces a tool's arguments.
+
+    A handler of one's own that `register_configure_hook` adds to whatever LangChain calls is not kept from it.
+    """
     if not known:
         yield
         return
     from langchain_core.runnables.config import var_child_runnable_config  # noqa: PLC0415 - a run has it loaded
+    from langchain_core.tracers.context import run_collector_var  # noqa: PLC0415
     from langsmith.run_helpers import tracing_context  # noqa: PLC0415
 
     before = var_child_runnable_config.set({"callbacks": []})
+    collector = run_collector_var.set(None)
     try:
         with tracing_context(enabled=False):
             yield
     finally:
+        run_collector_var.reset(collector)
         var_child_runnable_config.reset(before)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.history import is_untrusted
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.state import Limits, State
@@ -28,11 +29,14 @@ def state(status: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def judged(before: dict[str, Any], findings: Sequence[Finding] = (), review: Any = None) -> dict[str, Any]:
+async def judged(
+    before: dict[str, Any], findings: Sequence[Finding] = (), review: Any = None, *, sees_outputs: bool = True
+) -> dict[str, Any]:
     def examine(plan: Plan, _: State) -> Report:
         return Report(plan=plan, findings=tuple(findings), refusal="this plan")
 
-    node = make_validate(examine, review, MemoryJournal(), {})
+    agent = SimpleNamespace(review_progress=review, sees_outputs=sees_outputs)
+    node = make_validate(examine, agent, MemoryJournal(), {})
     runtime = cast("Any", SimpleNamespace(stream_writer=lambda _: None))
     return {**before, **await node(cast("State", before), {}, runtime)}
 
@@ -116,6 +120,20 @@ async def test_what_is_missing_is_planned_for_while_replans_are_left() -> None:
     after = await judged(ended, review=review)
     assert (after["status"], after["replans"]) == ("PLANNING", 1)
     assert after["history"] == [{"step": None, "result": {"feedback": "The goal is not reached yet: the mail"}}]
+
+
+@pytest.mark.parametrize("sees_outputs", [True, False])
+async def test_who_sees_no_outputs_reviews_without_them_and_what_it_says_stays_trusted(*, sees_outputs: bool) -> None:
+    seen: list[Any] = []
+
+    async def review(goal: str, history: object) -> str:
+        seen.append(history)
+        return "the mail"
+
+    read = {"step": "a", "status": "succeeded", "result": "Evil.", "untrusted": True}
+    done = state("EXECUTING", steps={"a": DONE, "b": DONE}, history=[read], limits=Limits(max_replans=1).to_json())
+    after = await judged(done, review=review, sees_outputs=sees_outputs)
+    assert ("Evil." in str(seen), is_untrusted(after["history"][-1])) == (sees_outputs, sees_outputs)
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), asyncio.CancelledError(), SystemExit(1)])

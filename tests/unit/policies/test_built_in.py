@@ -267,11 +267,20 @@ def test_a_plan_made_after_untrusted_output_asks_for_every_effect() -> None:
 
 
 def test_a_secret_never_leaves_in_content() -> None:
-    for name, expected in (("post", "Deny"), ("fetch", "Deny"), ("write_file", "Allow")):
+    for name in ("post", "fetch"):
         decision = decide([DEFAULT], name, NEW, provenance=carrying("text", SECRET), approved=True)
-        assert decision.name == expected
-        if isinstance(decision, Deny):
-            assert decision.reason.endswith("This `text` holds a secret from `vault.password`.")
+        assert isinstance(decision, Deny)
+        assert decision.reason.endswith("This `text` holds a secret from `vault.password`.")
+
+
+@pytest.mark.parametrize("argument", ["text", "path"])
+def test_a_secret_is_kept_nowhere_unasked(argument: str) -> None:
+    decision = decide([DEFAULT, *REFINEMENTS], "write_file", NEW, provenance=carrying(argument, SECRET))
+    assert isinstance(decision, Ask)
+    assert said(decision) == ("Ask", ["secret-kept"])
+    assert decision.reason.endswith(f"This `{argument}` holds a secret from `vault.password`.")
+    assert decide([DEFAULT], "write_file", NEW, provenance=carrying(argument, SECRET), approved=True).name == "Allow"
+    assert decide([DEFAULT], "read_file", NEW, provenance=carrying(argument, SECRET)).name == "Allow"
 
 
 # Refinements
