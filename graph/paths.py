@@ -104,7 +104,7 @@ def _walk(node: dict[str, Any], parts: frozenset[str], read: set[str]) -> frozen
         return _along(inside, parts, read)
     if kind in _GATHERS:
         return _each(inside, parts, read)
-    if kind in _CHOOSES or node.get("value") in _KEEPS_ELEMENTS:
+    if kind in _CHOOSES or (node.get("value") in _KEEPS_ELEMENTS and inside):  # without arguments it gives nothing
         return _chosen(kind, inside, parts, read)
     return _below(_each(inside, parts, read) if kind in _COMPUTES else parts, _COMPUTED)
 
@@ -128,7 +128,7 @@ def _keeps_texts(node: dict[str, Any]) -> bool:
     if kind in _PASSES:
         return True
     if kind == "function_expression":
-        keeps = node["value"] in _TAKES_TEXTS or (node["value"] == "reverse" and _is_list(node["children"][0]))
+        keeps = node["value"] in _TAKES_TEXTS or (node["value"] == "reverse" and all(map(_is_list, node["children"])))
     else:
         keeps = kind in _KEEPS_TEXTS
     return keeps and all(map(_keeps_texts, _shown(node)))

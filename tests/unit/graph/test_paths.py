@@ -46,6 +46,8 @@ def test_a_path_names_every_field_that_it_may_give(path: str, fields: set[str]) 
         (" | max_by(@, &id).id", {"id"}, set()),
         (" | [?a] | [0].[a, b]", {"a", "b"}, set()),
         (" | `[1]`", set(), {""}),
+        (" | sort()", set(), {""}),
+        (" | reverse()", set(), {""}),
         (" | abs(a) | 'x'", set(), {"a.()"}),
         (" | [a, b] | ['x', [1]]", {"a", "b"}, set()),
         (".a[?`true`].['x']", set(), {"a"}),
