@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from agentic_workflows.graph.catalogue import ActionSpec
-from agentic_workflows.graph.paths import fields_of, is_below, may_hold
+from agentic_workflows.graph.paths import fields_of, is_below, keeps_texts, may_hold
 from agentic_workflows.graph.values import JsonValue
 
 Kind: TypeAlias = Literal["goal", "plan", "output"]
@@ -109,6 +109,8 @@ class Origin:
     """True where nothing at run time can take a source away from what determined the call."""
     added: Label = NOTHING
     """What else is in the value, that the call did not give."""
+    is_whole: bool = True
+    """Whether the value stands in the result as it is: no path made other text of it."""
 
     def narrowed(self, path: str, added: Label = NOTHING) -> "Origin":
         """Return the origin of what a path leads to, and of what the path itself adds."""
@@ -116,7 +118,8 @@ class Origin:
             return self
         fields = fields_of(path, self.parts)
         choosing = self.choosing | fields.choosing
-        return replace(self, parts=fields.given, choosing=choosing, added=self.added | added)
+        is_whole = self.is_whole and keeps_texts(path)
+        return replace(self, parts=fields.given, choosing=choosing, added=self.added | added, is_whole=is_whole)
 
     @cached_property
     def is_certain(self) -> bool:

@@ -25,6 +25,10 @@ _COMPUTED: Final = "()"
 _MOST: Final = 1_000
 """Fields that a path names on its way; one that names more, as `[a, b].[c, d]` on and on does, may give anything."""
 _SELECTS: Final = _CHOOSES | {"field", "subexpression", "index_expression", "pipe", "projection", "flatten"}
+_KEEPS_TEXTS: Final = _SELECTS | _GATHERS | {"multi_select_dict", "key_val_pair", "and_expression"}
+_TAKES_TEXTS: Final = (_KEEPS_ELEMENTS - {"reverse"}) | {"keys", "values", "to_array", "not_null"}
+"""Functions that make no text of their own; of a text, `reverse` does."""
+_LISTS: Final = _CHOOSES | {"projection", "flatten", "multi_select_list"}
 
 
 class Fields(NamedTuple):
@@ -55,6 +59,13 @@ def only_selects(path: str) -> bool:
 def is_computed(field: str) -> bool:
     """Tell whether a path gives no field as it stands, but what a function made of it, or names of its own."""
     return field.endswith(_COMPUTED)
+
+
+@lru_cache(maxsize=4096)
+def keeps_texts(path: str) -> bool:
+    """Tell whether every text that a path can give stands in the value as it is, or in the path itself."""
+    tree: Any = jmespath.compile("@" + path).parsed
+    return _keeps_texts(tree)
 
 
 def is_below(field: str, declared: str) -> bool:
@@ -98,7 +109,7 @@ def _walk(node: dict[str, Any], parts: frozenset[str], read: set[str]) -> frozen
         return _along(inside, parts, read)
     if kind in _GATHERS:
         return _each(inside, parts, read)
-    if kind in _CHOOSES or node.get("value") in _KEEPS_ELEMENTS:
+    if kind in _CHOOSES or (node.get("value") in _KEEPS_ELEMENTS and inside):  # without arguments it gives nothing
         return _chosen(kind, inside, parts, read)
     return _below(_each(inside, parts, read) if kind in _COMPUTES else parts, _COMPUTED)
 
@@ -113,9 +124,30 @@ def _chosen(kind: str, inside: list[dict[str, Any]], parts: frozenset[str], read
 
 
 def _selects(node: dict[str, Any]) -> bool:
-    kind, inside = node["type"], node["children"]
-    shown = inside[:2] if kind == "filter_projection" else inside  # its condition only says which elements
-    return kind in _PASSES or (kind in _SELECTS and all(map(_selects, shown)))
+    kind = node["type"]
+    return kind in _PASSES or (kind in _SELECTS and all(map(_selects, _shown(node))))
+
+
+def _keeps_texts(node: dict[str, Any]) -> bool:
+    kind = node["type"]
+    if kind in _PASSES:
+        return True
+    if kind == "function_expression":
+        keeps = node["value"] in _TAKES_TEXTS or (node["value"] == "reverse" and all(map(_is_list, node["children"])))
+    else:
+        keeps = kind in _KEEPS_TEXTS
+    return keeps and all(map(_keeps_texts, _shown(node)))
+
+
+def _is_list(node: dict[str, Any]) -> bool:
+    """Tell whether a node can give nothing but a list."""
+    return node["type"] in _LISTS or (node["type"] == "function_expression" and node["value"] in {"sort", "sort_by"})
+
+
+def _shown(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes inside a node that are in what it gives, and do not only say which elements."""
+    inside: list[dict[str, Any]] = node["children"]
+    return inside[:2] if node["type"] == "filter_projection" else [one for one in inside if one["type"] != "expref"]
 
 
 def _along(nodes: list[dict[str, Any]], parts: frozenset[str], read: set[str]) -> frozenset[str]:

@@ -254,7 +254,7 @@ def _flow(argument: str, data: Mapping[str, Any], specs: Catalogue) -> Flow:
     labels = [label for field, label in marks.items() if argument in data.get(field, ())]
     labels += [origin.label for origin in origins]
     plan = LATE_PLAN if after else PLAN
-    is_whole = len(origins) == len(labels) == 1
+    is_whole = len(origins) == len(labels) == 1 and origins[0].is_whole
     return Flow(argument, (argument,), joined(labels) if labels else plan, is_whole)
 
 

@@ -51,7 +51,7 @@ class Flow(NamedTuple):
     """Where the value stands in the inputs; the argument itself comes first."""
     label: Label
     is_whole: bool = False
-    """Whether the value is exactly one reference, with nothing added to it."""
+    """Whether the value is exactly one reference, with nothing added to it and nothing made of it."""
     is_certain: bool = True
     """Whether the run can make the label no smaller."""
 
@@ -261,7 +261,7 @@ def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> F
     labels = [one.label for one in origins] + [_literal(part, plan) for part in parts if isinstance(part, str)]
     if plan.saw_untrusted and len(parts) > 1:  # of words that each are trusted, anything can be put together
         labels.append(LATE_PLAN)
-    is_whole = len(parts) == len(origins) == 1
+    is_whole = len(parts) == len(origins) == 1 and origins[0].is_whole
     return Flow(str(path[0]), path, joined(labels), is_whole, all(one.is_certain for one in origins))
 
 

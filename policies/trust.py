@@ -7,7 +7,8 @@ context::
     argument: String     the argument that the value stands in
     class: String        target, value, secret, param or content
     value: String        the text that would be passed; of a list, each text in it is asked about
-    whole: Bool          the value is what the source gave, or was copied from it word for word: nothing was added
+    whole: Bool          the value is what the source gave, or was copied from it word for word: nothing was added,
+                         and nothing else made of it
     alone: Bool          no output of any other action has a part in it
     same_kind: Bool      field and argument have the same last word: `id_` and `email_id`, `amount` and `amount`
     source: { action, field: String, assigned, directory, created, behind: Bool }

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.graph.plan import Plan, WorkflowStep, from_json, restore
 from agentic_workflows.policies.report import Report
+from agentic_workflows.visible import visible
 
 MOST_DRAWN = 60
 """A plan of more steps is shown as a table only."""
@@ -71,14 +72,9 @@ class _Html(str):
 
 
 def _tag(name: str, *children: str, **attributes: object) -> _Html:
-    inner = "".join(child if isinstance(child, _Html) else escape(_visible(child)) for child in children)
-    named = (f' {key.strip("_").replace("_", "-")}="{escape(_visible(str(one)))}"' for key, one in attributes.items())
+    inner = "".join(child if isinstance(child, _Html) else escape(visible(child)) for child in children)
+    named = (f' {key.strip("_").replace("_", "-")}="{escape(visible(str(one)))}"' for key, one in attributes.items())
     return _Html(f"<{name}{''.join(named)}>{inner}</{name}>")
-
-
-def _visible(text: str) -> str:
-    """Return text without what would hide or turn around a part of it."""
-    return "".join(one if one.isprintable() or one in "\n\t\u00a0" else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def _short(value: object, limit: int = _SHORT) -> str:
@@ -101,7 +97,7 @@ class _Text:
         return _tag("p", _marked(f"{self.state} ") if self.state else "", self.text)
 
     def to_text(self) -> str:
-        return " ".join(_visible(f"{self.state} {self.text}").split())
+        return " ".join(visible(f"{self.state} {self.text}").split())
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ class _Table:
 
     def to_text(self) -> str:
         lines = (" | ".join(cell for cell in row if cell) for row in self.rows)
-        return _visible("\n".join([self.title, *("  " + line.replace("\n", "\n      ") for line in lines)]))
+        return visible("\n".join([self.title, *("  " + line.replace("\n", "\n      ") for line in lines)]))
 
 
 def _cell(column: str, text: str) -> _Html:

@@ -625,7 +625,8 @@ async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_o
     workflow = AgenticWorkflow(agent, 20, actions=[token, look, fail], limits=Limits(max_replans=1))
     assert (await workflow.run("g"))["state"] == "FAILED"
     assert {entry["status"] for entry in agent.histories[1] if entry["step"] in {*"stu"}} == set()
-    assert [finding["step"] for finding in agent.histories[1][-1]["result"]["findings"]] == [*"stu"]
+    told: Any = agent.histories[1][-1]["result"]
+    assert [finding["step"] for finding in told["findings"]] == [*"stu"]
 
 
 async def test_a_secret_that_an_action_gave_is_told_to_no_model_of_a_text_step() -> None:

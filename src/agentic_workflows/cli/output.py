@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from agentic_workflows.cli.streams import STDERR, STDOUT, Stream, lost_by
 from agentic_workflows.errors import ReviewError, RunError
+from agentic_workflows.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -117,11 +118,6 @@ class Output:
             self._document = -1
 
 
-def visible(text: str) -> str:
-    """Return text with everything written out that a terminal would obey or hide: it may come from an attacker."""
-    return "".join(one if one.isprintable() or one in "\n\t\u00a0" else _escaped(one) for one in text)
-
-
 def in_line(text: str) -> str:
     """Return text visible and without line breaks: what it begins after one could pass for words of ours."""
     return visible(text).replace("\n", "\\n")
@@ -150,8 +146,4 @@ def own_name() -> str:
 
 def _plain(line: str) -> str:
     """Return a line of JSON with nothing in it that a terminal would obey or hide."""
-    return line if line.isprintable() else "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
-
-
-def _escaped(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")
+    return visible(line, but="", escaped=lambda one: json.dumps(one)[1:-1])

@@ -8,10 +8,11 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from agentic_workflows.cli.output import UNDER_WAY, in_line, shortened, visible
+from agentic_workflows.cli.output import UNDER_WAY, in_line, shortened
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.review import answer_by
 from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.visible import visible
 
 _INPUT = 48
 _INPUTS = 160

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jmespath.exceptions import JMESPathError
 
-from agentic_workflows.graph.paths import fields_of, is_below, may_hold, only_selects
+from agentic_workflows.graph.paths import fields_of, is_below, keeps_texts, may_hold, only_selects
 
 WHOLE = frozenset({""})
 
@@ -46,6 +46,8 @@ def test_a_path_names_every_field_that_it_may_give(path: str, fields: set[str]) 
         (" | max_by(@, &id).id", {"id"}, set()),
         (" | [?a] | [0].[a, b]", {"a", "b"}, set()),
         (" | `[1]`", set(), {""}),
+        (" | sort()", set(), {""}),
+        (" | reverse()", set(), {""}),
         (" | abs(a) | 'x'", set(), {"a.()"}),
         (" | [a, b] | ['x', [1]]", {"a", "b"}, set()),
         (".a[?`true`].['x']", set(), {"a"}),
@@ -76,6 +78,29 @@ def test_a_path_of_fields_indexes_and_projections_only_selects(path: str) -> Non
 )  # fmt: skip
 def test_anything_else_can_add_words_of_its_own(path: str) -> None:
     assert not only_selects(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", ".a[0].*", "[?contains(a, 'x')].b | [0]", " | sort_by(@, &to_number(a))[-1].b", " | a || b && 'x'",
+        ".[a, b] | {a: @}", " | keys(@)[0]", " | reverse(sort_by(@, &a))[0].b", " | reverse([*].a)", " | max(a)",
+    ],
+)  # fmt: skip
+def test_a_path_that_takes_and_names_keeps_texts(path: str) -> None:
+    assert keeps_texts(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        " | join('', [a, 'x'])", "[*].to_string(@)", " | reverse(a)", ".a | reverse(@)", " | reverse(max(a))",
+        " | {a: join('', b)}", ".[a, length(b)]", " | !a", " | a == 'x'", " | keys(@) | join(',', @)",
+        " | sort(map(&to_string(@), a))", " | not_null(a, to_string(b))",
+    ],
+)  # fmt: skip
+def test_a_path_that_makes_a_text_of_others_keeps_them_not(path: str) -> None:
+    assert not keeps_texts(path)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +198,22 @@ def test_a_path_that_gives_anything_of_a_declared_field_tells_that_it_may(
         return
     if any(is_below(field, declared) for field in fields_in(found)):
         assert any(may_hold(field, declared) for field in fields_of(path, WHOLE).given), (path, found)
+
+
+makers = st.sampled_from([" | reverse(@)", " | reverse([*].id)", " | join('', [a, b])", " | keys(@)", " | max([*].id)"])
+
+
+@given(documents, st.lists(steps | makers, max_size=5).map("".join))
+@settings(max_examples=500, deadline=None)
+def test_what_a_path_gives_that_keeps_texts_stands_in_the_value_or_the_path(document: object, path: str) -> None:
+    try:
+        found = jmespath.search("@" + path, document)
+    except JMESPathError:
+        return
+    if keeps_texts(path):
+        own = {"null", *(form for name in re.findall(r"\w+", path) for form in (name, json.dumps(name)))}
+        known = texts_in(document)
+        assert texts_in(found) <= known | own | {json.dumps(name) for name in known}, (path, found)
 
 
 def texts_in(value: object) -> set[str]:

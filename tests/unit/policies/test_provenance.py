@@ -243,6 +243,37 @@ def test_a_copy_out_of_more_than_one_value_is_a_whole_of_none() -> None:
     assert shown(label_of("${part}", READ, copied))["inbox.body"] == ["reworked"]
 
 
+def is_whole(value: str, *steps: WorkflowStep, foreach: str | None = None) -> bool:
+    last = WorkflowStep("last", "send", {"to": value}, foreach=foreach)
+    (flow,) = trace(Plan("", [*steps, last]), CATALOGUE)["last"].flows
+    return flow.is_whole and not any("reworked" in one.traits for one in flow.label)
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("", True),
+        ("[0].sender", True),
+        (" | [?body == 'x'] | sort_by(@, &id)[0].sender", True),
+        (" | reverse(sort_by(@, &id))[*].sender", True),
+        ("[*].[sender, id]", True),
+        ("[0].sender | join('', [@, '@corp.example'])", False),
+        ("[0].sender | reverse(@)", False),
+        ("[*].sender | join(',', @)", False),
+        ("[*].{sender: sender}", True),
+        ("[0] | keys(@)", True),
+        (" | [[0].sender, to_string([0].id)]", False),
+    ],
+)
+def test_what_a_path_makes_of_a_value_is_not_the_whole_of_it(path: str, *, expected: bool) -> None:
+    copied = WorkflowStep("cut", "copy", {"text": f"${{mails{path}}}"}, ["part"])
+    first = WorkflowStep("cut", "copy", {"text": "${mails[0].sender}"}, ["part"])
+    assert is_whole(f"${{mails{path}}}", LIST) is expected
+    assert is_whole("${item}", LIST, foreach=f"${{mails{path}}}") is expected
+    assert is_whole("${part}", LIST, copied) is expected
+    assert is_whole(f"${{part{path}}}", LIST, first) is expected
+
+
 def test_nothing_of_what_an_entry_was_looked_up_with_is_in_it() -> None:
     found = WorkflowStep("find", "people", {"name": "${mails[0].body}", "from": "${now}"}, ["person"])
     clock = WorkflowStep("now", "clock", {}, ["now"])
@@ -419,12 +450,15 @@ def _actions(seen: list[ActionCall]) -> dict[str, Action]:
     return {one.name: one for one in known}
 
 
+OWN = (" | join('', [id, 'own'])", " | join('', [@, 'own'])")
+
+
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     steps: list[WorkflowStep] = []
     for at in range(draw(st.integers(1, 6))):
         earlier = [name for step in steps for name in step.outputs]
-        path = st.sampled_from(["", ".id", ".body", ".o0", ".list[?body].id", " | keys(@)", " | @.body || @.id"])
+        path = st.sampled_from(["", ".id", ".body", ".o0", ".list[?body].id", " | keys(@)", " | @.body || @.id", *OWN])
         reference = st.builds("${{{}{}}}".format, st.sampled_from(earlier), path) if earlier else st.just("plain")
         text = st.one_of(st.just("literal"), reference, st.builds("a {} b".format, reference))
         inputs = draw(st.dictionaries(st.sampled_from(["x", "y", "id"]), text | st.lists(text, max_size=2), max_size=2))
@@ -511,7 +545,7 @@ VOUCHED = {
 @given(plans(), st.just({*REFINEMENTS}) | st.sets(st.sampled_from(REFINEMENTS)))
 @settings(max_examples=200, deadline=None)
 async def test_what_a_stranger_wrote_steers_no_effect_unasked(plan: Plan, refinements: set[str]) -> None:
-    """Whatever is switched on, each text of an action that steers an effect unasked is from a field somebody named."""
+    """Whatever is switched on, what steers an effect unasked is from a field somebody named, with nothing added."""
     calls, _ = await run(replace(plan, saw_untrusted=False))
     for call in calls:
         spec = _actions([])[call.action]
@@ -520,6 +554,7 @@ async def test_what_a_stranger_wrote_steers_no_effect_unasked(plan: Plan, refine
             steering = {name: value for name, value in call.inputs.items() if spec.class_of(name) != "content"}
             for action, field in re.findall(r"<(\w+)\.(\w+)>", json.dumps(steering)):
                 assert action == "sure" or (field == "id" and VOUCHED[action] & refinements), (call, steering)
+                assert action == "sure" or not re.search(rf"<{action}\.{field}>own", json.dumps(steering)), call
 
 
 @cache

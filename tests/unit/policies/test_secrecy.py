@@ -7,6 +7,7 @@ import pytest
 
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.plan import Plan, WorkflowStep
+from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.provenance import trace
 from agentic_workflows.policies.secrecy import secrecy_findings
 
@@ -54,15 +55,16 @@ def found(*steps: WorkflowStep) -> list[tuple[str | None, str | None]]:
     ],
 )
 def test_a_path_hands_a_secret_on_and_computes_nothing_of_it(path: str, *, is_told: bool) -> None:
-    for inputs in ({"text": f"${{{path}}}"}, {"text": [{"a": f"Bearer ${{{path}}}"}]}):
+    given: list[JsonObject] = [{"text": f"${{{path}}}"}, {"text": [{"a": f"Bearer ${{{path}}}"}]}]
+    for inputs in given:
         assert found(WorkflowStep("last", "echo", inputs)) == [("last", "inputs.text")] * is_told
     assert found(WorkflowStep("last", "echo", foreach=f"${{{path}}}")) == [("last", "foreach")] * is_told
 
 
 def test_nothing_is_computed_of_an_item_that_is_a_secret() -> None:
-    each = {"foreach": "${logins[*].password}"}
-    assert found(WorkflowStep("last", "echo", {"text": "${item}"}, **each)) == []
-    computed = WorkflowStep("last", "echo", {"text": "${item | length(@)}"}, **each)
+    each = "${logins[*].password}"
+    assert found(WorkflowStep("last", "echo", {"text": "${item}"}, foreach=each)) == []
+    computed = WorkflowStep("last", "echo", {"text": "${item | length(@)}"}, foreach=each)
     assert found(computed) == [("last", "inputs.text")]
 
 

@@ -1,0 +1,33 @@
+"""How text is shown that may come from an attacker: nothing in it is obeyed, and nothing is hidden."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+from unicodedata import category
+
+_BLANK: Final = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+"""Characters that Python takes for printable and of which nothing is drawn: those of Default_Ignorable_Code_Point in
+Unicode's DerivedCoreProperties.txt, and the blank pattern of Braille."""
+_COLOURED: Final = "\ufe0f"
+"""Asks for the symbol before it in colour."""
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape").decode("ascii")
+
+
+def visible(text: str, *, but: str = "\n\t\u00a0", escaped: Callable[[str], str] = _escaped) -> str:
+    """Return text with everything written out that a display would obey or hide, but for these characters."""
+    if text.isprintable() and not _BLANK.search(text):
+        return text
+    pairs = zip(f" {text}", text, strict=False)
+    return "".join(one if one in but or _is_seen(one, behind) else escaped(one) for behind, one in pairs)
+
+
+def _is_seen(one: str, behind: str) -> bool:
+    """Tell whether a character is drawn behind another one; most emoji in ordinary text are a symbol in colour."""
+    if one == _COLOURED:
+        return category(behind) == "So" and not _BLANK.match(behind)
+    return one.isprintable() and not _BLANK.match(one)
