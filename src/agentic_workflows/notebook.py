@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.graph.plan import Plan, WorkflowStep, from_json, restore
 from agentic_workflows.policies.report import Report
-from agentic_workflows.visible import visible
+from agentic_workflows.visible import quoted, quoted_name, visible
 
 MOST_DRAWN = 60
 """A plan of more steps is shown as a table only."""
@@ -343,7 +343,7 @@ def _questions(result: Mapping[str, Any]) -> "Iterator[_Part]":
     """Yield each open question, its inputs whole: a person answers for all of them."""
     for one in result["reviews"]:
         rules = f" [{', '.join(one['rules'])}]" if one["rules"] else ""
-        rows = [(name, _whole(value)) for name, value in one["args"].items()]
+        rows = [(quoted_name(name), quoted(value)) for name, value in one["args"].items()]
         yield _Table(f"May this run? {one['description']}{rules} (review {one['id']})", ("Input", "Value"), rows)
 
 

@@ -1,5 +1,6 @@
-"""How text is shown that may come from an attacker: nothing in it is obeyed, and nothing is hidden."""
+"""How text is shown that may come from an attacker: nothing of it is obeyed, is hidden, or passes for words of ours."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Final
@@ -12,6 +13,7 @@ _BLANK: Final = re.compile(
 Unicode's DerivedCoreProperties.txt, and the blank pattern of Braille."""
 _COLOURED: Final = "\ufe0f"
 """Asks for the symbol before it in colour."""
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def _escaped(one: str) -> str:
@@ -31,3 +33,15 @@ def _is_seen(one: str, behind: str) -> bool:
     if one == _COLOURED:
         return category(behind) == "So" and not _BLANK.match(behind)
     return one.isprintable() and not _BLANK.match(one)
+
+
+def quoted(value: object) -> str:
+    """Return a value as JSON, a text with its line breaks: it passes for no other value, and for no words of ours."""
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return '"' + "\n".join(json.dumps(line, ensure_ascii=False)[1:-1] for line in value.split("\n")) + '"'
+
+
+def quoted_name(name: str) -> str:
+    """Return a name as it is, or quoted in one line where it has more than letters, digits, `_` and `-`."""
+    return name if _PLAIN_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False)

@@ -256,7 +256,7 @@ def test_words_of_others_begin_no_line_of_ours(call: Callable[..., Any], folder:
     assert (begun[0], ended[0]) == (WAITING, FAILED)
     lines = [line for _, shown, _ in [begun, *others, ended, call("show", "t")] for line in shown.splitlines()]
     assert len([line for line in lines if FORGED in line]) > 4
-    assert [line for line in lines if line.startswith((FORGED, f"  {FORGED}", "  Input:  path = notes"))] == []
+    assert [line for line in lines if line.startswith((FORGED, f"  {FORGED}", '  Input:  path = "notes'))] == []
 
 
 def test_second_answer_is_refused(call: Callable[..., Any]) -> None:

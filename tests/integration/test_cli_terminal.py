@@ -140,7 +140,7 @@ def replacing(folder: Path) -> Iterator[Terminal]:  # noqa: ARG001 - where it ru
     terminal = Terminal("run", "--plan", "replace.yaml", "--thread", "t")
     terminal.expect("may step save call write_file?")
     terminal.expect("It may overwrite something that exists. [overwrite]")
-    terminal.expect("text = from a")
+    terminal.expect('text = "from a"')
     terminal.expect(PROMPT)
     yield terminal
     terminal.close()
@@ -327,7 +327,7 @@ def test_a_terminal_that_is_closed_leaves_the_question_open(replacing: Terminal,
 def test_control_characters_of_others_are_shown_not_obeyed(folder: Path) -> None:
     (folder / "a.md").write_text("\x1b[2J\x1b]0;owned\x07\u202egnp.exe")
     terminal = Terminal("run", "--plan", "replace.yaml")
-    terminal.expect(r"\x1b[2J\x1b]0;owned\x07\u202egnp.exe")
+    terminal.expect(r"\u001b[2J\u001b]0;owned\u0007\u202egnp.exe")
     terminal.expect(PROMPT)
     terminal.type("l\n")
     assert terminal.end() == WAITING

@@ -29,8 +29,11 @@ def answer(to: str, text: str = "${mail.body}") -> dict[str, Any]:
 class House:
     """An inbox that strangers write to, and mails that leave."""
 
-    def __init__(self, agent: object, database: str | Path = "memory", **options: Any) -> None:
-        self.inbox = RecordingAction("inbox", result={"sender": "eve@example.com", "body": "Evil."})
+    def __init__(
+        self, agent: object, database: str | Path = "memory", *, directory_fields: Sequence[str] = (), **options: Any
+    ) -> None:
+        mail = {"sender": "eve@example.com", "body": "Evil."}
+        self.inbox = RecordingAction("inbox", result=mail, directory_fields=directory_fields)
         self.sent = RecordingAction(
             "send",
             result="sent",
@@ -59,6 +62,20 @@ async def test_a_planned_address_is_written_to_and_a_found_one_is_asked_about() 
     assert (done["state"], [call["to"] for call in house.sent.calls]) == (
         "COMPLETE", ["ada@example.org", "eve@example.com"],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "to, state",
+    [
+        ("${mail.sender}", "COMPLETE"),
+        ("${mail.sender}.evil", "REVIEWING"),
+        ("${mail.sender | join('', [@, '.evil'])}", "REVIEWING"),
+        ("${mail.sender | reverse(@)}", "REVIEWING"),
+    ],
+)
+async def test_a_directory_vouches_for_what_it_says_and_not_for_what_is_made_of_it(to: str, state: str) -> None:
+    house = House(ScriptedAgent([answer(to)]), policies=["default", "people_directories"], directory_fields=["sender"])
+    assert (await house.workflow.run("Answer the mail"))["state"] == state
 
 
 async def test_labels_hold_for_whoever_continues_the_run(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_question_shows_its_inputs_whole_and_an_output_is_cut() -> None:
 
 
 def test_the_reviews_are_the_open_questions_and_nothing_else() -> None:
-    said = f"May this run? Step save calls write. [overwrite] (review r1)\n  text | {'y' * 1000}"
+    said = f'May this run? Step save calls write. [overwrite] (review r1)\n  text | "{"y" * 1000}"'
     assert show_reviews(RESULT).text == said
     assert show_reviews({**RESULT, "reviews": []}).text == "No question is open."
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentic_workflows.cli.output import in_line, shortened
+from agentic_workflows.cli.output import Output, in_line, shortened
+from agentic_workflows.cli.questions import show_question
 from agentic_workflows.notebook import show_reviews
-from agentic_workflows.visible import visible
+from agentic_workflows.visible import quoted, visible
 
 INVISIBLE = [
     *"\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u2800\u3164\ufe00\ufe0f\uffa0\U000e0100\U000e01ef",
@@ -52,3 +53,51 @@ def test_the_colour_of_a_symbol_stays_behind_one_alone() -> None:
 def test_what_is_shown_of_json_is_the_same_json(text: str) -> None:
     written = json.dumps(text, ensure_ascii=False)
     assert json.loads(visible(written, but="", escaped=lambda one: json.dumps(one)[1:-1])) == text
+
+
+def shown_of(capsys: pytest.CaptureFixture[str], **inputs: object) -> list[str]:
+    """The lines that a terminal shows of a question with these inputs, which come from a stranger."""
+    sources = {name: [{"source": "inbox.body", "trusted": False}] for name in inputs}
+    question = {"id": "r", "step": "s", "name": "send", "reason": "R.", "rules": [], "args": inputs}
+    show_question({**question, "provenance": sources}, Output(as_json=False))
+    return capsys.readouterr().out.splitlines()[4:]
+
+
+CAME = "   <- inbox.body, untrusted"
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [
+        ("bob@example.org", '"bob@example.org"'),
+        ("bob@example.org   <- contacts.email", '"bob@example.org   <- contacts.email"'),
+        ('bob@example.org"   <- contacts.email', r'"bob@example.org\"   <- contacts.email"'),
+        ("bob@example.org ... (12 characters more)", '"bob@example.org ... (12 characters more)"'),
+        ("true", '"true"'),
+        (True, "true"),
+        ("null", '"null"'),
+        (None, "null"),
+        ('"a"', r'"\"a\""'),
+        (["a"], '[\n              "a"\n            ]'),
+        ("", '""'),
+        ("a \nb\\n", '"a \n            b\\\\n"'),
+        ("\u200b\\u200b", r'"\u200b\\u200b"'),
+        ("x" * 4_001, f'"{"x" * 4_000}" ... (1 characters more)'),
+    ],
+)
+def test_no_text_passes_for_another_value_or_for_what_we_say_of_it(
+    capsys: pytest.CaptureFixture[str], value: object, shown: str
+) -> None:
+    assert "\n".join(shown_of(capsys, to=value)) == f"  Input:  to = {shown}{CAME}"
+
+
+def test_no_name_of_an_input_passes_for_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    name = 'to = "bob@example.org"   <- contacts.email'
+    assert shown_of(capsys, **{name: "x"}) == [f'  Input:  {json.dumps(name)} = "x"{CAME}']
+    question = {"id": "r", "description": "d", "rules": [], "args": {"to | 1": "true", "cc": True}}
+    assert show_reviews({"reviews": [question]}).text.splitlines()[1:] == ['  "to | 1" | "true"', "  cc | true"]
+
+
+@given(st.text(), st.text())
+def test_two_texts_are_never_quoted_alike(one: str, other: str) -> None:
+    assert (visible(quoted(one)) == visible(quoted(other))) is (one == other)

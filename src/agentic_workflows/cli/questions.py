@@ -14,6 +14,7 @@ from agentic_workflows.cli.output import Output, in_line, indented, shortened
 from agentic_workflows.cli.signals import wait_for_line
 from agentic_workflows.cli.tables import came_from
 from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond
+from agentic_workflows.visible import quoted, quoted_name
 
 _PROMPT: Final = "[a]pprove  [e]dit  [r]eject  re[s]pond  [l]ater  (Enter: reject) > "
 _DOUBT_PROMPT: Final = "It happened: re[s]pond  {again}Give it up: [r]eject  [l]ater  (Enter: later) > "
@@ -57,8 +58,9 @@ def show_question(question: Mapping[str, Any], output: Output, *, number: int = 
     for name, value in question["args"].items():
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         more = f" ... ({len(text) - _MOST:,} characters more)" if len(text) > _MOST else ""
-        shown = indented(text[:_MOST] + more, _INDENT)
-        output.say(f"  Input:  {in_line(name)} = {shown}{came_from(question.get('provenance', {}).get(name, ()))}")
+        shown = indented(quoted(text[:_MOST]) if text is value else text[:_MOST], _INDENT)
+        source = came_from(question.get("provenance", {}).get(name, ()))
+        output.say(f"  Input:  {quoted_name(name)} = {shown}{more}{source}")
 
 
 def _call(question: Mapping[str, Any]) -> str:

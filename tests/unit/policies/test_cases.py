@@ -82,9 +82,10 @@ def test_calls_before_this_one_count(check: Check, tmp_path: Path) -> None:
     assert [one.is_as_expected for one in decided] == [True, True]
 
 
-def test_where_an_argument_comes_from_is_what_a_plan_would_say_of_it(check: Check) -> None:
-    (result,) = check(send(more={"mail_id": "7"}, came={"mail_id": "inbox[0].id"}))
-    step = WorkflowStep("s", "mail.send", {"to": "a@x.org", "text": "hi", "mail_id": "${mails[0].id}"})
+@pytest.mark.parametrize("path", ["[0].id", "[0].id | join('', [@, '1'])"])
+def test_where_an_argument_comes_from_is_what_a_plan_would_say_of_it(check: Check, path: str) -> None:
+    (result,) = check(send(more={"mail_id": "7"}, came={"mail_id": f"inbox{path}"}))
+    step = WorkflowStep("s", "mail.send", {"to": "a@x.org", "text": "hi", "mail_id": f"${{mails{path}}}"})
     assert result.case.request.provenance == provenance_of(step, Plan("", [step]), {"mails": Origin(INBOX, PLAN)}, {})
 
 
