@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command, Send
+from langgraph.types import Command, RetryPolicy, Send
 
 from agentic_workflows import ActionError, AgenticWorkflow, Limits, RunError, ScriptedAgent, build_graph
 from agentic_workflows.actions.action import Action
@@ -56,6 +56,66 @@ async def test_each_call_on_a_thread_is_a_run_of_its_own(how: Any) -> None:
     graph = outside(how(build_graph(ScriptedAgent([plan("act")] * 2), actions=[act])), InMemorySaver())
     ended = [await graph.ainvoke({"goal": goal}, THREAD) for goal in ("one", "two")]
     assert ([each["status"] for each in ended], len(act.calls)) == (["COMPLETE", "COMPLETE"], 2)
+
+
+def failing(inner: Any, *, attempts: int) -> Any:
+    """Return a node that calls a graph of others and then ours, twice, and fails before, between and after them."""
+    others, left = outside(lambda _: {}, None), iter(range(attempts))
+
+    async def node(state: Outer) -> Outer:
+        attempt = next(left, None)
+        await others.ainvoke({"goal": "of others"})
+        if attempt == 0:
+            raise ConnectionError("before any")
+        await inner.ainvoke({"goal": state["goal"]})
+        if attempt == 1:
+            raise ConnectionError("between")
+        ended = await inner.ainvoke({"goal": state["goal"]})
+        if attempt is not None:
+            raise ConnectionError("after both")
+        return {"goal": state["goal"], "status": ended["status"]}
+
+    return node
+
+
+def retried(node: Any) -> Any:
+    """Return a graph with a node that LangGraph begins again where it fails."""
+    builder = StateGraph(Outer)
+    builder.add_node("agent", node, retry_policy=RetryPolicy(max_attempts=5, initial_interval=0.01, jitter=False))
+    builder.add_edge(START, "agent")
+    return builder.compile(checkpointer=InMemorySaver())
+
+
+def retried_task(node: Any) -> Any:
+    """Return an entrypoint with such a task."""
+    policy = RetryPolicy(max_attempts=5, initial_interval=0.01, jitter=False)
+    work = task(node, name="work", retry_policy=policy)
+
+    @entrypoint(checkpointer=InMemorySaver())
+    async def around(state: Any) -> Any:
+        return await work(state)
+
+    return around
+
+
+@pytest.mark.parametrize("kind", [retried, retried_task])
+async def test_a_node_that_fails_and_is_begun_again_goes_on_with_the_runs_that_it_has_called(kind: Any) -> None:
+    act = RecordingAction("act", result=1)
+    inner = build_graph(ScriptedAgent([plan("act")] * 4), actions=[act])
+    ended = await kind(failing(inner, attempts=4)).ainvoke({"goal": "g"}, THREAD)
+    assert (ended["status"], len(act.calls)) == ("COMPLETE", 2)
+
+
+async def test_a_node_that_is_begun_again_asks_nobody_what_was_answered() -> None:
+    act = RecordingAction("act", result=1)
+    steps = plan("act", human_review_required=True)
+    graph = retried(failing(build_graph(ScriptedAgent([steps] * 4), actions=[act]), attempts=4))
+    asked = 0
+    ended = await graph.ainvoke({"goal": "g"}, THREAD)
+    while "__interrupt__" in ended:
+        asked += 1
+        ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+    assert (ended["status"], len(act.calls), asked) == ("COMPLETE", 2, 2)
 
 
 async def test_two_agents_share_a_database_and_a_run_of_the_server(tmp_path: Path) -> None:
