@@ -111,17 +111,32 @@ async def _is_known(state: State, journal: Journal) -> bool:
     """Tell whether the journal has a run that begins here already: it was begun before, and is gone on with.
 
     Raises:
-        RunError: it was begun with another goal, such as by a call that does not call the same graphs each time.
+        RunError: it was begun with another goal or plan, such as by a call that does not call the same graphs each
+            time.
 
     """
     known = await journal.run_of(state["run_id"])
-    _, goal = known or ("", "")
-    if goal and goal != state["goal"]:  # one that came with its plan alone stands there without
+    if known is None:
+        return False
+    _, goal = known
+    other = f"goal: {beginning(goal, 200)!r}" if goal and goal != state["goal"] else ""  # some came with a plan alone
+    if other or not await _has_plan(state, journal):
         raise RunError(
-            f"The run {state['run_id']} was begun with another goal: {beginning(goal, 200)!r}. Nothing was done. "
-            f"Call this graph with the same goals in the same order each time, or give each a thread of its own."
+            f"The run {state['run_id']} was begun with another {other or 'plan'}. Nothing was done. Call this graph "
+            f"with the same goals and plans in the same order each time, or give each a thread of its own."
         )
-    return known is not None
+    return True
+
+
+async def _has_plan(state: State, journal: Journal) -> bool:
+    """Tell whether what a run has written down as its first plan, where it has, is the one that came with the goal."""
+    given, written = state["run_plan"], await journal.next_plan(state["run_id"], 1)
+    if given is None or written is None:
+        return True
+    try:
+        return from_json(given, goal=state["goal"]).to_json() == written[1]
+    except PlanError:
+        return False
 
 
 class _Call:

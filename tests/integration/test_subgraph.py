@@ -380,13 +380,23 @@ async def test_runs_inside_each_other_are_found_again_at_every_level() -> None:
     assert (told, len(act.calls), three.startswith(f"{two}|execute:")) == (["COMPLETE"] * 2, 1, True)
 
 
-async def test_a_call_that_comes_with_another_goal_is_no_further_attempt_at_the_run_of_the_first() -> None:
+@pytest.mark.parametrize(
+    "entries, other",
+    [
+        ([{"goal": "ann"}, {"goal": "bob"}], "goal: 'ann'"),
+        ([{"given_plan": plan("act")}, {"given_plan": plan("act", inputs={"to": "bob"})}], "plan"),
+        ([{"goal": "ann", "given_plan": plan("act")}, {"goal": "ann", "given_plan": {"steps": []}}], "plan"),
+    ],
+)
+async def test_a_call_that_comes_with_another_goal_or_plan_is_no_further_attempt_at_the_run_of_the_first(
+    entries: list[Any], other: str
+) -> None:
     act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
     inner = build_graph(ScriptedAgent([plan("act")] * 9), actions=[act], database=database)
-    goals = iter(["ann", "bob"])
+    given = iter(entries)
 
     async def delegate(_: Any) -> str:
-        await inner.ainvoke({"goal": next(goals)})
+        await inner.ainvoke(next(given))
         raise ActionError("It failed afterwards.")
 
     known = Annotations(destructive=False, open_world=False, idempotent=True)
@@ -394,7 +404,17 @@ async def test_a_call_that_comes_with_another_goal_is_no_further_attempt_at_the_
     workflow = AgenticWorkflow(ScriptedAgent([plan("delegate", retries=1)]), actions=[calls], database=database)
     ended = await workflow.run("g", thread_id="t")
     assert (ended["state"], len(act.calls)) == ("FAILED", 1)
-    assert "was begun with another goal: 'ann'." in ended["reason"]
+    assert f"was begun with another {other}." in ended["reason"]
+
+
+async def test_a_call_that_comes_with_the_same_plan_in_other_words_goes_on_with_the_run_of_the_first() -> None:
+    act, named = RecordingAction("act", result=1), {**THREAD, "metadata": {"run_id": "r"}}
+    graph = build_graph(ScriptedAgent([]), actions=[act])
+    for words in ({}, {"retries": 0, "after": []}):
+        ended = await graph.ainvoke({"goal": "g", "given_plan": plan("act", **words)}, named)
+        assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+    with pytest.raises(RunError, match="was begun with another plan"):
+        await graph.ainvoke({"goal": "g", "given_plan": plan("act", inputs={"to": "bob"})}, named)
 
 
 @pytest.mark.parametrize("by", ["action", "planner", "review"])
