@@ -174,6 +174,21 @@ async def test_an_answer_that_does_not_count_is_asked_again_with_what_is_wrong_w
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
 
 
+async def test_an_answer_that_names_its_question_counts_also_in_a_run_that_has_brought_one() -> None:
+    acts, named = [RecordingAction(name, result=1) for name in ("a", "b")], {**THREAD, "metadata": {"run_id": "r"}}
+    first, second = (plan(name, human_review_required=True)["steps"] for name in ("a", "b"))
+    steps = {"steps": [*first, {**second[0], "after": ["a"]}]}
+    graph = build_graph(ScriptedAgent([]), actions=acts, checkpointer=InMemorySaver())
+    approve = {"type": "approve"}
+    await graph.ainvoke({"goal": "g", "given_plan": steps}, named)
+    for _ in range(2):  # as a server that was killed repeats it
+        asked = (await graph.ainvoke(Command(resume={"decisions": [approve]}), named))["__interrupt__"][0].value
+    assert "has counted for an earlier question" in asked["problem"]
+    answer = {**approve, "id": asked["action_requests"][0]["id"]}
+    ended = await graph.ainvoke(Command(resume={"decisions": [answer]}), named)
+    assert (ended["status"], [len(act.calls) for act in acts]) == ("COMPLETE", [1, 1])
+
+
 async def test_a_graph_keeps_its_runs_in_a_database_that_is_named(tmp_path: Path) -> None:
     for at, named in enumerate((str(tmp_path / "x.db"), tmp_path / "x.db", Database(tmp_path / "x.db"))):
         graph = build_graph(ScriptedAgent([plan("act")]), actions=[RecordingAction("act", result=1)], database=named)
