@@ -18,7 +18,7 @@ from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.actions.overlay import Files, annotated
 from agentic_workflows.actions.registry import registry as make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
-from agentic_workflows.errors import ActionError
+from agentic_workflows.errors import ActionError, RunError
 from agentic_workflows.execution.point import ExecutionPoint, ResultCheck
 from agentic_workflows.execution.replaced import Replaced
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
@@ -60,9 +60,11 @@ class _Kept(State):
 
 
 class _Called(CompiledStateGraph[State, Any, Input, Any]):
-    """A graph that each attempt at a node that calls it calls as the first did."""
+    """A graph that each attempt at a node that calls it calls as the first did, and that goes where its state says."""
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **given: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's own name
+        if isinstance(input, Command) and input.goto:  # beside the node that is due: both would write the same keys
+            raise RunError("Command(goto=...) cannot be used: the state of a run says where it goes. Nothing was done.")
         return super().astream(input, as_in_each_attempt(self.config, config), **given)
 
 
