@@ -1,6 +1,6 @@
 """The graph: five nodes, one routing function."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,14 @@ from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.actions.overlay import Files, annotated
 from agentic_workflows.actions.registry import registry as make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
-from agentic_workflows.errors import ActionError
+from agentic_workflows.errors import ActionError, RunError
 from agentic_workflows.execution.point import ExecutionPoint, ResultCheck
 from agentic_workflows.execution.replaced import Replaced
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.checkpoint_order import checkpoints_before, come_after, last_kept
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.inside import NO_LIMIT
+from agentic_workflows.graph.inside import NO_LIMIT, as_in_each_attempt
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
@@ -57,6 +57,15 @@ class _Kept(State):
     given_plan: Annotated[JsonValue, EphemeralValue]
     given_limits: Annotated[JsonObject | None, EphemeralValue]
     given_run_id: Annotated[str | None, EphemeralValue]
+
+
+class _Called(CompiledStateGraph[State, Any, Input, Any]):
+    """A graph that each attempt at a node that calls it calls as the first did, and that goes where its state says."""
+
+    def astream(self, input: Any, config: RunnableConfig | None = None, **given: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's own name
+        if isinstance(input, Command) and input.goto:  # beside the node that is due: both would write the same keys
+            raise RunError("Command(goto=...) cannot be used: the state of a run says where it goes. Nothing was done.")
+        return super().astream(input, as_in_each_attempt(self.config, config), **given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +216,7 @@ def assemble(
     for name in _ROUTED:  # for whoever updates the state as one of these nodes; they go on by themselves
         builder.add_conditional_edges(name, Route(), targets)  # type: ignore[arg-type]  # a dict of str is one of Hashable
     graph = builder.compile(checkpointer=checkpointer, name="agentic-workflow")
-    return graph.with_config(recursion_limit=NO_LIMIT)
+    return _Called(**vars(graph)).with_config(recursion_limit=NO_LIMIT)
 
 
 async def _announced(

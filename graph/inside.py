@@ -5,17 +5,20 @@ from; and makes new ids for whatever it has not kept.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from time import monotonic
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.runtime import get_runtime
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.checkpoint_order import SAVER, checkpoints_before
@@ -28,6 +31,8 @@ NO_LIMIT: Final = MAX_WHOLE
 """LangGraph's limit of steps, as good as none: a run has limits of its own, and says which of them was used up."""
 _COUNTS: Final = "__pregel_scratchpad"
 """Key of the configuration of a node: what counts the graphs that it calls."""
+_PLACE: Final = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+"""Keys of the configuration with which whoever calls a graph gives it a place of its own."""
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
 
@@ -70,6 +75,16 @@ async def _has(saver: BaseCheckpointSaver[Any], place: dict[str, str]) -> bool:
     return found is not None and found.checkpoint["id"] == place["checkpoint_id"]
 
 
+class _OfOneAttempt:
+    """Counts the graphs that one attempt at a call of our nodes calls; the next attempt has another one."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+
+    def __call__(self) -> int:
+        return next(self._numbers)
+
+
 @contextmanager
 def named_by(key: str) -> Iterator[None]:
     """Have graphs that are called inside, by code of others in a node of ours, be named by a key and not by the task.
@@ -86,7 +101,7 @@ def named_by(key: str) -> Iterator[None]:
     own = {
         "checkpoint_ns": f"{around}|{name}" if around else name,
         "checkpoint_map": {place: one for place, one in checkpoints_before(config).items() if place != around},
-        _COUNTS: replace(given[_COUNTS], subgraph_counter=count().__next__),
+        _COUNTS: replace(given[_COUNTS], subgraph_counter=_OfOneAttempt()),
     }
     changed: RunnableConfig = {**config, "configurable": {**given, **own}}
     if changed.get("recursion_limit") == NO_LIMIT:  # which is not meant for what it calls
@@ -96,3 +111,47 @@ def named_by(key: str) -> Iterator[None]:
         yield
     finally:
         var_child_runnable_config.reset(token)
+
+
+class _Calls:
+    """How the calls of our graphs by one task are numbered, which each attempt at it makes in the same order.
+
+    LangGraph's number is that where it has counted no graph of others; else it would be another one in each attempt.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: list[int | str] = []
+        self._made = defaultdict[int, int](int)
+
+    def number(self, attempt: int, following: Callable[[], int]) -> int | str:
+        """Return the number of the next call of an attempt; LangGraph gives none that begins with a zero."""
+        at = self._made[attempt]
+        self._made[attempt] += 1
+        if at == len(self._numbers):
+            self._numbers.append(at if following() == at else f"0{at}")
+        return self._numbers[at]
+
+
+_calls = WeakKeyDictionary[Callable[..., Any], _Calls]()
+"""By what LangGraph makes for a task once, for all attempts at it."""
+
+
+def as_in_each_attempt(*configs: RunnableConfig | None) -> RunnableConfig | None:
+    """Return the configuration to call a graph with, so that a node that fails and is begun again calls the same run.
+
+    LangGraph numbers the graphs that a task calls, and counts on where its `RetryPolicy` begins the task again.
+
+    Args:
+        configs: the graph's own, and the one that it is called with.
+
+    """
+    last, around = configs[-1] or {}, (var_child_runnable_config.get() or {}).get("configurable", {})
+    own = {key: one for each in configs for key, one in (each or {}).get("configurable", {}).items()}
+    counts = (own if any(own.get(key) for key in _PLACE) else around).get(_COUNTS)
+    if counts is None or _COUNTS not in around or isinstance(counts.subgraph_counter, _OfOneAttempt):
+        return configs[-1]
+    info = get_runtime().execution_info
+    calls = _calls.setdefault(counts.get_null_resume, _Calls())
+    number = calls.number(info.node_attempt if info else 1, counts.subgraph_counter)
+    named = {_COUNTS: replace(counts, subgraph_counter=lambda: number)}
+    return {**last, "configurable": {**last.get("configurable", {}), **named}}

@@ -243,12 +243,11 @@ def read_answers(raw: object, questions: Sequence[Mapping[str, JsonValue]]) -> d
             action; then no answer of it counts.
 
     """
-    decisions = raw.get("decisions") if isinstance(raw, Mapping) else None
-    if not isinstance(decisions, list) or not decisions:
+    if not (decisions := _decisions(raw)):
         raise ReviewError(f"The answer is {raw!r}; give {{'decisions': [...]}} with at least one. {listed(questions)}")
     by_id = {str(question["id"]): question for question in questions}
-    ids = [entry.get("id") if isinstance(entry, Mapping) else None for entry in decisions]
-    if all(one is None for one in ids):
+    ids = _ids(decisions)
+    if not names_questions(raw):
         if len(decisions) != len(questions):
             raise ReviewError(f"{len(decisions)} answers for {len(questions)} questions. {listed(questions)}")
         ids = list(by_id)
@@ -261,6 +260,20 @@ def read_answers(raw: object, questions: Sequence[Mapping[str, JsonValue]]) -> d
         _refuse_other_action(entry, by_id[one])
         answers[one] = from_json(entry, id=one)
     return answers
+
+
+def names_questions(raw: object) -> bool:
+    """Tell whether a resume value says which questions it is for; else its answers are for those that are open."""
+    return any(one is not None for one in _ids(_decisions(raw)))
+
+
+def _decisions(raw: object) -> list[Any]:
+    decisions = raw.get("decisions") if isinstance(raw, Mapping) else None
+    return decisions if isinstance(decisions, list) else []
+
+
+def _ids(decisions: list[Any]) -> list[Any]:
+    return [entry.get("id") if isinstance(entry, Mapping) else None for entry in decisions]
 
 
 def listed(questions: Sequence[Mapping[str, JsonValue]]) -> str:

@@ -22,7 +22,7 @@ from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.plan import Plan, from_json
 from agentic_workflows.graph.state import FINISHED, Limits, Request, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
-from agentic_workflows.graph.values import JsonObject, JsonValue, beginning, writable
+from agentic_workflows.graph.values import JsonObject, beginning, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import (
@@ -117,20 +117,9 @@ async def _begun_before(state: State, update: Update, held: Held) -> str:
     run_id, begun = str(update["run_id"]), await held.journal.runs(held.lease.thread_id)
     if run_id not in begun:
         for later in reversed(begun_since(state.get("run_id"), begun)):
-            if begun[later] == update["goal"] and await _came_with(update["run_plan"], later, update["goal"], held):
+            if begun[later] == update["goal"] and await _came_with(update, later, held.journal):
                 return later
     return run_id
-
-
-async def _came_with(given: JsonValue, run_id: str, goal: str, held: Held) -> bool:
-    """Tell whether a run may have come with a given plan."""
-    first = await held.journal.proposed(run_id, 1)
-    if given is None or first is None:
-        return True
-    try:
-        return from_json(given, goal=goal).to_json() == first
-    except PlanError:
-        return False
 
 
 async def _write_down(state: State, before: str | None, held: Held) -> None:
@@ -150,17 +139,32 @@ async def _is_known(state: State, journal: Journal) -> bool:
     """Tell whether the journal has a run that begins here already: it was begun before, and is gone on with.
 
     Raises:
-        RunError: it was begun with another goal, such as by a call that does not call the same graphs each time.
+        RunError: it was begun with another goal or plan, such as by a call that does not call the same graphs each
+            time.
 
     """
     known = await journal.run_of(state["run_id"])
-    _, goal = known or ("", "")
-    if goal and goal != state["goal"]:  # one that came with its plan alone stands there without
+    if known is None:
+        return False
+    _, goal = known
+    other = f"goal: {beginning(goal, 200)!r}" if goal and goal != state["goal"] else ""  # some came with a plan alone
+    if other or not await _came_with(state, state["run_id"], journal):
         raise RunError(
-            f"The run {state['run_id']} was begun with another goal: {beginning(goal, 200)!r}. Nothing was done. "
-            f"Call this graph with the same goals in the same order each time, or give each a thread of its own."
+            f"The run {state['run_id']} was begun with another {other or 'plan'}. Nothing was done. Call this graph "
+            f"with the same goals and plans in the same order each time, or give each a thread of its own."
         )
-    return known is not None
+    return True
+
+
+async def _came_with(begins: Mapping[str, Any], run_id: str, journal: Journal) -> bool:
+    """Tell whether a run whose plan is written down came with the plan that comes with a goal, if one does."""
+    given, written = begins["run_plan"], await journal.next_plan(run_id, 1)
+    if given is None or written is None:
+        return True
+    try:
+        return from_json(given, goal=begins["goal"]).to_json() == written[1]
+    except PlanError:
+        return False
 
 
 class _Call:

@@ -18,11 +18,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.history import NAMELESS, SAID, has_late, late_marks
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import plan_name, restore
-from agentic_workflows.graph.review import (
-    Reject,
-    request,
-    response_schema,
-)
+from agentic_workflows.graph.review import Reject, names_questions, request, response_schema
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.threads import thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue
@@ -50,7 +46,7 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         if unanswered and unanswered == _open(questions, known):
             raw, given_in = _ask(unanswered, _problem(state)), str(config.get("metadata", {}).get("run_id") or "")
             try:
-                _refuse_repeated(given_in, known)
+                _refuse_repeated(raw, given_in, known)
                 answers = checked_answers(raw, unanswered, state, catalogue)
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
@@ -68,15 +64,15 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
     return review
 
 
-def _refuse_repeated(given_in: str, known: Mapping[str, Answered]) -> None:
-    """Refuse a value of `Command(resume=...)` that has counted: it does not say which question it is for.
+def _refuse_repeated(raw: object, given_in: str, known: Mapping[str, Answered]) -> None:
+    """Refuse a value of `Command(resume=...)` that has counted, where it does not say which question it is for.
 
     Raises:
         ReviewError: a server that was killed does its last run again, whose answer was for an earlier question.
 
     """
-    if given_in and any(one.answer.get(GIVEN_IN) == given_in for one in known.values()):
-        raise ReviewError("This answer has counted for an earlier question; answer this one by itself.")
+    if not names_questions(raw) and any(given_in and one.answer.get(GIVEN_IN) == given_in for one in known.values()):
+        raise ReviewError("This answer has counted for an earlier question; answer this one by itself, or with its id.")
 
 
 async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal) -> Mapping[str, Answered]:

@@ -46,6 +46,16 @@ async def test_a_saver_that_failed_somebody_is_shared_no_more(tmp_path: Path) ->
     assert not _shared
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_saver_keeps_what_a_server_rolls_back(
+    kind: str, tmp_path: Path, new_postgres: Callable[[], str]
+) -> None:
+    async with Database(tmp_path / "runs.db" if kind == "sqlite" else new_postgres()).checkpointer() as saver:
+        await saver.aput(CONFIG, empty_checkpoint(), {"run_id": "r"}, {})
+        await saver.adelete_for_runs(["r"])
+        assert await saver.aget_tuple({"configurable": {"thread_id": "t"}})
+
+
 CONFIG: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "1"}}
 WRITES: list[Callable[[BaseCheckpointSaver[Any]], Awaitable[object]]] = [
     lambda saver: saver.aput(CONFIG, empty_checkpoint(), {}, {}),

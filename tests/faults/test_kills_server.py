@@ -169,6 +169,14 @@ class Client:
         self.threads[name] = str(self._client.threads.create()["thread_id"])
         self._create(name, input={"given_plan": PLANS[name]})
 
+    def begin_again(self, name: str, plan: dict[str, Any]) -> None:
+        """Begin another run on a thread."""
+        self._create(name, input={"given_plan": plan})
+
+    def roll_back(self, name: str, plan: dict[str, Any]) -> None:
+        """Begin another run in place of one that is under way, as if that had not been."""
+        self._create(name, input={"given_plan": plan}, multitask_strategy="rollback")
+
     def answer(self, name: str) -> None:
         """Approve what is asked, and do not wait for what becomes of it."""
         self._create(name, command=APPROVE)
@@ -275,3 +283,16 @@ def test_a_killed_server_repeats_and_loses_nothing_whatever_it_remembers(
         twice, lost = (server.lines() - Counter(EVERYTHING)).total(), len(EVERYTHING.keys() - server.lines().keys())
         said = f"kills 3, runs {len(PLANS)}, twice {twice}, lost {lost}, questions {asked}"
         print(f"\nlanggraph dev: {said}; {time.monotonic() - began:.0f} s")  # noqa: T201
+
+
+def test_what_a_server_rolls_back_stays_done_and_is_asked_about_where_it_is_in_doubt(client: Client) -> None:
+    server, other = client.server, chain(step("o0", "told"))
+    client.begin("hung")
+    wait_for(lambda: "h1" in server.lines())
+    client.roll_back("hung", other)
+    wait_for(lambda: client.is_at("hung", "REVIEWING"))
+    client.end("hung")
+    assert (client.asked, server.lines()) == (1, {"h0": 1, "h1": 1, "h2": 1})
+    client.begin_again("hung", other)
+    wait_for(lambda: client.is_at("hung", "COMPLETE") and "o0" in server.lines())
+    assert server.lines() == {"h0": 1, "h1": 1, "h2": 1, "o0": 1}

@@ -17,6 +17,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, Send
 
 from agentic_workflows import (
     Action,
@@ -34,6 +36,7 @@ from agentic_workflows import (
     ScriptedAgent,
     WorkflowError,
     approve,
+    build_graph,
     load_plan,
     reject,
 )
@@ -585,3 +588,17 @@ async def test_an_error_that_cannot_say_what_it_is_ends_no_run() -> None:
     result = await AgenticWorkflow(Silent([SilentError(), plan]), actions=[act]).run("g")
     assert (result["state"], len(act.calls)) == ("FAILED", 1)
     assert "could not review the progress: SilentError" in result["reason"]
+
+
+@pytest.mark.parametrize("goto", ["execute", "plan", "pause", ["execute", "review"], Send("execute", {})])
+@pytest.mark.parametrize("answer", [None, {"decisions": [{"type": "approve"}]}])
+async def test_a_command_that_says_where_a_graph_goes_is_refused_and_changes_nothing(goto: Any, answer: Any) -> None:
+    act = RecordingAction("act", result=1)
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    graph = build_graph(ScriptedAgent([REVIEWED]), actions=[act], checkpointer=InMemorySaver())
+    await graph.ainvoke({"goal": "g"}, thread)
+    with pytest.raises(RunError, match="where it goes"):
+        await graph.ainvoke(Command(goto=goto, resume=answer), thread)
+    assert not act.calls
+    ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread)
+    assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)

@@ -1,4 +1,4 @@
-"""The command on runs inside other graphs: their names are typed as they are listed, and others are left alone."""
+"""The command on runs of other programs: inside other graphs, which it leaves alone, and in folders of their own."""
 
 import asyncio
 import json
@@ -12,10 +12,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
 from agentic_workflows import ScriptedAgent, build_graph
+from agentic_workflows.actions.files import file_actions
+from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
 
-COMPLETE, BAD_INPUT = 0, 2
+COMPLETE, BAD_INPUT, WAITING = 0, 2, 3
 ASKS = {"steps": [{"name": "send", "action": "send", "inputs": {"to": "you"}, "human_review_required": True}]}
 
 
@@ -97,3 +99,27 @@ def test_a_run_whose_graph_is_kept_elsewhere_is_asked_to_stop_and_removed_only_o
     assert json.loads(call("runs", "prune", "--older-than", "1d", "--orphans", "--json")[1]) == {"removed": []}
     assert json.loads(call("runs", "prune", "--older-than", "0m", "--orphans", "--json")[1]) == {"removed": [name]}
     assert call("runs")[1] == "There are no runs yet.\n"
+
+
+def test_a_run_of_another_program_goes_on_only_where_it_is_said_to(call: Call, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    logs = [{"name": one, "action": "append_file", "inputs": {"path": "log.txt", "text": one}} for one in ("a", "b")]
+    steps = {"steps": [logs[0], {**logs[1], "after": ["a"], "human_review_required": True}]}
+
+    async def ask() -> None:
+        database, actions = Database(".agentic/agentic.db"), file_actions(Workspace(home))
+        async with database.checkpointer() as saver:
+            graph = build_graph(ScriptedAgent([steps]), actions=actions, database=database, checkpointer=saver)
+            await graph.ainvoke({"goal": "g"}, {"configurable": {"thread_id": "t"}})
+
+    asyncio.run(ask())
+    for command in (["review", "t", "--approve", "all"], ["resume", "t"]):
+        code, _, error = call(*command)
+        assert (code, "was begun by another program" in error, "--workspace" in error) == (BAD_INPUT, True, True)
+    assert "Written:\n  log.txt\n" in call("show", "t")[1]
+    # What was approved was decided on with other actions; from here on the command knows what the run works on.
+    approve = ["review", "t", "--approve", "all"]
+    assert [call(*approve, "--workspace", home)[0], call(*approve)[0]] == [WAITING, COMPLETE]
+    assert ((home / "log.txt").read_text(), (tmp_path / "log.txt").exists()) == ("ab", False)
+    assert "is COMPLETE" in call("resume", "t")[2]

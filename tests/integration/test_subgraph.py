@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command, Send
+from langgraph.types import Command, RetryPolicy, Send
 
 from agentic_workflows import ActionError, AgenticWorkflow, Limits, RunError, ScriptedAgent, build_graph
 from agentic_workflows.actions.action import Action
@@ -56,6 +56,66 @@ async def test_each_call_on_a_thread_is_a_run_of_its_own(how: Any) -> None:
     graph = outside(how(build_graph(ScriptedAgent([plan("act")] * 2), actions=[act])), InMemorySaver())
     ended = [await graph.ainvoke({"goal": goal}, THREAD) for goal in ("one", "two")]
     assert ([each["status"] for each in ended], len(act.calls)) == (["COMPLETE", "COMPLETE"], 2)
+
+
+def failing(inner: Any, *, attempts: int) -> Any:
+    """Return a node that calls a graph of others and then ours, twice, and fails before, between and after them."""
+    others, left = outside(lambda _: {}, None), iter(range(attempts))
+
+    async def node(state: Outer) -> Outer:
+        attempt = next(left, None)
+        await others.ainvoke({"goal": "of others"})
+        if attempt == 0:
+            raise ConnectionError("before any")
+        await inner.ainvoke({"goal": state["goal"]})
+        if attempt == 1:
+            raise ConnectionError("between")
+        ended = await inner.ainvoke({"goal": state["goal"]})
+        if attempt is not None:
+            raise ConnectionError("after both")
+        return {"goal": state["goal"], "status": ended["status"]}
+
+    return node
+
+
+def retried(node: Any) -> Any:
+    """Return a graph with a node that LangGraph begins again where it fails."""
+    builder = StateGraph(Outer)
+    builder.add_node("agent", node, retry_policy=RetryPolicy(max_attempts=5, initial_interval=0.01, jitter=False))
+    builder.add_edge(START, "agent")
+    return builder.compile(checkpointer=InMemorySaver())
+
+
+def retried_task(node: Any) -> Any:
+    """Return an entrypoint with such a task."""
+    policy = RetryPolicy(max_attempts=5, initial_interval=0.01, jitter=False)
+    work = task(node, name="work", retry_policy=policy)
+
+    @entrypoint(checkpointer=InMemorySaver())
+    async def around(state: Any) -> Any:
+        return await work(state)
+
+    return around
+
+
+@pytest.mark.parametrize("kind", [retried, retried_task])
+async def test_a_node_that_fails_and_is_begun_again_goes_on_with_the_runs_that_it_has_called(kind: Any) -> None:
+    act = RecordingAction("act", result=1)
+    inner = build_graph(ScriptedAgent([plan("act")] * 4), actions=[act])
+    ended = await kind(failing(inner, attempts=4)).ainvoke({"goal": "g"}, THREAD)
+    assert (ended["status"], len(act.calls)) == ("COMPLETE", 2)
+
+
+async def test_a_node_that_is_begun_again_asks_nobody_what_was_answered() -> None:
+    act = RecordingAction("act", result=1)
+    steps = plan("act", human_review_required=True)
+    graph = retried(failing(build_graph(ScriptedAgent([steps] * 4), actions=[act]), attempts=4))
+    asked = 0
+    ended = await graph.ainvoke({"goal": "g"}, THREAD)
+    while "__interrupt__" in ended:
+        asked += 1
+        ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+    assert (ended["status"], len(act.calls), asked) == ("COMPLETE", 2, 2)
 
 
 async def test_two_agents_share_a_database_and_a_run_of_the_server(tmp_path: Path) -> None:
@@ -112,6 +172,21 @@ async def test_an_answer_that_does_not_count_is_asked_again_with_what_is_wrong_w
         assert again == {**asked, "problem": again["problem"]}
     ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+
+
+async def test_an_answer_that_names_its_question_counts_also_in_a_run_that_has_brought_one() -> None:
+    acts, named = [RecordingAction(name, result=1) for name in ("a", "b")], {**THREAD, "metadata": {"run_id": "r"}}
+    first, second = (plan(name, human_review_required=True)["steps"] for name in ("a", "b"))
+    steps = {"steps": [*first, {**second[0], "after": ["a"]}]}
+    graph = build_graph(ScriptedAgent([]), actions=acts, checkpointer=InMemorySaver())
+    approve = {"type": "approve"}
+    await graph.ainvoke({"goal": "g", "given_plan": steps}, named)
+    for _ in range(2):  # as a server that was killed repeats it
+        asked = (await graph.ainvoke(Command(resume={"decisions": [approve]}), named))["__interrupt__"][0].value
+    assert "has counted for an earlier question" in asked["problem"]
+    answer = {**approve, "id": asked["action_requests"][0]["id"]}
+    ended = await graph.ainvoke(Command(resume={"decisions": [answer]}), named)
+    assert (ended["status"], [len(act.calls) for act in acts]) == ("COMPLETE", [1, 1])
 
 
 async def test_a_graph_keeps_its_runs_in_a_database_that_is_named(tmp_path: Path) -> None:
@@ -320,13 +395,23 @@ async def test_runs_inside_each_other_are_found_again_at_every_level() -> None:
     assert (told, len(act.calls), three.startswith(f"{two}|execute:")) == (["COMPLETE"] * 2, 1, True)
 
 
-async def test_a_call_that_comes_with_another_goal_is_no_further_attempt_at_the_run_of_the_first() -> None:
+@pytest.mark.parametrize(
+    "entries, other",
+    [
+        ([{"goal": "ann"}, {"goal": "bob"}], "goal: 'ann'"),
+        ([{"given_plan": plan("act")}, {"given_plan": plan("act", inputs={"to": "bob"})}], "plan"),
+        ([{"goal": "ann", "given_plan": plan("act")}, {"goal": "ann", "given_plan": {"steps": []}}], "plan"),
+    ],
+)
+async def test_a_call_that_comes_with_another_goal_or_plan_is_no_further_attempt_at_the_run_of_the_first(
+    entries: list[Any], other: str
+) -> None:
     act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
     inner = build_graph(ScriptedAgent([plan("act")] * 9), actions=[act], database=database)
-    goals = iter(["ann", "bob"])
+    given = iter(entries)
 
     async def delegate(_: Any) -> str:
-        await inner.ainvoke({"goal": next(goals)})
+        await inner.ainvoke(next(given))
         raise ActionError("It failed afterwards.")
 
     known = Annotations(destructive=False, open_world=False, idempotent=True)
@@ -334,7 +419,17 @@ async def test_a_call_that_comes_with_another_goal_is_no_further_attempt_at_the_
     workflow = AgenticWorkflow(ScriptedAgent([plan("delegate", retries=1)]), actions=[calls], database=database)
     ended = await workflow.run("g", thread_id="t")
     assert (ended["state"], len(act.calls)) == ("FAILED", 1)
-    assert "was begun with another goal: 'ann'." in ended["reason"]
+    assert f"was begun with another {other}." in ended["reason"]
+
+
+async def test_a_call_that_comes_with_the_same_plan_in_other_words_goes_on_with_the_run_of_the_first() -> None:
+    act, named = RecordingAction("act", result=1), {**THREAD, "metadata": {"run_id": "r"}}
+    graph = build_graph(ScriptedAgent([]), actions=[act])
+    for words in ({}, {"retries": 0, "after": []}):
+        ended = await graph.ainvoke({"goal": "g", "given_plan": plan("act", **words)}, named)
+        assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+    with pytest.raises(RunError, match="was begun with another plan"):
+        await graph.ainvoke({"goal": "g", "given_plan": plan("act", inputs={"to": "bob"})}, named)
 
 
 @pytest.mark.parametrize("by", ["action", "planner", "review"])

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
@@ -26,6 +26,8 @@ from agentic_workflows.cli.output import BAD_INPUT, COMPLETE, FAILED, Output, in
 from agentic_workflows.errors import PlanError, PlanningError, RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agentic_workflows.graph.plan import Plan
     from agentic_workflows.graph.state import Limits
     from agentic_workflows.policies.report import Report
@@ -170,15 +172,33 @@ def reopened(thread: str, chosen: Flags, database: str | None, runner: asyncio.R
     """Return the workflow that continues a run, and its workspace; what the run kept is used where flags are silent.
 
     Raises:
-        RunError: there is no such run.
+        RunError: there is no such run, or it has kept no workspace, and none is given.
 
     """
-    from agentic_workflows.cli.build import build_reader, build_workflow, database_of, setup_from  # noqa: PLC0415
+    from agentic_workflows.cli.build import KEPT, build_reader, build_workflow, database_of, setup_from  # noqa: PLC0415
 
     where = database_of(database)
     reader = build_reader(where)
-    setup = setup_from(chosen, runner.run(reader.metadata_of(thread)))
+    kept = runner.run(reader.metadata_of(thread))
+    if KEPT not in kept and chosen.workspace is None:
+        _refuse_homeless(runner.run(reader.result(thread)))
+    setup = setup_from(chosen, kept)
     return build_workflow(setup, where), setup.workspace
+
+
+def _refuse_homeless(result: "Mapping[str, Any]") -> None:
+    """Refuse to go on in the current folder with a run that may work in another one.
+
+    Raises:
+        RunError: it could go on here.
+
+    """
+    if result["state"] not in ("COMPLETE", "UNKNOWN") and not result["outer"]:
+        raise RunError(
+            f"The run {result['thread_id']} was begun by another program, such as a LangGraph server, which did not "
+            f"write down what it works on. Go on with it there, or give its --workspace, and --policy, --actions and "
+            f"--annotations where it has its own."
+        )
 
 
 def _run(

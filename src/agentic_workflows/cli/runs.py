@@ -49,7 +49,7 @@ def runs(ctx: typer.Context, *, database: Database = None, _json: Json = False) 
 
 def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
     """Show a run: its plan with decisions, its steps, outputs, reason and open questions."""
-    from agentic_workflows.cli.build import build_reader, database_of, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import KEPT, build_reader, database_of, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.cli.options import Flags  # noqa: PLC0415
     from agentic_workflows.cli.summary import show_summary  # noqa: PLC0415
 
@@ -57,12 +57,13 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
     result = asyncio.run(_held(reader, thread))
     ctx.obj.document(result)
     if not ctx.obj.is_json:
-        setup = setup_from(Flags(), asyncio.run(reader.metadata_of(thread)))
+        kept = asyncio.run(reader.metadata_of(thread))
+        workspace = setup_from(Flags(), kept).workspace if KEPT in kept else ""
         told = asyncio.run(reader.timeline(thread))
         _show_steps(result, ctx.obj)
         history.show_timeline(told, ctx.obj)
         ctx.obj.say()
-        show_summary(result, ctx.obj, workspace=setup.workspace, database=reader.database.url)
+        show_summary(result, ctx.obj, workspace=workspace, database=reader.database.url)
     return COMPLETE
 
 

@@ -12,9 +12,14 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from agentic_workflows.journal.backends import BUSY_SECONDS, SETTINGS
+from agentic_workflows.journal.savers import KeepsAll
 
 AT_ONCE = 0.05
 """Seconds that are none to wait, and enough for a connection that is there."""
+
+
+class _Saver(KeepsAll, AsyncPostgresSaver):
+    pass
 
 
 class _Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
@@ -61,7 +66,7 @@ async def postgres_saver(url: str, serde: SerializerProtocol) -> AsyncIterator[A
         reconnect_failed=AsyncConnectionPool.check,
     ) as pool:
         await pool.wait(BUSY_SECONDS)
-        yield AsyncPostgresSaver(pool, serde=serde)
+        yield _Saver(pool, serde=serde)
 
 
 async def _configure(connection: AsyncConnection[DictRow]) -> None:

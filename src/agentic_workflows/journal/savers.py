@@ -7,7 +7,7 @@ than a hundred to give.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -17,6 +17,13 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
 from agentic_workflows.journal.lease import Held, Leases
+
+
+class KeepsAll:
+    """A saver that keeps what a server wants rolled back."""
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Keep all checkpoints: what is done stays done, and what began from earlier ones would do it once more."""
 
 
 @dataclass

@@ -14,7 +14,12 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from agentic_workflows.journal.open_files import open_in_this_process
+from agentic_workflows.journal.savers import KeepsAll
 from agentic_workflows.journal.waiting import set_wait, use_wal, waiting
+
+
+class _Saver(KeepsAll, AsyncSqliteSaver):
+    pass
 
 
 @asynccontextmanager
@@ -22,7 +27,7 @@ async def sqlite_saver(path: Path, serde: SerializerProtocol) -> AsyncIterator[A
     """Open a saver, with its tables."""
     with open_in_this_process(path):
         async with _opened(path) as connection:
-            saver = AsyncSqliteSaver(connection, serde=serde)
+            saver = _Saver(connection, serde=serde)
             await saver.setup()
             yield saver
 
