@@ -89,7 +89,7 @@ def retried(node: Any) -> Any:
 def retried_task(node: Any) -> Any:
     """Return an entrypoint with such a task."""
     policy = RetryPolicy(max_attempts=5, initial_interval=0.01, jitter=False)
-    work = task(node, name="work", retry_policy=policy)
+    work: Any = task(node, name="work", retry_policy=policy)
 
     @entrypoint(checkpointer=InMemorySaver())
     async def around(state: Any) -> Any:
@@ -175,11 +175,12 @@ async def test_an_answer_that_does_not_count_is_asked_again_with_what_is_wrong_w
 
 
 async def test_an_answer_that_names_its_question_counts_also_in_a_run_that_has_brought_one() -> None:
-    acts, named = [RecordingAction(name, result=1) for name in ("a", "b")], {**THREAD, "metadata": {"run_id": "r"}}
+    acts = [RecordingAction(name, result=1) for name in ("a", "b")]
+    named: Any = {**THREAD, "metadata": {"run_id": "r"}}
     first, second = (plan(name, human_review_required=True)["steps"] for name in ("a", "b"))
-    steps = {"steps": [*first, {**second[0], "after": ["a"]}]}
+    steps: Any = {"steps": [*first, {**second[0], "after": ["a"]}]}
     graph = build_graph(ScriptedAgent([]), actions=acts, checkpointer=InMemorySaver())
-    approve = {"type": "approve"}
+    approve, asked = {"type": "approve"}, dict[str, Any]()
     await graph.ainvoke({"goal": "g", "given_plan": steps}, named)
     for _ in range(2):  # as a server that was killed repeats it
         asked = (await graph.ainvoke(Command(resume={"decisions": [approve]}), named))["__interrupt__"][0].value
@@ -423,7 +424,8 @@ async def test_a_call_that_comes_with_another_goal_or_plan_is_no_further_attempt
 
 
 async def test_a_call_that_comes_with_the_same_plan_in_other_words_goes_on_with_the_run_of_the_first() -> None:
-    act, named = RecordingAction("act", result=1), {**THREAD, "metadata": {"run_id": "r"}}
+    act = RecordingAction("act", result=1)
+    named: Any = {**THREAD, "metadata": {"run_id": "r"}}
     graph = build_graph(ScriptedAgent([]), actions=[act])
     for words in ({}, {"retries": 0, "after": []}):
         ended = await graph.ainvoke({"goal": "g", "given_plan": plan("act", **words)}, named)
