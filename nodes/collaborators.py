@@ -1,9 +1,8 @@
 """What the nodes are given."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
-from shlex import quote
 from typing import Any, Final, Protocol
 
 from langchain_core.runnables import RunnableConfig
@@ -98,31 +97,3 @@ async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:
             f"The thread {thread} is a copy: its run {run_id} belongs to the thread {home}, and its effects must "
             f"not happen twice. Continue there, or begin a new run here with a goal."
         )
-
-
-def begun_since(known: str | None, begun: Iterable[str]) -> list[str]:
-    """Return the runs of a thread after the one that is known, of all that have begun on it, oldest first."""
-    every = list(begun)
-    return every[every.index(known) + 1 :] if known in every else every
-
-
-async def refuse_forgotten(journal: Journal, thread: str, known: str | None, goal: str) -> None:
-    """Refuse to begin where the thread has a run that has done something, and of which the checkpoint knows nothing.
-
-    Its checkpoints are lost, or somebody goes back to where it had not begun. Beside the run that the checkpoint knows,
-    another goal is a new run, and only the same one begins again.
-
-    Raises:
-        RunError: to begin again could do its effects twice.
-
-    """
-    begun = await journal.runs(thread)
-    for run_id in (one for one in begun_since(known, begun) if not known or begun[one] == goal):
-        past = await journal.past(run_id)
-        if past.outcomes or past.in_doubt:
-            raise RunError(
-                f"The thread {thread} has a run that has done something ({run_id}), and what it is begun from does not "
-                f"know of that: to begin again could do effects twice. Go on from the last checkpoint of the thread, "
-                f"give the database that has it, or give another thread; `agentic export {quote(thread)}` tells what "
-                f"was done."
-            )

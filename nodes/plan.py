@@ -1,12 +1,11 @@
 """PLANNING: ask the agent for a plan; `validate` judges it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from time import perf_counter
 from typing import Any, TypeAlias, cast
-from uuid import uuid4
 
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.runnables import RunnableConfig
@@ -20,22 +19,12 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.plan import Plan, from_json
-from agentic_workflows.graph.state import FINISHED, Limits, Request, State, Update, WorkflowState, limits_from_json
-from agentic_workflows.graph.threads import run_of
-from agentic_workflows.graph.values import JsonObject, beginning, writable
-from agentic_workflows.journal.entries import Journal
+from agentic_workflows.graph.state import Limits, Request, State, Update, WorkflowState, limits_from_json
+from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import (
-    ANSWER,
-    Agent,
-    Node,
-    ask,
-    begun_since,
-    holding,
-    refuse_forgotten,
-    shown,
-)
-from agentic_workflows.nodes.stopping import in_doubt, may_have_happened, stopped
+from agentic_workflows.nodes.beginning import begin, begun_before, gone_on_with, is_new_run, left_in_doubt, write_down
+from agentic_workflows.nodes.collaborators import Agent, Node, ask, holding, shown
+from agentic_workflows.nodes.stopping import stopped
 
 POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""
@@ -56,19 +45,19 @@ def make_plan(
 
     async def plan(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """Call the agent once, and return its plan or what kept it from giving one."""
-        update = _begin(state, config, limits) if _is_new_run(state) else {}
+        update = begin(state, config, limits) if is_new_run(state) else {}
         async with holding(leases, cast("State", {**state, **update}), config) as held:
             if not update:
                 return await _go_on(state, agent, held, settle, runtime)
-            if doubts := await _left_in_doubt(state, update["run_id"], held):
-                return _gone_on_with(state, doubts)
-            update["run_id"] = await _begun_before(state, update, held)
+            if doubts := await left_in_doubt(state, update["run_id"], held):
+                return gone_on_with(state, doubts)
+            update["run_id"] = await begun_before(state, update, held)
             runtime.stream_writer(RunStarted(run_id=update["run_id"], goal=update["goal"]).to_json())
             runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING.value).to_json())
             now, problem = cast("State", {**state, **update}), check_input(state)
             if ended := {"reason": problem} if problem else _exhausted(now):
                 return {**update, "status": WorkflowState.FAILED.value, **ended}
-            await _write_down(now, state.get("run_id"), held)
+            await write_down(now, state.get("run_id"), held)
             return {**update, **await _go_on(now, agent, held, settle, runtime)}
 
     return plan
@@ -85,86 +74,6 @@ async def _go_on(state: State, agent: Agent, held: Held, settle: Settle, runtime
         return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}
     now = cast("State", {**state, **settled})
     return {**settled, **await _propose(now, _Call(agent, held), runtime)}
-
-
-async def _left_in_doubt(state: State, begins: str, held: Held) -> list[str]:
-    """Return the steps in doubt of another run than the one that begins, which has not ended on this thread."""
-    run_id = state.get("run_id")
-    if not run_id or run_id == begins or state.get("status") in FINISHED:
-        return []
-    home, _ = await held.journal.run_of(run_id) or ("", "")
-    return in_doubt(await held.journal.past(run_id)) if home == held.lease.thread_id else []
-
-
-def _gone_on_with(state: State, doubts: Sequence[str]) -> Update:
-    """Return what makes the run go on that is under way, and forgets the goal that came in instead of an answer."""
-    problem = (
-        f"The new goal was not begun, for the run before it has not ended.{may_have_happened(doubts)} That one goes "
-        f"on; give the goal again once it has ended."
-    )
-    return {
-        **({"plan": None} if state["status"] == WorkflowState.PLANNING else {}),
-        "goal": state["run_goal"],
-        "findings": [Finding(field=ANSWER, problem=problem).to_json()],
-    }
-
-
-async def _begun_before(state: State, update: Update, held: Held) -> str:
-    """Return the id of the run that begins: that of an equal one that has begun after what its checkpoint knows.
-
-    The checkpoints of that one are lost, or somebody goes back to where it begins. It does nothing again.
-    """
-    run_id, begun = str(update["run_id"]), await held.journal.runs(held.lease.thread_id)
-    if run_id not in begun:
-        for later in reversed(begun_since(state.get("run_id"), begun)):
-            if begun[later] == update["goal"] and await _came_with(update, later, held.journal):
-                return later
-    return run_id
-
-
-async def _write_down(state: State, before: str | None, held: Held) -> None:
-    """Write down that a run begins, where it does not begin once more; `before` is the run that its checkpoint knows.
-
-    Raises:
-        RunError: it is not to begin.
-
-    """
-    if not await _is_known(state, held.journal):
-        await refuse_forgotten(held.journal, held.lease.thread_id, before, state["goal"])
-        await held.clear()  # it was asked of the run before, and came too late for that
-        await held.journal.begin(held.lease, state["run_id"], state["goal"])
-
-
-async def _is_known(state: State, journal: Journal) -> bool:
-    """Tell whether the journal has a run that begins here already: it was begun before, and is gone on with.
-
-    Raises:
-        RunError: it was begun with another goal or plan, such as by a call that does not call the same graphs each
-            time.
-
-    """
-    known = await journal.run_of(state["run_id"])
-    if known is None:
-        return False
-    _, goal = known
-    other = f"goal: {beginning(goal, 200)!r}" if goal and goal != state["goal"] else ""  # some came with a plan alone
-    if other or not await _came_with(state, state["run_id"], journal):
-        raise RunError(
-            f"The run {state['run_id']} was begun with another {other or 'plan'}. Nothing was done. Call this graph "
-            f"with the same goals and plans in the same order each time, or give each a thread of its own."
-        )
-    return True
-
-
-async def _came_with(begins: Mapping[str, Any], run_id: str, journal: Journal) -> bool:
-    """Tell whether a run whose plan is written down came with the plan that comes with a goal, if one does."""
-    given, written = begins["run_plan"], await journal.next_plan(run_id, 1)
-    if given is None or written is None:
-        return True
-    try:
-        return from_json(given, goal=begins["goal"]).to_json() == written[1]
-    except PlanError:
-        return False
 
 
 class _Call:
@@ -225,47 +134,6 @@ class _Call:
         # The agent's own, such as of a workflow inside it; not the journal's.
         except (DatabaseError, RunError) as error:
             raise PlanError([_no_plan(error)]) from error
-
-
-def _is_new_run(state: State) -> bool:
-    """Tell whether a new goal came in, or the run that is under way plans once more.
-
-    One that plans once more has the status PLANNING, the goal that it was begun with, and no given run id any more.
-    """
-    is_given = state.get("given_run_id") is not None
-    return is_given or state.get("status") != WorkflowState.PLANNING or state.get("goal", "") != state.get("run_goal")
-
-
-def _begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
-    given, goal = state.get("given_plan"), state.get("goal")
-    goal = goal if isinstance(goal, str) else ""
-    if isinstance(given, Mapping) and goal in ("", state.get("run_goal")):  # of the run before: the plan came alone
-        goal = str(given.get("goal") or goal or "Run the given plan.")
-    own = limits_from_json(state.get("given_limits"), default=limits)
-    return {
-        "goal": writable(goal),
-        "run_goal": writable(goal),
-        "run_plan": given,
-        "run_id": str(state.get("given_run_id") or run_of(config) or uuid4()),
-        "limits": own.to_json(),
-        "status": WorkflowState.PLANNING.value,
-        "late": False,
-        "plan": None,
-        "report": None,
-        "iteration": 0,
-        "replans": 0,
-        "tokens": 0,
-        "seconds": 0.0,
-        "plan_number": 0,
-        "lineage": [],
-        "steps": {},
-        "asks": [],
-        "findings": [],
-        "refused": [],
-        "history": [],
-        "left": "",
-        "reason": None,
-    }
 
 
 def _exhausted(state: State) -> Update:

@@ -25,7 +25,8 @@ from agentic_workflows.graph.state import FINISHED, Input, Limits, State, Workfl
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.entries import run_of_key
-from agentic_workflows.nodes.collaborators import Agent, ask, refuse_forgotten
+from agentic_workflows.nodes.beginning import refuse_forgotten
+from agentic_workflows.nodes.collaborators import Agent, ask
 from agentic_workflows.policies.files import Sources
 from agentic_workflows.policies.report import Report, examine
 from agentic_workflows.runs.base import refuse_nameless, run_in_own_loop

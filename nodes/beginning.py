@@ -1,0 +1,169 @@
+"""How a run begins: what it is given, and what of the runs before it on its thread says that it is none, or not yet."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.runnables import RunnableConfig
+
+from agentic_workflows.errors import PlanError, RunError
+from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.plan import from_json
+from agentic_workflows.graph.state import FINISHED, Limits, State, Update, WorkflowState, limits_from_json
+from agentic_workflows.graph.threads import run_of
+from agentic_workflows.graph.values import beginning, writable
+from agentic_workflows.journal.entries import Journal
+from agentic_workflows.journal.lease import Held
+from agentic_workflows.nodes.collaborators import ANSWER
+from agentic_workflows.nodes.stopping import in_doubt, may_have_happened
+
+
+def is_new_run(state: State) -> bool:
+    """Tell whether a new goal came in, or the run that is under way plans once more.
+
+    One that plans once more has the status PLANNING, the goal that it was begun with, and no given run id any more.
+    """
+    is_given = state.get("given_run_id") is not None
+    return is_given or state.get("status") != WorkflowState.PLANNING or state.get("goal", "") != state.get("run_goal")
+
+
+def begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
+    """Return the state of a run that begins, whatever the run before it has left; limits are those where none come in."""
+    given, goal = state.get("given_plan"), state.get("goal")
+    goal = goal if isinstance(goal, str) else ""
+    if isinstance(given, Mapping) and goal in ("", state.get("run_goal")):  # of the run before: the plan came alone
+        goal = str(given.get("goal") or goal or "Run the given plan.")
+    own = limits_from_json(state.get("given_limits"), default=limits)
+    return {
+        "goal": writable(goal),
+        "run_goal": writable(goal),
+        "run_plan": given,
+        "run_id": str(state.get("given_run_id") or run_of(config) or uuid4()),
+        "limits": own.to_json(),
+        "status": WorkflowState.PLANNING.value,
+        "late": False,
+        "plan": None,
+        "report": None,
+        "iteration": 0,
+        "replans": 0,
+        "tokens": 0,
+        "seconds": 0.0,
+        "plan_number": 0,
+        "lineage": [],
+        "steps": {},
+        "asks": [],
+        "findings": [],
+        "refused": [],
+        "history": [],
+        "left": "",
+        "reason": None,
+    }
+
+
+async def left_in_doubt(state: State, begins: str, held: Held) -> list[str]:
+    """Return the steps in doubt of another run than the one that begins, which has not ended on this thread."""
+    run_id = state.get("run_id")
+    if not run_id or run_id == begins or state.get("status") in FINISHED:
+        return []
+    home, _ = await held.journal.run_of(run_id) or ("", "")
+    return in_doubt(await held.journal.past(run_id)) if home == held.lease.thread_id else []
+
+
+def gone_on_with(state: State, doubts: Sequence[str]) -> Update:
+    """Return what makes the run go on that is under way, and forgets the goal that came in instead of an answer."""
+    problem = (
+        f"The new goal was not begun, for the run before it has not ended.{may_have_happened(doubts)} That one goes "
+        f"on; give the goal again once it has ended."
+    )
+    return {
+        **({"plan": None} if state["status"] == WorkflowState.PLANNING else {}),
+        "goal": state["run_goal"],
+        "findings": [Finding(field=ANSWER, problem=problem).to_json()],
+    }
+
+
+async def begun_before(state: State, update: Update, held: Held) -> str:
+    """Return the id of the run that begins: that of an equal one that has begun after what its checkpoint knows.
+
+    The checkpoints of that one are lost, or somebody goes back to where it begins. It does nothing again.
+    """
+    run_id, begun = str(update["run_id"]), await held.journal.runs(held.lease.thread_id)
+    if run_id not in begun:
+        for later in reversed(_begun_since(state.get("run_id"), begun)):
+            if begun[later] == update["goal"] and await _came_with(update, later, held.journal):
+                return later
+    return run_id
+
+
+async def write_down(state: State, before: str | None, held: Held) -> None:
+    """Write down that a run begins, where it does not begin once more; `before` is the run that its checkpoint knows.
+
+    Raises:
+        RunError: it is not to begin.
+
+    """
+    if not await _is_known(state, held.journal):
+        await refuse_forgotten(held.journal, held.lease.thread_id, before, state["goal"])
+        await held.clear()  # it was asked of the run before, and came too late for that
+        await held.journal.begin(held.lease, state["run_id"], state["goal"])
+
+
+async def refuse_forgotten(journal: Journal, thread: str, known: str | None, goal: str) -> None:
+    """Refuse to begin where the thread has a run that has done something, and of which the checkpoint knows nothing.
+
+    Its checkpoints are lost, or somebody goes back to where it had not begun. Beside the run that the checkpoint knows,
+    another goal is a new run, and only the same one begins again.
+
+    Raises:
+        RunError: to begin again could do its effects twice.
+
+    """
+    begun = await journal.runs(thread)
+    for run_id in (one for one in _begun_since(known, begun) if not known or begun[one] == goal):
+        past = await journal.past(run_id)
+        if past.outcomes or past.in_doubt:
+            raise RunError(
+                f"The thread {thread} has a run that has done something ({run_id}), and what it is begun from does not "
+                f"know of that: to begin again could do effects twice. Go on from the last checkpoint of the thread, "
+                f"give the database that has it, or give another thread; `agentic export {quote(thread)}` tells what "
+                f"was done."
+            )
+
+
+def _begun_since(known: str | None, begun: Iterable[str]) -> list[str]:
+    """Return the runs of a thread after the one that is known, of all that have begun on it, oldest first."""
+    every = list(begun)
+    return every[every.index(known) + 1 :] if known in every else every
+
+
+async def _is_known(state: State, journal: Journal) -> bool:
+    """Tell whether the journal has a run that begins here already: it was begun before, and is gone on with.
+
+    Raises:
+        RunError: it was begun with another goal or plan, such as by a call that does not call the same graphs each
+            time.
+
+    """
+    known = await journal.run_of(state["run_id"])
+    if known is None:
+        return False
+    _, goal = known
+    other = f"goal: {beginning(goal, 200)!r}" if goal and goal != state["goal"] else ""  # some came with a plan alone
+    if other or not await _came_with(state, state["run_id"], journal):
+        raise RunError(
+            f"The run {state['run_id']} was begun with another {other or 'plan'}. Nothing was done. Call this graph "
+            f"with the same goals and plans in the same order each time, or give each a thread of its own."
+        )
+    return True
+
+
+async def _came_with(begins: Mapping[str, Any], run_id: str, journal: Journal) -> bool:
+    """Tell whether a run whose plan is written down came with the plan that comes with a goal, if one does."""
+    given, written = begins["run_plan"], await journal.next_plan(run_id, 1)
+    if given is None or written is None:
+        return True
+    try:
+        return from_json(given, goal=begins["goal"]).to_json() == written[1]
+    except PlanError:
+        return False
