@@ -22,6 +22,8 @@ SELECT set_config('default_transaction_isolation', 'read committed', false),
 
 Who writes beside others waits for them, and none is refused; and what it says to be written outlives a crash.
 """
+_GAVE_WAY = {"40001", "40P01"}
+"""What Postgres calls it when transactions cannot be done beside each other, or would wait for each other for ever."""
 
 
 class SqliteBackend:
@@ -70,6 +72,10 @@ class SqliteBackend:
     def commit(self) -> None:
         """Make the transaction durable."""
         self._open.execute("COMMIT")
+
+    def gave_way(self, error: BaseException) -> bool:  # noqa: ARG002 - nobody writes beside it
+        """Return False."""
+        return False
 
     def close(self) -> None:
         """Close the file."""
@@ -160,6 +166,10 @@ class PostgresBackend:
             if self._connection.closed:
                 raise UnheardError(error) from error
             raise
+
+    def gave_way(self, error: BaseException) -> bool:
+        """Tell whether Postgres took the transaction back for the sake of another one, and says to do it again."""
+        return getattr(error, "sqlstate", None) in _GAVE_WAY
 
     def close(self) -> None:
         """Close the connection, and then its pipeline, which would wait for a server that may be gone."""
