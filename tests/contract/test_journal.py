@@ -846,11 +846,11 @@ async def test_what_runs_share_is_written_in_one_order(
 ) -> None:
     async with beside(postgres) as (other, write):
         first, *rest = sorted(map(name_of, SHARED))
-        other.execute(insert, [first])  # type: ignore[arg-type]
+        other.execute(insert, [first])
         await write(SHARED)
         other.execute("SET lock_timeout = '300ms'")
         for name in rest:
-            other.execute(insert, [name])  # type: ignore[arg-type]
+            other.execute(insert, [name])
 
 
 async def test_a_write_that_gave_way_to_another_one_is_done_again(postgres: str) -> None:
