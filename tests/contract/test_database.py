@@ -638,6 +638,25 @@ async def test_a_run_whose_server_says_nothing_any_more_ends_soon_and_is_gone_on
     assert house.send.calls in ([{"at": "one"}], [{"at": "one"}, {"at": "two"}])  # the last may be in doubt
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_server_that_was_waited_for_in_vain_is_waited_for_a_moment_by_the_next_ones(
+    proxy: Any, monkeypatch: pytest.MonkeyPatch, *, is_open: bool
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.postgres.BUSY_SECONDS", 5)
+    journal = Database(proxy.url).journal
+    if is_open:
+        await journal.threads()
+    proxy.passes.clear()
+    with pytest.raises(DatabaseError):
+        await journal.threads()
+    began = time.monotonic()
+    with pytest.raises(DatabaseError):
+        await journal.threads()
+    assert time.monotonic() < began + 4
+    proxy.passes.set()
+    assert await journal.threads() == []
+
+
 async def test_large_tables_are_made_and_changed_however_long_that_takes(postgres: str, proxy: Any) -> None:
     slow = "IF current_query() NOT LIKE '%agentic_version%' THEN PERFORM pg_sleep(0.7); END IF"
     take_long = f"CREATE FUNCTION take_long() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN {slow}; END$$"

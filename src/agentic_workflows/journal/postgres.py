@@ -16,6 +16,7 @@ A_MOMENT: Final = 2
 SILENT_SECONDS = 15.0
 """Longer than a statement waits for what others have locked, and not so long that a lease could expire meanwhile."""
 LOOK_SECONDS = 0.1
+"""Between two looks at whether the server has said something."""
 OPTIONS: Final[dict[str, Any]] = {
     "autocommit": True,
     "connect_timeout": BUSY_SECONDS,
@@ -40,6 +41,7 @@ class WatchedConnection(psycopg.Connection[Row]):
     is_patient = False
     """Whether it waits as long as it takes: tables that hold much are not changed in a moment."""
     was_silent = False
+    """Whether that is why it was closed."""
 
     def wait(self, gen: PQGen[RV], interval: float = LOOK_SECONDS, *args: Any, **kwargs: Any) -> RV:
         """Wait for what the server says."""
