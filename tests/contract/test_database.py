@@ -606,6 +606,62 @@ def end_connections(url: str) -> None:
     execute(make_conninfo(url, dbname="postgres"), end)
 
 
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_a_run_whose_server_says_nothing_any_more_ends_soon_and_is_gone_on_with_later(
+    proxy: Any, *, is_cut: bool
+) -> None:
+    house, begun = House(proxy.url), asyncio.Event()
+
+    def freeze(_: object) -> None:
+        if not begun.is_set():  # it only looks, and so it is asked again
+            proxy.passes.clear()
+            begun.set()
+
+    house.look = RecordingAction("look", result=freeze, trusted=True)
+    steps = [{"name": name, "action": "send", "inputs": {"at": name}} for name in ("one", "two")]
+    steps.insert(1, {"name": "freeze", "action": "look", "after": ["one"]})
+    plan = {"goal": "g", "steps": [steps[0], steps[1], {**steps[2], "after": ["freeze"]}]}
+    running = asyncio.ensure_future(gone_on_with(house, plan, "t"))
+    await begun.wait()
+    if is_cut:
+        running.cancel()
+    await asyncio.wait([running], timeout=40)  # a run asks for much as it ends
+    assert running.done()
+    assert running.cancelled() or isinstance(running.exception(), DatabaseError)
+    proxy.passes.set()
+    done = {"state": ""}
+    while done["state"] != "COMPLETE":
+        done = await gone_on_with(house, plan, "t")
+    assert house.send.calls in ([{"at": "one"}], [{"at": "one"}, {"at": "two"}])  # the last may be in doubt
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_server_that_was_waited_for_in_vain_is_waited_for_a_moment_by_the_next_ones(
+    proxy: Any, monkeypatch: pytest.MonkeyPatch, *, is_open: bool
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.postgres.BUSY_SECONDS", 5)
+    journal = Database(proxy.url).journal
+    if is_open:
+        await journal.threads()
+    proxy.passes.clear()
+    with pytest.raises(DatabaseError):
+        await journal.threads()
+    began = time.monotonic()
+    with pytest.raises(DatabaseError):
+        await journal.threads()
+    assert time.monotonic() < began + 4
+    proxy.passes.set()
+    assert await journal.threads() == []
+
+
+async def test_large_tables_are_made_and_changed_however_long_that_takes(postgres: str, proxy: Any) -> None:
+    slow = "IF current_query() NOT LIKE '%agentic_version%' THEN PERFORM pg_sleep(0.7); END IF"
+    take_long = f"CREATE FUNCTION take_long() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN {slow}; END$$"
+    execute(postgres, take_long)
+    execute(postgres, "CREATE EVENT TRIGGER slow ON ddl_command_start EXECUTE FUNCTION take_long()")
+    assert (await House(proxy.url).open().run("g"))["state"] == "REVIEWING"
+
+
 async def gone_on_with(house: House, plan: dict[str, Any], thread: str) -> dict[str, Any]:
     """Go on with a run as its user would, or begin it."""
     try:

@@ -3,25 +3,26 @@
 import asyncio
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from agentic_workflows.errors import DatabaseError, ExpiredError, LeaseLostError, ReviewError, RunBusyError
-from agentic_workflows.graph.labels import PLAN, Label
+from agentic_workflows.graph.labels import PLAN, Label, Source
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Known, Lease, Past, Place, Recorded
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.journal.owner import new_owner
-from agentic_workflows.journal.rows import LARGE, LONG, Row, recorded_of
+from agentic_workflows.journal.rows import LARGE, LONG, Row, outcome_columns, recorded_of, sources_text
 from agentic_workflows.journal.sql_journal import SqlJournal
 from agentic_workflows.journal.tables import VERSION
 from agentic_workflows.journal.writer import Backend, Writer
@@ -825,6 +826,60 @@ async def test_what_is_written_beside_a_sweep_is_kept(shared: House) -> None:
         await asyncio.gather(mine.write(lease, f"r{at}", outcomes=[done]), other.sweep())
         assert (await mine.past(f"r{at}")).outcomes == (done,), f"race {at}"
         await mine.forget(lease)
+
+
+SHARED = [outcome_of(intent(name), name * 2 * LARGE, label=frozenset({Source("output", name)})) for name in "abcdef"]
+"""Outcomes whose results and labels other runs may have, too."""
+STORE = "INSERT INTO agentic_bodies VALUES (%s, 'x')"
+LABEL = "INSERT INTO agentic_labels (text) VALUES (%s)"
+
+
+def digest_of(one: Recorded) -> object:
+    return outcome_columns(one.outcome)[0]["body"]
+
+
+def label_of(one: Recorded) -> object:
+    return sources_text(one.outcome.sources)
+
+
+@pytest.mark.parametrize("insert, name_of", [(STORE, digest_of), (LABEL, label_of)])
+async def test_what_runs_share_is_written_in_one_order(
+    postgres: str, insert: str, name_of: Callable[[Recorded], str]
+) -> None:
+    async with beside(postgres) as (other, write):
+        first, *rest = sorted(map(name_of, SHARED))
+        other.execute(insert, [first])
+        await write(SHARED)
+        other.execute("SET lock_timeout = '300ms'")
+        for name in rest:
+            other.execute(insert, [name])
+
+
+async def test_a_write_that_gave_way_to_another_one_is_done_again(postgres: str) -> None:
+    async with beside(postgres) as (other, write):
+        other.execute("SET deadlock_timeout = '60s'")  # so that it is the journal that gives way
+        other.execute(STORE, [digest_of(SHARED[0])])
+        await write(SHARED[:1])
+        await asyncio.to_thread(other.execute, LABEL, [label_of(SHARED[0])])
+
+
+@asynccontextmanager
+async def beside(postgres: str) -> AsyncIterator[tuple[Any, Callable[[list[Recorded]], Awaitable[None]]]]:
+    """Give a connection, and what writes outcomes until that is kept waiting; at the end it must have come through."""
+    journal, writing = House(lambda: PostgresBackend(postgres)).open(), list[Any]()
+    lease = await journal.acquire("t", new_owner(), 30)
+
+    async def write(outcomes: list[Recorded]) -> None:
+        writing.append(asyncio.ensure_future(journal.write(lease, RUN, outcomes=outcomes)))
+        with psycopg.connect(postgres, autocommit=True) as looking:
+            while not looking.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+                await asyncio.sleep(0.01)
+
+    with psycopg.connect(postgres) as other:
+        yield other, write
+        other.rollback()
+    await asyncio.gather(*writing)
+    assert (await journal.past(RUN)).outcomes
 
 
 async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> None:

@@ -190,6 +190,21 @@ async def test_of_many_who_want_a_connection_to_postgres_that_is_gone_one_waits(
             assert time.monotonic() < began + 30
 
 
+async def test_a_saver_whose_server_says_nothing_any_more_is_waited_for_by_nobody(proxy: Any) -> None:
+    async with Database(proxy.url).checkpointer() as saver:
+        await saver.aput(CONFIG, empty_checkpoint(), {}, {})
+        for write in WRITES:
+            proxy.passes.clear()
+            async with asyncio.timeout(15):
+                with pytest.raises(psycopg.OperationalError):
+                    await write(saver)
+            proxy.passes.set()
+            while True:
+                with suppress(psycopg.OperationalError):
+                    await write(saver)
+                    break
+
+
 async def test_a_saver_works_again_soon_after_postgres_was_away_for_long(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

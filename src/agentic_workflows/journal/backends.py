@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 from agentic_workflows.errors import DatabaseError
@@ -13,15 +14,9 @@ from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of,
 from agentic_workflows.journal.waiting import got, use_wal, waiting
 from agentic_workflows.journal.writer import UnheardError
 
-BUSY_SECONDS = 10
-SETTINGS = """
-SELECT set_config('default_transaction_isolation', 'read committed', false),
-       CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END
-"""
-"""What a connection to Postgres begins with, whatever the defaults are.
-
-Who writes beside others waits for them, and none is refused; and what it says to be written outlives a crash.
-"""
+_IN_VAIN_SECONDS = 20
+_GAVE_WAY = {"40001", "40P01"}
+"""What Postgres calls it when transactions cannot be done beside each other, or would wait for each other for ever."""
 
 
 class SqliteBackend:
@@ -71,6 +66,10 @@ class SqliteBackend:
         """Make the transaction durable."""
         self._open.execute("COMMIT")
 
+    def gave_way(self, error: BaseException) -> bool:  # noqa: ARG002 - nobody writes beside it
+        """Return False."""
+        return False
+
     def close(self) -> None:
         """Close the file."""
         with self._leaving:
@@ -116,23 +115,35 @@ class PostgresBackend:
         self._connection: Any = None
         self._pipeline: Any = None
         self._leaving = ExitStack()
+        self._in_vain = 0.0
+        """Until when nobody waits long for the server, because somebody did in vain: a run asks for much as it ends."""
         self._sql: Mapping[str, str] = {}
 
     def connect(self) -> None:
         """Open the connection, and create or migrate the tables."""
-        import psycopg  # noqa: PLC0415 - an extra
+        from agentic_workflows.journal import postgres  # noqa: PLC0415 - an extra
 
-        self._connection = psycopg.connect(self._url, connect_timeout=BUSY_SECONDS, autocommit=True)
-        self._connection.execute(SETTINGS)
+        began = monotonic()
+        seconds = postgres.A_MOMENT if began < self._in_vain else postgres.BUSY_SECONDS
+        try:
+            self._connection = postgres.WatchedConnection.connect(
+                self._url, **{**postgres.OPTIONS, "connect_timeout": seconds}
+            )
+        except Exception:
+            if monotonic() > began + postgres.BUSY_SECONDS / 2:
+                self._in_vain = monotonic() + _IN_VAIN_SECONDS
+            raise
+        self._connection.execute(postgres.SETTINGS)
         self._pipeline = self._leaving.enter_context(self._connection.pipeline())
         # Nobody waits for ever, and who freezes in the middle of a transaction does not keep the others from writing.
         for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
-            self._connection.execute(f"SET {name} = '{BUSY_SECONDS}s'")
+            self._connection.execute(f"SET {name} = '{postgres.BUSY_SECONDS}s'")
         self._connection.execute("BEGIN")
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentic_version'))")
-        _prepare(self, "postgresql", self._url.rsplit("@", 1)[-1])
+        self._connection.is_patient = _prepare(self, "postgresql", self._url.rsplit("@", 1)[-1])
         self._connection.execute("COMMIT")
         self._pipeline.sync()
+        self._connection.is_patient = False
 
     def begin(self) -> "PostgresBackend":
         """Begin a transaction, on another connection where this one is gone; psycopg itself would wait for it."""
@@ -161,9 +172,15 @@ class PostgresBackend:
                 raise UnheardError(error) from error
             raise
 
+    def gave_way(self, error: BaseException) -> bool:
+        """Tell whether Postgres took the transaction back for the sake of another one, and says to do it again."""
+        return getattr(error, "sqlstate", None) in _GAVE_WAY
+
     def close(self) -> None:
         """Close the connection, and then its pipeline, which would wait for a server that may be gone."""
         if self._connection is not None:
+            if self._connection.was_silent:
+                self._in_vain = monotonic() + _IN_VAIN_SECONDS
             self._connection.close()
             self._connection = None
             with suppress(Exception):
@@ -200,8 +217,8 @@ class _Awaited:
         return int(self._cursor.rowcount)
 
 
-def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) -> None:
-    """Create or migrate the tables, and teach the backend its statements.
+def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) -> bool:
+    """Create or migrate the tables, and teach the backend its statements; tells whether there was anything to do.
 
     Raises:
         DatabaseError: a newer version of this package wrote the journal.
@@ -216,10 +233,12 @@ def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) 
         raise DatabaseError(
             f"The journal in {name} has version {version}, and this program knows {newest}. Upgrade agentic-workflows."
         )
-    if version < newest:
+    is_older: bool = version < newest
+    if is_older:
         for text in definitions.values():
             backend.execute(text)
         for step in range(version + 1, newest + 1) if version else ():
             for text in MIGRATIONS[step]:
                 backend.execute(text)
         backend.send("set_version", version=newest)
+    return is_older

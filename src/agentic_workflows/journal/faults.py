@@ -18,7 +18,9 @@ _THEN = "then try again, or resume the run that this ended."
 _REMEDIES = {
     "disk is full": f"Free some space there, {_THEN}",
     "No space left": f"Free some space there, {_THEN}",
-    "locked": "Another program holds it; end that one or wait.",
+    "is locked": "Another program holds it; end that one or wait.",
+    "lock timeout": "Another program holds it; end that one or wait.",
+    "deadlock detected": f"Others write to it at the same time; wait a while, {_THEN}",
     "not a database": "Give the path of another file; this one is left as it is.",
     "malformed": "Give the path of another file; this one is left as it is.",
 }

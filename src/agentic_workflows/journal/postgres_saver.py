@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from agentic_workflows.journal.backends import BUSY_SECONDS, SETTINGS
+from agentic_workflows.journal.postgres import BUSY_SECONDS, OPTIONS, SETTINGS, AsyncWatchedConnection
 from agentic_workflows.journal.savers import KeepsAll
 
 AT_ONCE = 0.05
@@ -44,17 +44,13 @@ async def postgres_saver(url: str, serde: SerializerProtocol) -> AsyncIterator[A
     Its connection is replaced once it is gone: by a server that was started anew, or a run that was cut while using it.
     Nobody hears of one that was found gone before it was used.
     """
-    kwargs: dict[str, Any] = {
-        "autocommit": True,
-        "prepare_threshold": 0,
-        "row_factory": dict_row,
-        "connect_timeout": BUSY_SECONDS,
-    }
-    async with await AsyncConnection[DictRow].connect(url, **kwargs) as connection:  # tells better what is wrong
+    kwargs: dict[str, Any] = {**OPTIONS, "prepare_threshold": 0, "row_factory": dict_row}
+    async with await AsyncWatchedConnection[DictRow].connect(url, **kwargs) as connection:  # tells better what is wrong
         await _configure(connection)
         await _set_up(AsyncPostgresSaver(connection), connection)
     async with _Pool(
         url,
+        connection_class=AsyncWatchedConnection[DictRow],
         min_size=1,
         max_size=1,
         open=False,
@@ -79,12 +75,13 @@ async def _refuse_dead(connection: AsyncConnection[DictRow]) -> None:
     connection.pgconn.consume_input()  # that it left
 
 
-async def _set_up(saver: AsyncPostgresSaver, connection: AsyncConnection[DictRow]) -> None:
+async def _set_up(saver: AsyncPostgresSaver, connection: AsyncWatchedConnection[DictRow]) -> None:
     """Create the saver's tables, one process at a time: LangGraph's own statements fail beside each other."""
     lock = "lock(hashtext('agentic_checkpoints'))"
     # Asked again and again: one that waits inside the database would keep `CREATE INDEX CONCURRENTLY` waiting.
     while await (await connection.execute(f"SELECT 1 WHERE NOT pg_try_advisory_{lock}")).fetchone():  # noqa: ASYNC110 - others are other processes
         await asyncio.sleep(0.02)
+    connection.is_patient = True
     try:
         await saver.setup()
     finally:

@@ -54,16 +54,17 @@ def call_columns(run_id: str, one: Intent) -> dict[str, object]:
     }
 
 
-def outcome_columns(outcome: Outcome) -> tuple[dict[str, object], str | None]:
-    """Return what a call came to, by column, and the text of a large result, which is stored under its digest."""
+def outcome_columns(outcome: Outcome) -> tuple[dict[str, object], dict[str, str]]:
+    """Return what a call came to, by column, and the text of a large result by its digest."""
     told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _USUAL[key]}
     told.pop("started", None)  # the intent says it
     result = told.get("result")
-    text, body, whole = canonical(told | {"result": result}), None, None
-    if len(text) > LARGE:
-        whole = canonical(result)
-        text, body = canonical(told | {"result": None}), hashlib.sha256(whole.encode()).hexdigest()
-    return {"outcome": text, "body": body}, whole
+    text = canonical(told | {"result": result})
+    if len(text) <= LARGE:
+        return {"outcome": text, "body": None}, {}
+    whole = canonical(result)
+    body = hashlib.sha256(whole.encode()).hexdigest()
+    return {"outcome": canonical(told | {"result": None}), "body": body}, {body: whole}
 
 
 @lru_cache(maxsize=1024)

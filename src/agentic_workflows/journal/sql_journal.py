@@ -160,7 +160,7 @@ class SqlJournal:
         until: datetime | None = None,
     ) -> Request | None:
         """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run."""
-        labels = {text for text in (sources_text(one.outcome.sources) for one in outcomes) if text is not None}
+        labels = sorted({text for one in outcomes if (text := sources_text(one.outcome.sources)) is not None})
 
         def work(to: Transaction) -> "Later[Request | None]":  # unquoted it is made for every step
             if until is not None and self.now() >= until:
@@ -171,7 +171,7 @@ class SqlJournal:
                 to.send("label", text=text)
             for review_id in used:
                 to.send("use", by_review_id=review_id)
-            recorded = [_record(to, run_id, one) for one in outcomes]
+            recorded = _record(to, run_id, outcomes)
             for intent in intents:
                 to.send("intend", **call_columns(run_id, intent))
 
@@ -377,12 +377,15 @@ def _held(lease: Lease, **values: object) -> dict[str, object]:
     return {**known, "token": lease.token, **values}
 
 
-def _record(to: Transaction, run_id: str, one: Recorded) -> Sent:
-    """Write an outcome."""
-    columns, whole = outcome_columns(one.outcome)
-    if whole is not None:
-        to.send("store", digest=columns["body"], body=whole)
-    return to.send("record", **call_columns(run_id, one.intent), **columns, sources=sources_text(one.outcome.sources))
+def _record(to: Transaction, run_id: str, outcomes: Sequence[Recorded]) -> list[Sent]:
+    """Write outcomes; what runs may share goes in one order, or two that write it would wait for each other."""
+    written = [(one, *outcome_columns(one.outcome)) for one in outcomes]
+    for digest, whole in sorted({at: text for *_, large in written for at, text in large.items()}.items()):
+        to.send("store", digest=digest, body=whole)
+    return [
+        to.send("record", **call_columns(run_id, one.intent), **columns, sources=sources_text(one.outcome.sources))
+        for one, columns, _ in written
+    ]
 
 
 def _refuse_recorded(run_id: str, outcomes: Sequence[Recorded], recorded: Sequence[Sent]) -> None:

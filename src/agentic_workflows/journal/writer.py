@@ -19,6 +19,8 @@ from agentic_workflows.journal.faults import as_database_error
 
 Result = TypeVar("Result")
 IDLE_SECONDS = 2.0
+RETRIES = 5
+"""Of a transaction that was taken back for the sake of another one."""
 PAUSE_SECONDS = 2.0
 """How long a fork waits for a transaction; one may itself wait for the event loop that the fork holds up."""
 
@@ -63,6 +65,10 @@ class Backend(Protocol):
             UnheardError: nobody knows whether it is.
 
         """
+        ...
+
+    def gave_way(self, error: BaseException) -> bool:
+        """Tell whether a transaction that failed was taken back for the sake of another one, and can be done again."""
         ...
 
     def close(self) -> None:
@@ -171,7 +177,9 @@ class Writer:
                 self._transact(orders)
             _deliver(orders)
 
-    def _transact(self, orders: list[_Order[Any]], waiting: Sequence[_Order[Any]] = ()) -> None:
+    def _transact(
+        self, orders: list[_Order[Any]], waiting: Sequence[_Order[Any]] = (), *, retries: int = RETRIES
+    ) -> None:
         """Run the orders in one transaction; what keeps them out keeps those out that wait for their turn, too."""
         transaction = self._begin([*orders, *waiting])
         if transaction is None:
@@ -189,9 +197,11 @@ class Writer:
             self._close()
             if len(orders) > 1:
                 self._one_by_one(orders)
-                return
-            for order in orders:
-                order.error = error.reason if isinstance(error, RefusedError) else as_database_error(self._name, error)
+            elif retries and self._backend.gave_way(error):
+                self._transact(orders, waiting, retries=retries - 1)
+            else:
+                told = error.reason if isinstance(error, RefusedError) else as_database_error(self._name, error)
+                orders[0].error = told
 
     def _one_by_one(self, orders: list[_Order[Any]]) -> None:
         """Run each order in a transaction of its own: one bad order must not fail the others."""

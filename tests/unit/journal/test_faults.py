@@ -50,6 +50,17 @@ def test_a_fault_comes_with_its_remedy(error: Exception, remedy: str) -> None:
     "error, told",
     [
         (
+            OperationalError("canceling statement due to lock timeout\nCONTEXT:  while locking tuple (0,1)"),
+            "canceling statement due to lock timeout. Another program holds it; end that one or wait.",
+        ),
+        (
+            OperationalError("deadlock detected\nDETAIL:  Process 1 waits for ShareLock; blocked by process 2."),
+            (
+                "deadlock detected. Others write to it at the same time; "
+                "wait a while, then try again, or resume the run that this ended."
+            ),
+        ),
+        (
             OperationalError("connection failed: Connection refused\n\tIs the server running on that host?"),
             (
                 "connection failed: Connection refused. "

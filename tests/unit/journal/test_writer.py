@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentic_workflows.errors import DatabaseError, ReviewError
-from agentic_workflows.journal.writer import Later, RefusedError, Transaction, UnheardError, Writer
+from agentic_workflows.journal.writer import RETRIES, Later, RefusedError, Transaction, UnheardError, Writer
 
 
 class Backend:
@@ -31,6 +31,9 @@ class Backend:
 
     def commit(self) -> None:
         self._note("commit")
+
+    def gave_way(self, error: BaseException) -> bool:
+        return isinstance(error, TimeoutError)
 
     def close(self) -> None:
         self.calls.append("close")
@@ -114,6 +117,21 @@ async def test_what_may_be_written_is_written_again_by_nobody(
     assert [("gone" in str(one), type(one)) for one in found] == [(True, DatabaseError)] * 5
     assert done == [0, 1, 2, 3, 4]
     assert await writer.do(giving("again")) == "again"
+
+
+@pytest.mark.parametrize("times", [1, RETRIES, RETRIES + 1])
+async def test_what_gave_way_to_others_is_done_again_for_a_while(writer: Writer, times: int) -> None:
+    left = iter(range(times))
+
+    def work(_: Transaction) -> str:
+        if next(left, None) is not None:
+            raise TimeoutError("gave way")
+        return "done"
+
+    if times > RETRIES:
+        with pytest.raises(DatabaseError, match="gave way"):
+            await writer.do(work)
+    assert await writer.do(work) == "done"
 
 
 def giving(value: Any) -> Any:
