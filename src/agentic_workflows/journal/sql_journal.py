@@ -9,14 +9,13 @@ from typing import TypeVar, cast
 
 from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import (
-    DatabaseError,
     ExpiredError,
     LeaseLostError,
-    ReviewError,
     RunBusyError,
 )
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
+from agentic_workflows.journal.calls import refuse_recorded, write_calls
 from agentic_workflows.journal.entries import NOTHING_KNOWN, Answered, Begun, Intent, Known, Lease, Past, Recorded
 from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
 from agentic_workflows.journal.rows import (
@@ -34,16 +33,13 @@ from agentic_workflows.journal.rows import (
     Row,
     answered_of,
     begun_of,
-    call_columns,
     intent_of,
     just_after,
     number_of,
-    outcome_columns,
     plan_of,
     plan_text,
     recorded_of,
     run_entry,
-    sources_text,
 )
 from agentic_workflows.journal.timeline import answer_entry, in_order, intent_entry, outcome_entry, plan_entry
 from agentic_workflows.journal.writer import Later, RefusedError, Sent, Transaction, Writer
@@ -160,24 +156,16 @@ class SqlJournal:
         until: datetime | None = None,
     ) -> Request | None:
         """Write intents and outcomes and use up answers in one transaction; returns what somebody asked of the run."""
-        labels = sorted({text for one in outcomes if (text := sources_text(one.outcome.sources)) is not None})
 
         def work(to: Transaction) -> "Later[Request | None]":  # unquoted it is made for every step
             if until is not None and self.now() >= until:
                 raise RefusedError(ExpiredError(until))
             row = to.send("lease", by_thread_id=lease.thread_id)
-            _refuse_used(to, run_id, used)
-            for text in labels:
-                to.send("label", text=text)
-            for review_id in used:
-                to.send("use", by_review_id=review_id)
-            recorded = _record(to, run_id, outcomes)
-            for intent in intents:
-                to.send("intend", **call_columns(run_id, intent))
+            recorded = write_calls(to, run_id, intents, outcomes, used)
 
             def asked() -> "Request | None":
                 held = _lease_row(row, lease)
-                _refuse_recorded(run_id, outcomes, recorded)
+                refuse_recorded(run_id, outcomes, recorded)
                 return cast("Request | None", held[5])
 
             return Later(asked)
@@ -365,39 +353,9 @@ def _lost(row: Sequence[Row], lease: Lease) -> LeaseLostError | None:
     return LeaseLostError(lease.thread_id, name_of(row[0][1]) if row else "")
 
 
-def _refuse_used(to: Transaction, run_id: str, used: Sequence[str]) -> None:
-    """Look at all answers before one is used up: what is refused wrote nothing."""
-    for review_id in used:
-        if not to.send("unused", by_review_id=review_id, by_run_id=run_id).rows:
-            raise RefusedError(ReviewError(f"The answer to {review_id} was used already."))
-
-
 def _held(lease: Lease, **values: object) -> dict[str, object]:
     known = {"by_thread_id": lease.thread_id, "by_token": lease.token, "by_owner": lease.owner}
     return {**known, "token": lease.token, **values}
-
-
-def _record(to: Transaction, run_id: str, outcomes: Sequence[Recorded]) -> list[Sent]:
-    """Write outcomes; what runs may share goes in one order, or two that write it would wait for each other."""
-    written = [(one, *outcome_columns(one.outcome)) for one in outcomes]
-    for digest, whole in sorted({at: text for *_, large in written for at, text in large.items()}.items()):
-        to.send("store", digest=digest, body=whole)
-    return [
-        to.send("record", **call_columns(run_id, one.intent), **columns, sources=sources_text(one.outcome.sources))
-        for one, columns, _ in written
-    ]
-
-
-def _refuse_recorded(run_id: str, outcomes: Sequence[Recorded], recorded: Sequence[Sent]) -> None:
-    """Refuse to write an outcome over another one.
-
-    Raises:
-        DatabaseError: a call has one already; the transaction is taken back.
-
-    """
-    for one, written in zip(outcomes, recorded, strict=True):
-        if not written.changed:
-            raise DatabaseError(f"The call of step {one.intent.place.step} of the run {run_id} has an outcome already.")
 
 
 def _now() -> str:
