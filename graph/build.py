@@ -4,10 +4,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.channels import EphemeralValue
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -29,7 +28,7 @@ from agentic_workflows.graph.inside import NO_LIMIT, as_in_each_attempt
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
-from agentic_workflows.graph.values import JsonObject, JsonValue, writable
+from agentic_workflows.graph.values import writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import OWNER, Agent, Node
@@ -47,22 +46,17 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 Graph = CompiledStateGraph[State, Any, Input, Any]
+_NOTHING_GIVEN: Final = Input(goal="", given_plan=None, given_limits=None, given_run_id=None)
 _ROUTED: Final = ("validate", "review", "pause")
 """The nodes after which the state says where the run goes; after the others it is always validated."""
-
-
-class _Kept(State):
-    """The state as the graph keeps it: what a run was given is there for its first node, and no later goal gets it."""
-
-    given_plan: Annotated[JsonValue, EphemeralValue]
-    given_limits: Annotated[JsonObject | None, EphemeralValue]
-    given_run_id: Annotated[str | None, EphemeralValue]
 
 
 class _Called(CompiledStateGraph[State, Any, Input, Any]):
     """A graph that each attempt at a node that calls it calls as the first did, and that goes where its state says."""
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **given: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's own name
+        if isinstance(input, Mapping):  # what it leaves out was given to another goal
+            input = {**_NOTHING_GIVEN, **input}  # noqa: A001
         if isinstance(input, Command) and input.goto:  # beside the node that is due: both would write the same keys
             raise RunError("Command(goto=...) cannot be used: the state of a run says where it goes. Nothing was done.")
         return super().astream(input, as_in_each_attempt(self.config, config), **given)
@@ -205,7 +199,7 @@ def assemble(
         "review": make_review(leases, registry),
         "pause": make_pause(leases),
     }
-    builder = StateGraph(_Kept, input_schema=schemas.input, context_schema=schemas.context)
+    builder = StateGraph(State, input_schema=schemas.input, context_schema=schemas.context)
     for name, node in nodes.items():
         announced: Any = partial(_announced, name, node)
         builder.add_node(name, announced)

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 
 from agentic_workflows.errors import PlanError, RunError
+from agentic_workflows.execution.dataflow import recorded_steps
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.plan import from_json
+from agentic_workflows.graph.plan import from_json, plan_name, restore
 from agentic_workflows.graph.state import FINISHED, Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.threads import run_of
 from agentic_workflows.graph.values import beginning, writable
@@ -17,6 +18,9 @@ from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import ANSWER
 from agentic_workflows.nodes.stopping import in_doubt, may_have_happened
+
+_TAKEN: Final = dict.fromkeys(("given_plan", "given_limits", "given_run_id"))
+"""What came in with a goal counts once."""
 
 
 def is_new_run(state: State) -> bool:
@@ -32,13 +36,14 @@ def begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
     """Return the state of a run that begins, whatever the one before it has left; limits hold where none come in."""
     given, goal = state.get("given_plan"), state.get("goal")
     goal = goal if isinstance(goal, str) else ""
-    if isinstance(given, Mapping) and goal in ("", state.get("run_goal")):  # of the run before: the plan came alone
-        goal = str(given.get("goal") or goal or "Run the given plan.")
+    if isinstance(given, Mapping) and not goal:
+        goal = str(given.get("goal") or "Run the given plan.")
     own = limits_from_json(state.get("given_limits"), default=limits)
     return {
         "goal": writable(goal),
         "run_goal": writable(goal),
         "run_plan": given,
+        **_TAKEN,
         "run_id": str(state.get("given_run_id") or run_of(config) or uuid4()),
         "limits": own.to_json(),
         "status": WorkflowState.PLANNING.value,
@@ -77,6 +82,7 @@ def gone_on_with(state: State, doubts: Sequence[str]) -> Update:
         f"on; give the goal again once it has ended."
     )
     return {
+        **_TAKEN,
         **({"plan": None} if state["status"] == WorkflowState.PLANNING else {}),
         "goal": state["run_goal"],
         "findings": [Finding(field=ANSWER, problem=problem).to_json()],
@@ -84,15 +90,16 @@ def gone_on_with(state: State, doubts: Sequence[str]) -> Update:
 
 
 async def begun_before(state: State, update: Update, held: Held) -> str:
-    """Return the id of the run that begins: that of an equal one that has begun after what its checkpoint knows.
+    """Return the id of the run that begins: that of an equal one, where its checkpoint knows nothing of one under way.
 
     The checkpoints of that one are lost, or somebody goes back to where it begins. It does nothing again.
     """
-    run_id, begun = str(update["run_id"]), await held.journal.runs(held.lease.thread_id)
-    if run_id not in begun:
-        for later in reversed(_begun_since(state.get("run_id"), begun)):
-            if begun[later] == update["goal"] and await _came_with(update, later, held.journal):
-                return later
+    run_id, journal = str(update["run_id"]), held.journal
+    begun = await journal.runs(held.lease.thread_id)
+    for later in () if run_id in begun else reversed(_begun_since(state.get("run_id"), begun)):
+        is_equal = begun[later] == update["goal"] and await _came_with(update, later, journal)
+        if is_equal and await _is_under_way(later, journal):
+            return later
     return run_id
 
 
@@ -110,24 +117,24 @@ async def write_down(state: State, before: str | None, held: Held) -> None:
 
 
 async def refuse_forgotten(journal: Journal, thread: str, known: str | None, goal: str) -> None:
-    """Refuse to begin where the thread has a run that has done something, and of which the checkpoint knows nothing.
+    """Refuse a goal where the thread has a run of which what it is begun from knows nothing, and which it could repeat.
 
-    Its checkpoints are lost, or somebody goes back to where it had not begun. Beside the run that the checkpoint knows,
-    another goal is a new run, and only the same one begins again.
+    The checkpoints of that run are lost, or somebody goes back to where it had not begun. One with the same goal is not
+    begun again, and beside one that has left an effect in doubt none is.
 
     Raises:
-        RunError: to begin again could do its effects twice.
+        RunError: effects could happen twice.
 
     """
     begun = await journal.runs(thread)
-    for run_id in (one for one in _begun_since(known, begun) if not known or begun[one] == goal):
+    for run_id in _begun_since(known, begun):
         past = await journal.past(run_id)
-        if past.outcomes or past.in_doubt:
+        if in_doubt(past) or (past.outcomes and begun[run_id] == goal):
             raise RunError(
-                f"The thread {thread} has a run that has done something ({run_id}), and what it is begun from does not "
-                f"know of that: to begin again could do effects twice. Go on from the last checkpoint of the thread, "
-                f"give the database that has it, or give another thread; `agentic export {quote(thread)}` tells what "
-                f"was done."
+                f"The thread {thread} has a run that has done something ({run_id}, {beginning(begun[run_id], 200)!r}), "
+                f"and what it is begun from does not know of that: effects could happen twice. Go on from the last "
+                f"checkpoint of the thread, give the database that has it, or give another thread; `agentic export "
+                f"{quote(thread)}` tells what was done."
             )
 
 
@@ -135,6 +142,20 @@ def _begun_since(known: str | None, begun: Iterable[str]) -> list[str]:
     """Return the runs of a thread after the one that is known, of all that have begun on it, oldest first."""
     every = list(begun)
     return every[every.index(known) + 1 :] if known in every else every
+
+
+async def _is_under_way(run_id: str, journal: Journal) -> bool:
+    """Tell whether a run has not ended, as far as the journal tells: there are steps left, and none has failed."""
+    number, plan, last = 0, None, await journal.next_plan(run_id, 1)
+    while last is not None:
+        number, plan = last
+        last = await journal.next_plan(run_id, number + 1)
+    if plan is None:
+        return True
+    steps = restore(plan)
+    known = {one.intent.place: one.outcome for one in (await journal.past(run_id)).outcomes}
+    ended = recorded_steps(steps, known, plan_name(number, steps))
+    return len(ended) < len(steps.steps) and not any(one.status.is_failure for one in ended.values())
 
 
 async def _is_known(state: State, journal: Journal) -> bool:

@@ -55,9 +55,9 @@ def make_plan(
             runtime.stream_writer(RunStarted(run_id=update["run_id"], goal=update["goal"]).to_json())
             runtime.stream_writer(StateEntered(state=WorkflowState.PLANNING.value).to_json())
             now, problem = cast("State", {**state, **update}), check_input(state)
-            if ended := {"reason": problem} if problem else _exhausted(now):
-                return {**update, "status": WorkflowState.FAILED.value, **ended}
             await write_down(now, state.get("run_id"), held)
+            if problem:
+                return {**update, "status": WorkflowState.FAILED.value, "reason": problem}
             return {**update, **await _go_on(now, agent, held, settle, runtime)}
 
     return plan

@@ -183,7 +183,7 @@ class AgenticWorkflow(ShowsRuns):
                 await self._show(run)
             return self.current_plan
         async with self._opened(self._shown.thread_id) as run:
-            if run.state != WorkflowState.PLANNING:
+            if not run.is_planning:
                 raise RunError(f"The run {run.thread_id} is {run.state}, not PLANNING.")
             await run.advance_to("validate", None)
             await self._show(run)
@@ -379,7 +379,7 @@ class AgenticWorkflow(ShowsRuns):
                 if before == run.values and not (is_first and run.checkpoint != checkpoint):
                     break
                 is_first = False
-            if run.state not in (*FINISHED, WorkflowState.REVIEWING, WorkflowState.PAUSED):
+            if run.is_planning or run.state not in (*FINISHED, WorkflowState.REVIEWING, WorkflowState.PAUSED):
                 await run.fail(f"The method for {run.state} made no progress.")
 
     def _transition(self, run: OpenRun) -> Callable[[], Awaitable[object]] | None:
@@ -390,7 +390,7 @@ class AgenticWorkflow(ShowsRuns):
             WorkflowState.EXECUTING: self.execute_next_step,
             WorkflowState.REVIEWING: self.review_progress,
         }
-        return transitions.get(run.state)
+        return transitions.get(WorkflowState.PLANNING if run.is_planning else run.state)
 
     def _overrides(self, method: str) -> bool:
         return getattr(type(self), method) is not getattr(AgenticWorkflow, method)

@@ -1218,7 +1218,7 @@ async def test_a_fork_takes_over_what_was_done(house: Callable[..., House]) -> N
     assert (here.world, here.planned) == (["a", "b"], 1)
 
 
-async def test_a_fork_of_where_a_run_begins_takes_over_what_it_did(house: Callable[..., House]) -> None:
+async def test_a_fork_of_where_a_run_begins_that_has_ended_is_refused(house: Callable[..., House]) -> None:
     here, thread = house(plan(step("a", "told"))), RunnableConfig(configurable={"thread_id": "t"})
     workflow = here.open()
     async with workflow.database.checkpointer() as saver:
@@ -1229,8 +1229,9 @@ async def test_a_fork_of_where_a_run_begins_takes_over_what_it_did(house: Callab
         begins = [state.config for state in states if state.next == ("plan",)]
         assert len(begins) == 2
         for config in begins:
-            again = await graph.ainvoke(None, {"configurable": config.get("configurable", {})})
-            assert (again["status"], here.world, here.planned) == ("COMPLETE", ["a", "a"], 2)
+            with pytest.raises(RunError, match=r"has a run that has done something \([-0-9a-f]+, 'g'\)"):
+                await graph.ainvoke(None, {"configurable": config.get("configurable", {})})
+        assert here.world == ["a", "a"]
         ended = next(state.config for state in reversed(states) if not state.next)
         other = await graph.ainvoke({"goal": "another"}, {"configurable": ended.get("configurable", {})})
     assert (other["status"], here.world) == ("COMPLETE", ["a", "a", "a"])

@@ -207,9 +207,9 @@ a clock was set back before a second goal on the same thread
     test_a_crash_in_a_second_goal_goes_on_with_the_second_also_where_the_clock_was_set_back
     test_the_run_that_is_begun_is_told_also_where_the_clock_was_set_back
 forked from an earlier checkpoint
-    takes over what was done
+    takes over what was done; where that is all, and it would begin once more, it is refused
     test_a_fork_takes_over_what_was_done
-    test_a_fork_of_where_a_run_begins_takes_over_what_it_did
+    test_a_fork_of_where_a_run_begins_that_has_ended_is_refused
 continued on a copied thread
     refuses, and names the thread to continue on
     test_a_copied_thread_is_refused

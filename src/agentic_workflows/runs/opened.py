@@ -72,9 +72,13 @@ class OpenRun:
 
     @property
     def state(self) -> WorkflowState:
-        """Where the run is; one whose goal has just come in has the status of the run before it."""
-        status = WorkflowState(self.values.get("status", WorkflowState.PLANNING))
-        return WorkflowState.PLANNING if status in FINISHED and "plan" in self.due else status
+        """Where the run is."""
+        return WorkflowState(self.values.get("status", WorkflowState.PLANNING))
+
+    @property
+    def is_planning(self) -> bool:
+        """Tell whether the run plans next; one whose goal has just come in has the status of the run before it."""
+        return self.state == WorkflowState.PLANNING or (self.state in FINISHED and "plan" in self.due)
 
     @property
     def exists(self) -> bool:
