@@ -304,6 +304,28 @@ async def test_goal_inherits_nothing_that_was_given_to_one_that_did_not_begin() 
         assert (ended["goal"], list(ended["steps"]), ended["limits"]["max_iterations"]) == (goal, steps, iterations)
 
 
+async def test_what_was_given_stays_given_where_somebody_changes_the_state_before_it_is_begun() -> None:
+    noted = RecordingAction("note")
+    graph = build_graph(ScriptedAgent([]), actions=[noted], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    given: Any = {"goal": "First.", "given_plan": {"steps": [{"name": "given", "action": "note"}]}}
+    await graph.ainvoke(given, config, interrupt_before=["plan"])
+    await graph.aupdate_state(config, {"given_limits": {"max_iterations": 7}})
+    ended = await graph.ainvoke(None, config)
+    assert (ended["status"], list(ended["steps"]), ended["limits"]["max_iterations"]) == ("COMPLETE", ["given"], 7)
+
+
+@pytest.mark.parametrize("refused", [{"goal": ""}, {"goal": "Again.", "given_limits": {"max_seconds": 0}}])
+async def test_a_goal_given_again_after_one_that_could_not_begin_is_a_run_of_its_own(refused: Any) -> None:
+    noted = RecordingAction("note")
+    agent = ScriptedAgent([{"steps": [{"name": "s", "action": "note"}]}] * 2)
+    graph = build_graph(agent, actions=[noted], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    given: Any = {"goal": "Again."}
+    ended = [(await graph.ainvoke(one, config))["status"] for one in (given, refused, given)]
+    assert (ended, len(noted.calls)) == (["COMPLETE", "FAILED", "COMPLETE"], 2)
+
+
 async def test_a_plan_that_comes_after_another_goal_has_its_own() -> None:
     graph = build_graph(ScriptedAgent([]), actions=[RecordingAction("note")], checkpointer=InMemorySaver())
     config: Any = {"configurable": {"thread_id": "t"}}
