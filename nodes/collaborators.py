@@ -47,6 +47,12 @@ def shown(agent: object, history: Sequence[JsonObject]) -> tuple[list[JsonObject
     return told, any(map(is_untrusted, history))
 
 
+def uncounted(state: State) -> str:
+    """Return why what came in last did not count, be it an answer or a goal; nothing where it did."""
+    findings = state.get("findings") or []
+    return " ".join(str(one["problem"]) for one in findings if one.get("field") == ANSWER)
+
+
 async def ask(method: Callable[[str, Sequence[JsonObject]], Any], goal: str, history: Sequence[JsonObject]) -> Any:
     """Return what a method of an agent gives, also of one that is no coroutine; the history that it gets is its own."""
     return await awaited(method(goal, deepcopy(history)))

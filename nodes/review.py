@@ -18,13 +18,13 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.history import NAMELESS, SAID, has_late, late_marks
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import plan_name, restore
-from agentic_workflows.graph.review import Reject, names_questions, request, response_schema
+from agentic_workflows.graph.review import Reject, listed, names_questions, request, response_schema
 from agentic_workflows.graph.state import State, Update, WorkflowState
-from agentic_workflows.graph.threads import thread_of
+from agentic_workflows.graph.threads import place_of, thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held, Leases
-from agentic_workflows.nodes.collaborators import ANSWER, Node, holding, refuse_foreign
+from agentic_workflows.nodes.collaborators import ANSWER, Node, holding, refuse_foreign, uncounted
 
 DEADLINE: Final = "the deadline"
 """Stands for the reviewer where nobody answered in time."""
@@ -44,9 +44,10 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         known = await _known(state["run_id"], questions, leases.journal)
         unanswered = [question for question in questions if question["id"] not in known]
         if unanswered and unanswered == _open(questions, known):
-            raw, given_in = _ask(unanswered, _problem(state)), str(config.get("metadata", {}).get("run_id") or "")
+            raw, given_in = _ask(unanswered, uncounted(state)), str(config.get("metadata", {}).get("run_id") or "")
             try:
                 _refuse_repeated(raw, given_in, known)
+                _refuse_nameless(raw, unanswered, config)
                 answers = checked_answers(raw, unanswered, state, catalogue)
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
@@ -73,6 +74,19 @@ def _refuse_repeated(raw: object, given_in: str, known: Mapping[str, Answered]) 
     """
     if not names_questions(raw) and any(given_in and one.answer.get(GIVEN_IN) == given_in for one in known.values()):
         raise ReviewError("This answer has counted for an earlier question; answer this one by itself, or with its id.")
+
+
+def _refuse_nameless(raw: object, questions: Sequence[JsonObject], config: RunnableConfig) -> None:
+    """Refuse an answer that may be one for another question, where an effect could be done again for it.
+
+    LangGraph keeps it for the node of a graph around this one, and gives it to whatever is asked there next.
+
+    Raises:
+        ReviewError: it does not name the effect in doubt.
+
+    """
+    if place_of(config) and any(one.get("in_doubt") for one in questions) and not names_questions(raw):
+        raise ReviewError(f"Inside another graph, an answer about an effect in doubt needs its id. {listed(questions)}")
 
 
 async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal) -> Mapping[str, Answered]:
@@ -104,12 +118,6 @@ class _Waiting(GraphInterrupt):
         return "It waits for a person."
 
     __str__ = __repr__
-
-
-def _problem(state: State) -> str:
-    """Return why the last answer did not count; nothing where none was given."""
-    findings = cast("list[JsonObject]", state.get("findings") or [])
-    return " ".join(str(one["problem"]) for one in findings if one.get("field") == ANSWER)
 
 
 def _ask(questions: list[JsonObject], problem: str) -> object:

@@ -21,7 +21,7 @@ from agentic_workflows.graph.plan import Plan, plan_name, restore, step_names
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
-from agentic_workflows.nodes.collaborators import Node, ask, shown
+from agentic_workflows.nodes.collaborators import Node, ask, shown, uncounted
 from agentic_workflows.nodes.stopping import may_have_happened
 from agentic_workflows.policies.report import Report
 
@@ -163,7 +163,7 @@ async def _complete(state: State, agent: object, journal: Journal) -> Update:
         reason = "A graph that review_progress calls waits for a person, and cannot be answered."
         return {"status": WorkflowState.FAILED.value, "reason": reason}
     if not missing:
-        return {"status": WorkflowState.COMPLETE.value, "reason": None, "left": ""}
+        return {"status": WorkflowState.COMPLETE.value, "reason": uncounted(state) or None, "left": ""}
     if state["replans"] >= _limits(state).max_replans:
         return {"status": WorkflowState.FAILED.value, "reason": f"The goal is not reached: {missing}"}
     feedback: JsonObject = {"feedback": f"The goal is not reached yet: {missing}"}
