@@ -654,6 +654,25 @@ async def test_a_server_that_was_waited_for_in_vain_is_waited_for_a_moment_by_th
     assert await journal.threads() == []
 
 
+async def test_a_large_database_is_swept_however_long_that_takes(postgres: str, proxy: Any) -> None:
+    import psycopg
+
+    journal = Database(proxy.url).journal
+    await journal.threads()
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION slowly() RETURNS trigger AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$ "
+            "LANGUAGE plpgsql"
+        )
+        connection.execute("CREATE TRIGGER slowly AFTER DELETE ON agentic_bodies EXECUTE FUNCTION slowly()")
+        connection.execute("INSERT INTO agentic_bodies VALUES ('digest', 'body')")
+        await journal.sweep()
+        assert connection.execute("SELECT count(*) FROM agentic_bodies").fetchone() == (0,)
+        connection.execute("CREATE TRIGGER slowly AFTER INSERT ON agentic_leases EXECUTE FUNCTION slowly()")
+        with pytest.raises(DatabaseError, match="was silent"):  # others are not waited for so long
+            await journal.acquire("t", "somebody", 30)
+
+
 async def test_large_tables_are_made_and_changed_however_long_that_takes(postgres: str, proxy: Any) -> None:
     slow = "IF current_query() NOT LIKE '%agentic_version%' THEN PERFORM pg_sleep(0.7); END IF"
     take_long = f"CREATE FUNCTION take_long() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN {slow}; END$$"

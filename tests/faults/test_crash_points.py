@@ -1284,6 +1284,18 @@ async def test_a_goal_that_a_server_gives_to_a_run_in_doubt_is_not_begun_and_the
     assert (again["status"], again["goal"], here.world.count("it")) == ("COMPLETE", goal, 2)
 
 
+async def test_who_gave_a_goal_that_was_not_begun_is_told_so_where_nobody_had_to_be_asked(
+    house: Callable[..., House],
+) -> None:
+    here, thread = house(with_action("put")), RunnableConfig(configurable={"thread_id": "t"})
+    await here.crashed(at_outcome("it"), before=True)
+    workflow = here.open()
+    async with workflow.database.checkpointer() as saver:
+        ended = await workflow._assemble(saver).ainvoke({"goal": "another"}, thread)
+    assert (ended["status"], ended["goal"], here.world.count("it")) == ("COMPLETE", "g", 2)
+    assert "The new goal was not begun" in ended["reason"]
+
+
 async def test_a_second_goal_on_the_same_thread_does_its_effects_anew(house: Callable[..., House]) -> None:
     here = house(plan(step("a", "told")))
     first = await here.open().run("g", thread_id="t")

@@ -15,7 +15,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy, Send
 
 from agentic_workflows import ActionError, AgenticWorkflow, Limits, RunError, ScriptedAgent, build_graph
-from agentic_workflows.actions.action import Action
+from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
@@ -172,6 +172,40 @@ async def test_an_answer_that_does_not_count_is_asked_again_with_what_is_wrong_w
         assert again == {**asked, "problem": again["problem"]}
     ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+
+
+async def test_inside_another_graph_an_answer_about_an_effect_in_doubt_needs_its_id() -> None:
+    async def lost(call: ActionCall) -> object:
+        calls.append(call)
+        raise ConnectionError("lost")
+
+    calls, known = list[ActionCall](), Annotations(destructive=False, open_world=False)
+    steps = ScriptedAgent([plan("act", human_review_required=True)])
+    inner = build_graph(steps, actions=[Action(name="act", run=lost, annotations=known)])
+    graph = outside(inner, InMemorySaver())
+    answer, asked = {"type": "approve"}, dict[str, Any]()
+    await graph.ainvoke({"goal": "g"}, THREAD)
+    for _ in range(2):  # the second time, it is the question about the doubt that was not seen by who approves again
+        asked = (await graph.ainvoke(Command(resume={"decisions": [answer]}), THREAD))["__interrupt__"][0].value
+    assert "an answer about an effect in doubt needs its id" in asked["problem"]
+    assert (len(calls), asked["action_requests"][0]["in_doubt"] is not None) == (1, True)
+    named = {"type": "respond", "message": "it did", "id": asked["action_requests"][0]["id"]}
+    ended = await graph.ainvoke(Command(resume={"decisions": [named]}), THREAD)
+    assert (ended["status"], len(calls)) == ("COMPLETE", 1)
+
+
+async def test_a_node_may_call_a_graph_on_threads_of_its_own_whatever_name_a_server_gives_its_run() -> None:
+    act = RecordingAction("act", result=1)
+    inner = build_graph(ScriptedAgent([plan("act")] * 2), actions=[act])
+
+    async def node(state: Outer) -> Outer:
+        for thread in ("one", "other"):
+            ended = await inner.ainvoke({"goal": state["goal"]}, {"configurable": {"thread_id": thread}})
+        return {"goal": state["goal"], "status": ended["status"]}
+
+    named: Any = {**THREAD, "metadata": {"run_id": "the server's"}}
+    ended = await outside(node, InMemorySaver()).ainvoke({"goal": "g"}, named)
+    assert (ended["status"], len(act.calls)) == ("COMPLETE", 2)
 
 
 async def test_an_answer_that_names_its_question_counts_also_in_a_run_that_has_brought_one() -> None:

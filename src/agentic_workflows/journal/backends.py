@@ -15,6 +15,8 @@ from agentic_workflows.journal.waiting import got, use_wal, waiting
 from agentic_workflows.journal.writer import UnheardError
 
 _IN_VAIN_SECONDS = 20
+_TAKE_LONG = ("forget_", "sweep_")
+"""What the statements are called that go through much of the database, and say nothing meanwhile."""
 _GAVE_WAY = {"40001", "40P01"}
 """What Postgres calls it when transactions cannot be done beside each other, or would wait for each other for ever."""
 
@@ -167,6 +169,7 @@ class PostgresBackend:
         try:
             self._connection.execute("COMMIT")
             self._pipeline.sync()
+            self._connection.is_patient = False
         except Exception as error:
             if self._connection.closed:
                 raise UnheardError(error) from error
@@ -188,6 +191,7 @@ class PostgresBackend:
 
     def send(self, name: str, /, **values: object) -> "_Awaited":
         """Send a statement by its name."""
+        self._connection.is_patient |= name.startswith(_TAKE_LONG)
         return _Awaited(self._connection.execute(self._sql[name], values), self._pipeline)
 
     def learn(self, sql: Mapping[str, str]) -> None:

@@ -13,8 +13,8 @@ Row = TypeVar("Row")
 BUSY_SECONDS: Final = 10
 A_MOMENT: Final = 2
 """The least that psycopg waits for a connection."""
-SILENT_SECONDS = 15.0
-"""Longer than a statement waits for what others have locked, and not so long that a lease could expire meanwhile."""
+SILENT_SECONDS = 25.0
+"""Longer than two statements wait for what others have locked, and not so long that a lease could expire meanwhile."""
 LOOK_SECONDS = 0.1
 """Between two looks at whether the server has said something."""
 OPTIONS: Final[dict[str, Any]] = {

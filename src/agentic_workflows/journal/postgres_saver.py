@@ -85,4 +85,5 @@ async def _set_up(saver: AsyncPostgresSaver, connection: AsyncWatchedConnection[
     try:
         await saver.setup()
     finally:
+        connection.is_patient = False
         await connection.execute(f"SELECT pg_advisory_un{lock}")
