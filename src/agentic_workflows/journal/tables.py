@@ -172,8 +172,10 @@ def _label(dialect: Dialect) -> Any:
     return _insert_into(LABELS, dialect).from_select(["text"], new).on_conflict_do_nothing()
 
 
-def _sweep(name: "Column[Any]", used: "Column[Any]") -> Delete:
-    """Return what removes the rows that no call names any more."""
+def _sweep(name: "Column[Any]", used: "Column[Any]", dialect: Dialect) -> Delete:
+    """Return what removes the rows that no call names any more; each database is slow at how the other one is asked."""
+    if dialect.name == "postgresql":
+        return delete(name.table).where(~exists().where(used == name))
     return delete(name.table).where(name.not_in(select(used).where(used.is_not(None)).distinct()))
 
 
@@ -247,8 +249,8 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "store": _insert(BODIES, dialect),
         "label": _label(dialect),
         **{f"lock_{table.name}": _lock(table, dialect) for table in (BODIES, LABELS)},
-        f"sweep_{BODIES.name}": _sweep(BODIES.c.digest, CALLS.c.body),
-        f"sweep_{LABELS.name}": _sweep(LABELS.c.id, CALLS.c.label),
+        f"sweep_{BODIES.name}": _sweep(BODIES.c.digest, CALLS.c.body, dialect),
+        f"sweep_{LABELS.name}": _sweep(LABELS.c.id, CALLS.c.label, dialect),
         "forget_lease": delete(LEASES).where(*_by(LEASES, "thread_id")),
         **{f"forget_{table.name}": delete(table).where(*_by(table, "run_id")) for table in OF_A_RUN},
         **{f"forget_{name}": _forget_saved(name, dialect) for name in SAVED},
