@@ -603,7 +603,7 @@ async def test_a_secret_that_an_action_gave_is_told_to_no_planner(*, sees_output
 
 
 @pytest.mark.parametrize("sees_outputs", [True, False])
-@pytest.mark.parametrize("how", ["when", "validation", "input"])
+@pytest.mark.parametrize("how", ["when", "validation", "input", "order"])
 async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_outputs: bool) -> None:
     """One that asks of each letter whether the secret begins with it."""
     token = RecordingAction("get", result=TOKEN, trusted=True, secret_fields=("*",))
@@ -616,6 +616,7 @@ async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_o
             "when": {"action": "look", "when": f"${{token | {begins}}}"},
             "validation": {"action": "get", "validation": {"pattern": f"^{letter}"}},
             "input": {"action": "look", "inputs": {"a": f"${{token | {begins} && 'a' || `1`}}"}},
+            "order": {"action": "look", "inputs": {"a": f"${{token | min([@, '{letter}'])}}"}},
         }[how]
 
     asked = [{"name": letter, **asks(letter)} for letter in "stu"]
