@@ -37,6 +37,11 @@ class Source:
         return "trusted" in self.traits
 
     @cached_property
+    def is_secret(self) -> bool:
+        """Whether it is a secret, and did not only help to get the value."""
+        return "secret" in self.traits and "entrusted" not in self.traits
+
+    @cached_property
     def shown(self) -> str:
         """The source in words: `read_inbox.body`."""
         if not self.action:
@@ -86,7 +91,7 @@ def is_plain(label: Label) -> bool:
 @lru_cache(maxsize=1024)
 def holds_secret(label: Label) -> bool:
     """Tell whether a secret may be in what has a label, and not only have helped to get it."""
-    return any("secret" in one.traits and "entrusted" not in one.traits for one in label)
+    return any(one.is_secret for one in label)
 
 
 @dataclass(frozen=True)
