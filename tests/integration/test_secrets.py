@@ -630,6 +630,23 @@ async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_o
     assert [finding["step"] for finding in told["findings"]] == [*"stu"]
 
 
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"action": "list_files", "inputs": {"folder": ".", "pattern": "[${token}]"}, "outputs": ["found"]},
+        {"action": "read_file", "inputs": {"path": "${token}"}},
+    ],
+)
+async def test_no_planner_reads_a_secret_off_which_files_there_are_unasked(asks: Any, tmp_path: Path) -> None:
+    token = RecordingAction("get", result=TOKEN, trusted=True, secret_fields=("*",))
+    first = {"name": "first", "action": "word_count", "inputs": {"text": "${found[0]}"}}
+    steps = [{"name": "get", "action": "get", "outputs": ["token"]}, {"name": "ask", **asks}]
+    steps += [first] if "outputs" in asks else []
+    actions = [token, *file_actions(Workspace(tmp_path))]
+    result = await AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=actions).run("g")
+    assert [(one["step"], one["rules"]) for one in result["reviews"]] == [("ask", ["secret-steers"])]
+
+
 async def test_a_secret_that_an_action_gave_is_told_to_no_model_of_a_text_step() -> None:
     def model() -> Any:
         raise AssertionError

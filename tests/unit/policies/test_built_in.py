@@ -43,6 +43,7 @@ CATALOGUE: Catalogue = {
         spec("write_file", WRITE_SCHEMA, destructive=False, open_world=False, arguments=CONTENT),
         spec("remove", open_world=False),
         spec("post", destructive=False, arguments=CONTENT),
+        spec("count", read_only=True, open_world=False, arguments={**CONTENT, "token": "secret"}),
         spec("use", destructive=False, arguments={**CONTENT, "token": "secret"}),
     )
 }
@@ -281,7 +282,16 @@ def test_a_secret_is_kept_nowhere_unasked(argument: str) -> None:
     assert said(decision) == ("Ask", ["secret-kept"])
     assert decision.reason.endswith(f"This `{argument}` holds a secret from `vault.password`.")
     assert decide([DEFAULT], "write_file", NEW, provenance=carrying(argument, SECRET), approved=True).name == "Allow"
-    assert decide([DEFAULT], "read_file", NEW, provenance=carrying(argument, SECRET)).name == "Allow"
+
+
+def test_a_secret_says_unasked_of_no_file_whether_it_is_read() -> None:
+    decision = decide([DEFAULT, *REFINEMENTS], "read_file", NEW, provenance=carrying("path", SECRET))
+    assert isinstance(decision, Ask)
+    assert said(decision) == ("Ask", ["secret-steers"])
+    assert decision.reason.endswith("This `path` holds a secret from `vault.password`.")
+    assert decide([DEFAULT], "read_file", NEW, provenance=carrying("path", SECRET), approved=True).name == "Allow"
+    assert decide([DEFAULT], "count", NEW, provenance=carrying("text", SECRET)).name == "Allow"
+    assert decide([DEFAULT], "count", NEW, provenance=carrying("token", SECRET)).name == "Allow"
 
 
 @pytest.mark.parametrize("name", ["post", "write_file"])
