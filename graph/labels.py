@@ -28,7 +28,7 @@ class Source:
     traits: frozenset[Trait] = frozenset()
     """`behind` says that the source only had a part in the call that gave the value, and nothing of it is in the value;
     `reworked`, that something else may have been made of it; `entrusted`, that it is a secret that an action was given
-    in an argument made for secrets, and so not in what it gave.
+    in an argument made for secrets, and so is taken not to be in what it gave.
     """
 
     @cached_property

@@ -42,6 +42,9 @@ def secrecy_findings(plan: Plan, catalogue: Catalogue, traced: Mapping[str, Prov
 def _references(step: WorkflowStep, plan: Plan, scope: Scope) -> Iterator[Finding]:
     inside = scope_inside(step, plan, scope)
     for field, reference in step.references():
+        whole = inside.get(reference.name)
+        if whole is None or not holds_secret(whole.label):  # nor does any part of it
+            continue
         origin = origin_of(reference, plan, inside)
         if field == WHEN and holds_secret(origin.label):
             problem = f"{reference} holds a secret, and planners are told whether the step ran."
