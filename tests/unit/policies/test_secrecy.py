@@ -104,6 +104,21 @@ def test_no_validation_looks_into_a_result_that_holds_a_secret(action: str, inpu
     assert found(step) == [("last", "validation")] * is_told
 
 
+@pytest.mark.parametrize(
+    "step, remedy",
+    [
+        (WorkflowStep("last", "echo", when="${logins}"), "Decide by a field that is no secret"),
+        (WorkflowStep("last", "echo", {"text": "${logins | length(@)}"}), "compute with fields that are none"),
+    ],
+)
+def test_a_planner_is_told_how_to_do_without_the_secret(step: WorkflowStep, remedy: str) -> None:
+    plan = Plan("g", [VAULT, step])
+    (finding,) = secrecy_findings(plan, CATALOGUE, trace(plan, CATALOGUE))
+    assert remedy in finding.remedy
+    for way in ("logins[*].user", "logins[*].user | length(@)"):
+        assert found(WorkflowStep("last", "echo", {"text": f"${{{way}}}"}, when=f"${{{way}}}")) == []
+
+
 def test_a_plan_without_secrets_may_do_all_of_it() -> None:
     step = WorkflowStep("echo", "echo", {"text": "x"}, ["same"], validation={"minLength": 1})
     last = WorkflowStep("last", "echo", {"text": "${same | length(@)}"}, when="${same}")
