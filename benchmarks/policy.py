@@ -1,4 +1,4 @@
-"""Print how long policy takes: `python benchmarks/policy.py`.
+"""Print how long policy takes: `python benchmarks/policy.py`; with a number, of so many steps and rounds.
 
 An organisation with 100 actions and 100 rules: the default ones, a refinement that vouches, and its own on single
 actions, on groups and on all. A decision is timed from the step: provenance, request and context are made, and Cedar is
@@ -6,6 +6,7 @@ asked. Where the address is a new one each time, no memory helps, since rules re
 """
 
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from itertools import count
@@ -19,12 +20,11 @@ from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.decision import ActionRequest
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.files import load_policies
-from agentic_workflows.policies.provenance import provenance_of
+from agentic_workflows.policies.provenance import Provenance, provenance_of
 from agentic_workflows.policies.report import examine
 
 SIZE = 100
-STEPS = 1_000
-ROUNDS = 2_000
+STEPS, ROUNDS = (int(sys.argv[1]),) * 2 if sys.argv[1:] else (1_000, 2_000)
 BUILT_IN = ("default", "system_assigned")
 TEXT: JsonObject = {"type": "string"}
 TAKES: JsonObject = {
@@ -87,12 +87,12 @@ def decision(actions: Catalogue, engine: CedarEngine, field: str, *, is_new: boo
     """Return what decides a call whose address comes from a field of what was found, a new one each time or not."""
     step = WorkflowStep("send", "act0", {"address_id": f"${{o0.{field}}}", "text": "${o0.text}", "amount": 7})
     plan = Plan("g", [FOUND, step])
-    scope = {"o0": Origin(actions["act1"], frozenset())}
+    scope, before = {"o0": Origin(actions["act1"], frozenset())}, {FOUND.name: Provenance(())}
     spec, numbers = actions["act0"], count()
 
     def decide() -> str:
         inputs: JsonObject = {"address_id": f"a{next(numbers) if is_new else 0}@x.org", "text": "hello", "amount": 7}
-        request = ActionRequest(action=spec, inputs=inputs, provenance=provenance_of(step, plan, scope))
+        request = ActionRequest(action=spec, inputs=inputs, provenance=provenance_of(step, plan, scope, before))
         return engine.decide(request).name
 
     return decide

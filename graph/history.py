@@ -24,6 +24,7 @@ def marks(label: Label) -> Mapping[str, JsonValue]:
     if is_plain(label):
         return {"untrusted": False}
     untrusted = not all(source.is_trusted for source in label)
+    # Nor is a planner told what was got with a secret: a service may give back what it was given.
     has_secret = any("secret" in source.traits for source in label)
     return {
         "untrusted": untrusted,

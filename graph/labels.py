@@ -28,13 +28,18 @@ class Source:
     traits: frozenset[Trait] = frozenset()
     """`behind` says that the source only had a part in the call that gave the value, and nothing of it is in the value;
     `reworked`, that something else may have been made of it; `entrusted`, that it is a secret that an action was given
-    in an argument made for secrets, and so not in what it gave.
+    in an argument made for secrets, and so is taken not to be in what it gave.
     """
 
     @cached_property
     def is_trusted(self) -> bool:
         """Whether it may steer an effect."""
         return "trusted" in self.traits
+
+    @cached_property
+    def is_secret(self) -> bool:
+        """Whether it is a secret, and did not only help to get the value."""
+        return "secret" in self.traits and "entrusted" not in self.traits
 
     @cached_property
     def shown(self) -> str:
@@ -86,7 +91,7 @@ def is_plain(label: Label) -> bool:
 @lru_cache(maxsize=1024)
 def holds_secret(label: Label) -> bool:
     """Tell whether a secret may be in what has a label, and not only have helped to get it."""
-    return any("secret" in one.traits and "entrusted" not in one.traits for one in label)
+    return any(one.is_secret for one in label)
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,12 @@ def _chosen(kind: str, inside: list[dict[str, Any]], parts: frozenset[str], read
     elements = _walk(inside[0], parts, read)
     if kind == "value_projection":
         return _along([inside[1]], _below(elements, "*"), read)
-    read |= _each(inside[2:] if kind == "filter_projection" else inside[1:], elements, read)
-    return _along([inside[1]], elements, read) if kind == "filter_projection" else elements
+    if kind == "filter_projection":
+        read |= _each(inside[2:], elements, read)
+        return _along([inside[1]], elements, read)
+    # Which element comes first tells of what is compared, and a text in reverse is another text.
+    read |= _below(_each(inside[1:], elements, read) or elements, _COMPUTED)
+    return elements
 
 
 def _selects(node: dict[str, Any]) -> bool:

@@ -189,7 +189,8 @@ class CedarEngine:
             return decision
         untrusted, secret = (cast("list[str]", carried.context[name]) for name in ("untrusted", "secret"))
         steering = [argument for argument in untrusted if spec.class_of(argument) != "content"]
-        told = provenance.sentences(steering, secret)
+        misplaced = [argument for argument in secret if spec.class_of(argument) != "secret"]
+        told = provenance.sentences(steering, misplaced)
         told += [] if self._about_control.isdisjoint(decision.rules) else provenance.control_sentences()
         return replace(decision, reason=" ".join([decision.reason, *told]))
 

@@ -112,7 +112,7 @@ class Provenance:
         """Return a sentence for each of these arguments that says which untrusted sources or secrets are in it."""
         found = [f"This `{argument}` comes from {_untrusted(self._label(argument))}." for argument in arguments]
         for argument in secrets:
-            names = _names(self._label(argument), lambda one: "secret" in one.traits)
+            names = _names(self._label(argument), lambda one: one.is_secret)
             found.append(f"This `{argument}` holds a secret from {_joined_names(names)}.")
         return found
 

@@ -7,6 +7,7 @@ tell all.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.findings import Finding
@@ -22,6 +23,9 @@ from agentic_workflows.policies.provenance import (
     result_origin,
     scope_inside,
 )
+
+_DECIDE: Final = "Decide by a field that is no secret, as `[*].user` may be, or leave the step out."
+_HAND_ON: Final = "Hand the secret on as it is, or compute with fields that are none, as `[*].user | length(@)` may do."
 
 
 def secrecy_findings(plan: Plan, catalogue: Catalogue, traced: Mapping[str, Provenance]) -> Iterator[Finding]:
@@ -42,13 +46,16 @@ def secrecy_findings(plan: Plan, catalogue: Catalogue, traced: Mapping[str, Prov
 def _references(step: WorkflowStep, plan: Plan, scope: Scope) -> Iterator[Finding]:
     inside = scope_inside(step, plan, scope)
     for field, reference in step.references():
+        whole = inside.get(reference.name)
+        if whole is None or not holds_secret(whole.label):  # nor does any part of it
+            continue
         origin = origin_of(reference, plan, inside)
         if field == WHEN and holds_secret(origin.label):
             problem = f"{reference} holds a secret, and planners are told whether the step ran."
-            yield Finding(step=step.name, field=field, problem=problem, remedy="Leave it out.")
+            yield Finding(step=step.name, field=field, problem=problem, remedy=_DECIDE)
         elif _computes_with_secret(origin):
             problem = f"{reference} computes with a secret, and planners are told whether that fails."
-            yield Finding(step=step.name, field=field, problem=problem, remedy="Refer to its field alone.")
+            yield Finding(step=step.name, field=field, problem=problem, remedy=_HAND_ON)
 
 
 def _computes_with_secret(origin: Origin) -> bool:

@@ -26,7 +26,7 @@ import cedarpy
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import TRUST, ActionSpec
-from agentic_workflows.graph.labels import UNKNOWN, Label, Source, Trait
+from agentic_workflows.graph.labels import UNKNOWN, Label, Source, Trait, holds_secret
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of, policy_set
 from agentic_workflows.policies.provenance import FOREACH, WHEN, Flow, Provenance
@@ -117,7 +117,7 @@ class Vouching:
             return Carried(_NOTHING | late)
         suspect = [(flow, self._is_steered(spec, inputs, flow)) for flow in provenance.flows]
         untrusted = [flow for flow, is_steered in suspect if is_steered]
-        secret = [flow for flow in provenance.flows if any("secret" in one.traits for one in flow.label)]
+        secret = [flow for flow in provenance.flows if holds_secret(flow.label)]
         context = _named(spec, "untrusted", untrusted) | _named(spec, "secret", secret) | late
         context["untrusted_control"] = list(provenance.untrusted_control)
         is_unsure = any(not flow.is_certain for flow in (*untrusted, *secret))

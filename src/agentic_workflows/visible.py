@@ -35,13 +35,23 @@ def _is_seen(one: str, behind: str) -> bool:
     return one.isprintable() and not _BLANK.match(one)
 
 
-def quoted(value: object) -> str:
-    """Return a value as JSON, a text with its line breaks: it passes for no other value, and for no words of ours."""
-    if not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    return '"' + "\n".join(json.dumps(line, ensure_ascii=False)[1:-1] for line in value.split("\n")) + '"'
+def json_escaped(one: str) -> str:
+    """Return a character as JSON writes it out."""
+    return json.dumps(one)[1:-1]
+
+
+def quoted(value: object, *, indent: int | None = None) -> str:
+    """Return a value as JSON, a text with its line breaks: it passes for no other value, and for no words of ours.
+
+    What a display would obey or hide is written out as JSON does that: typed as it is shown, it is the same value.
+    """
+    if isinstance(value, str):
+        text = '"' + "\n".join(json.dumps(line, ensure_ascii=False)[1:-1] for line in value.split("\n")) + '"'
+    else:
+        text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return visible(text, escaped=json_escaped)
 
 
 def quoted_name(name: str) -> str:
     """Return a name as it is, or quoted in one line where it has more than letters, digits, `_` and `-`."""
-    return name if _PLAIN_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return name if _PLAIN_NAME.fullmatch(name) else quoted(name).replace("\n", "\\n")

@@ -603,7 +603,7 @@ async def test_a_secret_that_an_action_gave_is_told_to_no_planner(*, sees_output
 
 
 @pytest.mark.parametrize("sees_outputs", [True, False])
-@pytest.mark.parametrize("how", ["when", "validation", "input"])
+@pytest.mark.parametrize("how", ["when", "validation", "input", "order"])
 async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_outputs: bool) -> None:
     """One that asks of each letter whether the secret begins with it."""
     token = RecordingAction("get", result=TOKEN, trusted=True, secret_fields=("*",))
@@ -616,6 +616,7 @@ async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_o
             "when": {"action": "look", "when": f"${{token | {begins}}}"},
             "validation": {"action": "get", "validation": {"pattern": f"^{letter}"}},
             "input": {"action": "look", "inputs": {"a": f"${{token | {begins} && 'a' || `1`}}"}},
+            "order": {"action": "look", "inputs": {"a": f"${{token | min([@, '{letter}'])}}"}},
         }[how]
 
     asked = [{"name": letter, **asks(letter)} for letter in "stu"]
@@ -627,6 +628,23 @@ async def test_no_planner_reads_a_secret_off_how_steps_ended(how: str, *, sees_o
     assert {entry["status"] for entry in agent.histories[1] if entry["step"] in {*"stu"}} == set()
     told: Any = agent.histories[1][-1]["result"]
     assert [finding["step"] for finding in told["findings"]] == [*"stu"]
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"action": "list_files", "inputs": {"folder": ".", "pattern": "[${token}]"}, "outputs": ["found"]},
+        {"action": "read_file", "inputs": {"path": "${token}"}},
+    ],
+)
+async def test_no_planner_reads_a_secret_off_which_files_there_are_unasked(asks: Any, tmp_path: Path) -> None:
+    token = RecordingAction("get", result=TOKEN, trusted=True, secret_fields=("*",))
+    first = {"name": "first", "action": "word_count", "inputs": {"text": "${found[0]}"}}
+    steps = [{"name": "get", "action": "get", "outputs": ["token"]}, {"name": "ask", **asks}]
+    steps += [first] if "outputs" in asks else []
+    actions = [token, *file_actions(Workspace(tmp_path))]
+    result = await AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=actions).run("g")
+    assert [(one["step"], one["rules"]) for one in result["reviews"]] == [("ask", ["secret-steers"])]
 
 
 async def test_a_secret_that_an_action_gave_is_told_to_no_model_of_a_text_step() -> None:

@@ -101,3 +101,18 @@ def test_no_name_of_an_input_passes_for_its_value(capsys: pytest.CaptureFixture[
 @given(st.text(), st.text())
 def test_two_texts_are_never_quoted_alike(one: str, other: str) -> None:
     assert (visible(quoted(one)) == visible(quoted(other))) is (one == other)
+
+
+@pytest.mark.parametrize(
+    "one", ["\u00ad", "\x7f", "\x9b", "\x1b", "\u202e", "\U000e0100", "\U000f0000", "\ud800", "😀", "\t"]
+)
+def test_what_is_typed_as_it_is_shown_is_the_same(capsys: pytest.CaptureFixture[str], one: str) -> None:
+    """An edit is JSON."""
+    for value in (f"a{one}b", [f"a{one}b"], {one: 1}):
+        shown = "\n".join(shown_of(capsys, to=value)).removeprefix("  Input:  to = ").removesuffix(CAME)
+        assert json.loads(shown) == value
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_what_is_quoted_is_json(value: object) -> None:
+    assert json.loads(visible(quoted(value)), strict=False) == value

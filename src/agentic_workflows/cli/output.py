@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from agentic_workflows.cli.streams import STDERR, STDOUT, Stream, lost_by
 from agentic_workflows.errors import ReviewError, RunError
-from agentic_workflows.visible import visible
+from agentic_workflows.visible import json_escaped, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -146,4 +146,4 @@ def own_name() -> str:
 
 def _plain(line: str) -> str:
     """Return a line of JSON with nothing in it that a terminal would obey or hide."""
-    return visible(line, but="", escaped=lambda one: json.dumps(one)[1:-1])
+    return visible(line, but="", escaped=json_escaped)

@@ -56,7 +56,7 @@ def show_question(question: Mapping[str, Any], output: Output, *, number: int = 
     if by := answer_by(question):
         output.say(f"  Until:  {by}; then it counts as rejected")
     for name, value in question["args"].items():
-        text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+        text = value if isinstance(value, str) else quoted(value, indent=2)
         more = f" ... ({len(text) - _MOST:,} characters more)" if len(text) > _MOST else ""
         shown = indented(quoted(text[:_MOST]) if text is value else text[:_MOST], _INDENT)
         source = came_from(question.get("provenance", {}).get(name, ()))

@@ -4,9 +4,11 @@ from agentic_workflows.graph.history import (
     WITHHELD,
     is_untrusted,
     late_marks,
+    marks,
     without_secrets,
     without_untrusted,
 )
+from agentic_workflows.graph.labels import Source, entrusted
 from agentic_workflows.graph.values import JsonObject
 
 READ: JsonObject = {"step": "read", "result": "Evil.", "status": "failed", "reason": "Evil.", "untrusted": True}
@@ -38,6 +40,12 @@ def test_a_secret_is_left_for_no_planner_to_read() -> None:
     assert (kept[:2], kept[2]) == ([CLOCK, READ], {**login, "result": {"$secret": SECRECY}})
     (finding,) = kept[3]["result"]["findings"]  # type: ignore[index, call-overload]
     assert (finding["step"], finding["problem"]) == ("use", f"came to no valid result. {SECRECY}")  # type: ignore[call-overload, index]
+
+
+def test_what_was_got_with_a_secret_is_told_to_no_planner() -> None:
+    """A service may give back what it was given."""
+    secret = frozenset({Source("output", "login", "token", frozenset({"trusted", "secret"}))})
+    assert [marks(label) for label in (secret, entrusted(secret))] == [{"untrusted": False, "secret": True}] * 2
 
 
 def test_of_a_late_plan_not_even_a_name_is_left_for_a_planner_to_read() -> None:

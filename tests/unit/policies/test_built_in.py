@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agentic_workflows.errors import PolicyError
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Annotations, Catalogue
-from agentic_workflows.graph.labels import LATE_PLAN, PLAN, Label, Source, Trait, behind
+from agentic_workflows.graph.labels import LATE_PLAN, PLAN, Label, Source, Trait, behind, entrusted
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, AtRunTime, Decision, Deny
@@ -43,6 +43,8 @@ CATALOGUE: Catalogue = {
         spec("write_file", WRITE_SCHEMA, destructive=False, open_world=False, arguments=CONTENT),
         spec("remove", open_world=False),
         spec("post", destructive=False, arguments=CONTENT),
+        spec("count", read_only=True, open_world=False, arguments={**CONTENT, "token": "secret"}),
+        spec("use", destructive=False, arguments={**CONTENT, "token": "secret"}),
     )
 }
 
@@ -280,7 +282,34 @@ def test_a_secret_is_kept_nowhere_unasked(argument: str) -> None:
     assert said(decision) == ("Ask", ["secret-kept"])
     assert decision.reason.endswith(f"This `{argument}` holds a secret from `vault.password`.")
     assert decide([DEFAULT], "write_file", NEW, provenance=carrying(argument, SECRET), approved=True).name == "Allow"
-    assert decide([DEFAULT], "read_file", NEW, provenance=carrying(argument, SECRET)).name == "Allow"
+
+
+def test_a_secret_says_unasked_of_no_file_whether_it_is_read() -> None:
+    decision = decide([DEFAULT, *REFINEMENTS], "read_file", NEW, provenance=carrying("path", SECRET))
+    assert isinstance(decision, Ask)
+    assert said(decision) == ("Ask", ["secret-steers"])
+    assert decision.reason.endswith("This `path` holds a secret from `vault.password`.")
+    assert decide([DEFAULT], "read_file", NEW, provenance=carrying("path", SECRET), approved=True).name == "Allow"
+    assert decide([DEFAULT], "count", NEW, provenance=carrying("text", SECRET)).name == "Allow"
+    assert decide([DEFAULT], "count", NEW, provenance=carrying("token", SECRET)).name == "Allow"
+
+
+@pytest.mark.parametrize("name", ["post", "write_file"])
+def test_what_was_got_with_a_secret_is_none(name: str) -> None:
+    """It was given in an argument that is made for secrets."""
+    assert decide([DEFAULT], name, NEW, provenance=carrying("text", entrusted(SECRET))).name == "Allow"
+    both = Provenance((*carrying("text", entrusted(SECRET)).flows, *carrying("path", SECRET).flows))
+    decision = decide([DEFAULT], name, NEW, provenance=both)
+    assert isinstance(decision, Ask | Deny)
+    assert (decision.reason.count("This `"), "`path` holds a secret" in decision.reason) == (1, True)
+
+
+def test_of_a_secret_that_may_leave_nothing_is_said() -> None:
+    flows = (*carrying("text", SECRET).flows, *carrying("token", SECRET).flows)
+    decision = decide([DEFAULT], "use", NEW, provenance=Provenance(flows))
+    assert isinstance(decision, Deny)
+    assert (decision.reason.count("This `"), "`text` holds a secret" in decision.reason) == (1, True)
+    assert decide([DEFAULT], "use", NEW, provenance=carrying("token", SECRET)).name == "Allow"
 
 
 # Refinements

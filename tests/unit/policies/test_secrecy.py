@@ -49,6 +49,15 @@ def found(*steps: WorkflowStep) -> list[tuple[str | None, str | None]]:
         ("logins[0].user | starts_with(@, 'a')", False),
         ("token | @ == 'a' && 'b' || `1`", True),
         ("token | {a: @}.a", True),
+        ("logins | sort_by(@, &user)[0].password", False),
+        ("logins | sort_by(@, &password)[0].user", True),
+        ("logins | max_by(@, &password).user", True),
+        ("logins | min_by([{user: 'x', password: 'm'}, [0]], &password).user", True),
+        ("logins[*].password | sort(@)", True),
+        ("logins[*].user | sort(@)", False),
+        ("token | min([@, 'm'])", True),
+        ("token | max([@, 'm'])", True),
+        ("token | reverse(@)", True),
         ("same", False),
         ("same | length(@)", True),
         ("orders | length(@)", False),
@@ -93,6 +102,21 @@ def test_no_condition_is_on_what_holds_a_secret(condition: str, *, is_told: bool
 def test_no_validation_looks_into_a_result_that_holds_a_secret(action: str, inputs: Any, *, is_told: bool) -> None:
     step = WorkflowStep("last", action, inputs, validation={"minLength": 1})
     assert found(step) == [("last", "validation")] * is_told
+
+
+@pytest.mark.parametrize(
+    "step, remedy",
+    [
+        (WorkflowStep("last", "echo", when="${logins}"), "Decide by a field that is no secret"),
+        (WorkflowStep("last", "echo", {"text": "${logins | length(@)}"}), "compute with fields that are none"),
+    ],
+)
+def test_a_planner_is_told_how_to_do_without_the_secret(step: WorkflowStep, remedy: str) -> None:
+    plan = Plan("g", [VAULT, step])
+    (finding,) = secrecy_findings(plan, CATALOGUE, trace(plan, CATALOGUE))
+    assert remedy in finding.remedy
+    for way in ("logins[*].user", "logins[*].user | length(@)"):
+        assert found(WorkflowStep("last", "echo", {"text": f"${{{way}}}"}, when=f"${{{way}}}")) == []
 
 
 def test_a_plan_without_secrets_may_do_all_of_it() -> None:
