@@ -257,7 +257,7 @@ inside an action, a planner or a review of the progress of a run of ours
     goes on with it: it is named by the call that it is a part of
     test_a_run_inside_a_run_of_ours_that_was_killed_goes_on
     test_every_attempt_at_a_call_goes_on_with_the_runs_inside_it
-    test_a_call_that_comes_with_another_goal_is_no_further_attempt_at_the_run_of_the_first
+    test_a_call_that_comes_with_another_goal_or_plan_is_no_further_attempt_at_the_run_of_the_first
     test_runs_inside_each_other_are_found_again_at_every_level
 inside an action, a planner or a review of the progress of a run of ours, and it asks a person
     leaves the step in doubt, or ends the run where its planner or the review waits; what it did is done no second time
