@@ -95,11 +95,13 @@ async def begun_before(state: State, update: Update, held: Held) -> str:
 
     The checkpoints of that one are lost, or somebody goes back to where it begins. It does nothing again.
     """
-    run_id, journal, thread = str(update["run_id"]), held.journal, held.lease.thread_id
-    home, _ = await journal.run_of(run_id) or (thread, "")
-    run_id = run_id if home == thread else str(uuid4())  # LangChain hands the name down to whatever a node calls
-    begun = await journal.runs(thread)
-    for later in () if run_id in begun else reversed(_begun_since(state.get("run_id"), begun)):
+    run_id, journal = str(update["run_id"]), held.journal
+    begun = await journal.runs(held.lease.thread_id)
+    if run_id in begun:
+        return run_id
+    if await journal.run_of(run_id):  # on another thread: LangChain hands its name down to whatever a node calls
+        run_id = str(uuid4())
+    for later in reversed(_begun_since(state.get("run_id"), begun)):
         is_equal = begun[later] == update["goal"] and await _came_with(update, later, journal)
         if is_equal and await _is_under_way(later, journal):
             return later
