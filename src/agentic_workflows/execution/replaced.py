@@ -18,7 +18,7 @@ from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.case import Case, RunPass, make_case
 from agentic_workflows.execution.dataflow import recorded_steps
 from agentic_workflows.execution.doubt import Unknown, find_out
-from agentic_workflows.execution.grants import grants_of
+from agentic_workflows.execution.grants import Grants, grants_of
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.execution.secrets import Secrets
@@ -30,7 +30,7 @@ from agentic_workflows.graph.plan import Plan, restore
 from agentic_workflows.graph.review import Edit, Question
 from agentic_workflows.graph.state import State, Update, limits_from_json
 from agentic_workflows.graph.values import JsonObject, digest
-from agentic_workflows.journal.entries import WHOLE, Intent, Journal, Past, Place, Recorded, attempt_of
+from agentic_workflows.journal.entries import WHOLE, Intent, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.run_log import RunLog
 
@@ -66,7 +66,6 @@ class Replaced:
 
     point: ExecutionPoint
     registry: Registry
-    journal: Journal
     secrets: Secrets
 
     async def settle(self, state: State, held: Held) -> Update:
@@ -74,13 +73,17 @@ class Replaced:
         if not state["plan_number"]:
             return {}
         began, run_id, last = perf_counter(), state["run_id"], state["plan_number"]
-        past = await self.journal.past(run_id)
-        log = RunLog(held, run_id, past)
+        past = await held.journal.past(run_id)
+        log, limits = RunLog(held, run_id, past), limits_from_json(state["limits"])
         doubts = [one for one in past.in_doubt if one.place.plan_number <= last]
-        plans = [await self.journal.proposed(run_id, one.place.plan_number) for one in doubts]
+        plans = [await held.journal.proposed(run_id, one.place.plan_number) for one in doubts]
         became = await asyncio.gather(
             *(
-                self._became(doubt, restore(plan), self._pass(state, doubt.place.plan, log, past))
+                self._became(
+                    doubt,
+                    restore(plan),
+                    self._pass(state, doubt.place.plan, log, grants_of(past, limits, held.journal.now)),
+                )
                 for doubt, plan in zip(doubts, plans, strict=True)
                 if plan
             )
@@ -103,19 +106,19 @@ class Replaced:
             "history": [*state["history"], *entries],
         }
 
-    def _pass(self, state: State, plan: str, log: RunLog, past: Past) -> RunPass:
+    def _pass(self, state: State, plan: str, log: RunLog, grants: Grants) -> RunPass:
         """Return what the calls of a replaced plan shared, without what it takes to make them."""
-        limits, lineage = limits_from_json(state["limits"]), state.get("lineage") or []
+        lineage = state.get("lineage") or []
         return RunPass(
             run_id=state["run_id"],
             plan=plan,
             asked_under=lineage[0] if plan in lineage else plan,
             policy=self.point.engine.digest,
-            limits=limits,
+            limits=limits_from_json(state["limits"]),
             secrets=self.secrets,
             emit=lambda _: None,
             log=log,
-            grants=grants_of(past, limits, self.journal.now),
+            grants=grants,
         )
 
     async def _became(self, doubt: Intent, plan: Plan, run: RunPass) -> Recorded | Question:

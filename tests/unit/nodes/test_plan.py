@@ -31,7 +31,7 @@ class Bench:
     def __init__(self, agent: object, **limits: Any) -> None:
         self.leases, self.events = Leases(MemoryJournal()), list[dict[str, Any]]()
         point = ExecutionPoint(CedarEngine({}))
-        replaced = Replaced(point=point, registry={}, journal=self.leases.journal, secrets={})
+        replaced = Replaced(point=point, registry={}, secrets={})
         self._node = make_plan(cast("Any", agent), self.leases, Limits(**limits), replaced.settle)
 
     async def step(self, state: dict[str, Any]) -> dict[str, Any]:
