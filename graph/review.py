@@ -6,7 +6,8 @@ A review is one interrupt that asks everything that is open:
 the `id` of its question, in any number and order. Where the last answer did not count, its `problem` says why.
 
 Without an id an answer is for what is open when it comes, which may be another question than its giver saw: a form that
-is sent twice answers the next one. Where more than one person or process answers, give the id.
+is sent twice answers the next one. Where more than one person or process answers, give the id; inside another graph it
+is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -213,13 +214,14 @@ def _allowed(question: Mapping[str, JsonValue]) -> list[JsonValue]:
     return [one for one in ALLOWED if not refused.get(one)]
 
 
-def response_schema(questions: Sequence[Mapping[str, JsonValue]]) -> dict[str, Any]:
+def response_schema(questions: Sequence[Mapping[str, JsonValue]], *, needs_id: bool = False) -> dict[str, Any]:
     """Return the JSON Schema of an answer to exactly these questions; a form with one question has its id filled in."""
     ids: list[JsonValue] = [question["id"] for question in questions]
-    named: JsonObject = {"enum": ids, "description": "Which question this answers; without it, what is open by then."}
+    without = "" if needs_id else "; without it, what is open by then"
+    named: JsonObject = {"enum": ids, "description": f"Which question this answers{without}."}
     decision = {
         "type": "object",
-        "required": ["type"],
+        "required": ["type", "id"] if needs_id else ["type"],
         "properties": {
             "type": {"enum": list(ALLOWED)},
             "id": named if len(ids) > 1 else {**named, "default": ids[0]},

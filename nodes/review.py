@@ -44,11 +44,12 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         known = await _known(state["run_id"], questions, leases.journal)
         unanswered = [question for question in questions if question["id"] not in known]
         if unanswered and unanswered == _open(questions, known):
-            raw, given_in = _ask(unanswered, uncounted(state)), str(config.get("metadata", {}).get("run_id") or "")
+            raw = _ask(unanswered, uncounted(state), needs_id=bool(place_of(config)))
+            given_in = str(config.get("metadata", {}).get("run_id") or "")
             try:
                 _refuse_repeated(raw, given_in, known)
-                _refuse_nameless(raw, unanswered, config)
                 answers = checked_answers(raw, unanswered, state, catalogue)
+                _refuse_nameless(raw, unanswered, config)
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
                 finding = Finding(field=ANSWER, problem=str(error)).to_json()
@@ -77,16 +78,16 @@ def _refuse_repeated(raw: object, given_in: str, known: Mapping[str, Answered]) 
 
 
 def _refuse_nameless(raw: object, questions: Sequence[JsonObject], config: RunnableConfig) -> None:
-    """Refuse an answer that may be one for another question, where an effect could be done again for it.
+    """Refuse an answer that may be one for another question: somebody has to have seen what it lets happen.
 
-    LangGraph keeps it for the node of a graph around this one, and gives it to whatever is asked there next.
+    LangGraph gives an answer that comes again after a kill to whatever a graph around this one comes to next.
 
     Raises:
-        ReviewError: it does not name the effect in doubt.
+        ReviewError: this graph is inside another one, and the answer does not say what it is for.
 
     """
-    if place_of(config) and any(one.get("in_doubt") for one in questions) and not names_questions(raw):
-        raise ReviewError(f"Inside another graph, an answer about an effect in doubt needs its id. {listed(questions)}")
+    if place_of(config) and not names_questions(raw):
+        raise ReviewError(f"Inside another graph, an answer needs the id of its question. {listed(questions)}")
 
 
 async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal) -> Mapping[str, Answered]:
@@ -120,11 +121,12 @@ class _Waiting(GraphInterrupt):
     __str__ = __repr__
 
 
-def _ask(questions: list[JsonObject], problem: str) -> object:
+def _ask(questions: list[JsonObject], problem: str, *, needs_id: bool) -> object:
     """Return the last answer; one before it that LangGraph has kept, and of which no row could be written, is over."""
+    schema = response_schema(questions, needs_id=needs_id)
 
     def given() -> object:
-        return cast("object", interrupt(request(questions, problem), response_schema=response_schema(questions)))
+        return cast("object", interrupt(request(questions, problem), response_schema=schema))
 
     try:
         last = given()

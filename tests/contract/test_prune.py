@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 NOW, LONG_AGO = timedelta(0), timedelta(days=1)
 THREAD: Any = {"configurable": {"thread_id": "t"}}
-YES: Any = Command(resume={"decisions": [{"type": "approve"}]})
 ASKS = {
     "steps": [
         {"name": "act", "action": "act", "outputs": ["x"]},
@@ -60,6 +59,12 @@ class Other(TypedDict):
 
     question: str
     answer: str
+
+
+def yes(asked: Any) -> Command[Any]:
+    """Return the approval of the one question that a graph has come to."""
+    (question,) = asked["__interrupt__"][0].value["action_requests"]
+    return Command(resume={"decisions": [{"type": "approve", "id": question["id"]}]})
 
 
 def answering(inner: Any) -> Any:
@@ -286,22 +291,22 @@ async def test_an_earlier_checkpoint_of_the_thread_still_leads_into_the_run_insi
 ) -> None:
     async with house.database.checkpointer() as saver:
         graph = inside(house.graph(ASKS), saver)
-        await graph.ainvoke({"goal": "g"}, THREAD, durability=durability)
+        asked = await graph.ainvoke({"goal": "g"}, THREAD, durability=durability)
         waiting = (await graph.aget_state(THREAD)).config
         assert await house.prune([]) == []
-        assert (await graph.ainvoke(YES, THREAD, durability=durability))["status"] == "COMPLETE"
+        assert (await graph.ainvoke(yes(asked), THREAD, durability=durability))["status"] == "COMPLETE"
         assert await house.prune([]) == []
-        assert (await graph.ainvoke(YES, waiting, durability=durability))["status"] == "COMPLETE"
+        assert (await graph.ainvoke(yes(asked), waiting, durability=durability))["status"] == "COMPLETE"
     assert (len(house.act.calls), len(house.send.calls)) == (1, 1)
 
 
 async def test_a_run_inside_a_graph_that_is_kept_elsewhere_stays_until_that_is_looked_at(house: House) -> None:
     elsewhere, other = InMemorySaver(), InMemorySaver()
     graph = inside(house.graph(ASKS), elsewhere)
-    await graph.ainvoke({"goal": "g"}, THREAD)
+    asked = await graph.ainvoke({"goal": "g"}, THREAD)
     for savers in (None, [elsewhere], [other, elsewhere]):
         assert await house.prune(savers) == []
-    assert (await graph.ainvoke(YES, THREAD))["status"] == "COMPLETE"
+    assert (await graph.ainvoke(yes(asked), THREAD))["status"] == "COMPLETE"
     assert (len(house.act.calls), len(house.send.calls)) == (1, 1)
     assert await house.prune([elsewhere]) == []
     await elsewhere.adelete_thread("t")
@@ -338,8 +343,9 @@ async def test_no_thread_of_another_graph_is_taken_for_a_run_of_ours(house: Hous
     async with house.database.checkpointer() as saver:
         inner = house.graph(ASKS)
         graph = inside(answering(inner) if state is Other else inner, saver, state=state)
-        for given in ({"goal": "g"} if state is not Other else {"question": "g"}, YES):
-            await graph.ainvoke(given, THREAD)
+        given: Any = {"goal": "g"} if state is not Other else {"question": "g"}
+        for _ in range(2):
+            given = yes(asked) if (asked := await graph.ainvoke(given, THREAD)).get("__interrupt__") else None
             before = [(one.config, one.checkpoint) async for one in saver.alist(THREAD)]
             await nothing_can_be_done_with("t", house.workflow())
             assert await house.prune([]) == []
@@ -362,7 +368,7 @@ async def nothing_can_be_done_with(thread: str, workflow: AgenticWorkflow) -> No
 async def test_a_run_inside_is_looked_at_by_its_name_and_gone_on_with_by_its_graph_alone(house: House) -> None:
     async with house.database.checkpointer() as saver:
         graph, workflow = inside(house.graph(ASKS), saver), house.workflow(ASKS)
-        await graph.ainvoke({"goal": "g"}, THREAD)
+        asked = await graph.ainvoke({"goal": "g"}, THREAD)
         (listed,) = await workflow.runs()
         name = listed["thread_id"]
         assert (listed["state"], listed["outer"], listed["goal"], len(listed["reviews"])) == ("REVIEWING", "t", "g", 1)
@@ -375,7 +381,7 @@ async def test_a_run_inside_is_looked_at_by_its_name_and_gone_on_with_by_its_gra
         for way_in in ways_in:
             with pytest.raises(RunError, match="is a part of the thread t; go on with that one"):
                 await way_in()
-        assert (await graph.ainvoke(YES, THREAD))["status"] == "COMPLETE"
+        assert (await graph.ainvoke(yes(asked), THREAD))["status"] == "COMPLETE"
         assert ((await workflow.result(name))["state"], len(house.send.calls)) == ("COMPLETE", 1)
         await saver.adelete_thread("t")
     left = await workflow.result(name)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any, TypedDict
@@ -15,7 +15,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy, Send
 
 from agentic_workflows import ActionError, AgenticWorkflow, Limits, RunError, ScriptedAgent, build_graph
-from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.action import Action
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
@@ -40,6 +40,12 @@ def outside(inner: Any, saver: Any, *, more: Any = None) -> Any:
         builder.add_node("other", more)
         builder.add_edge("agent", "other")
     return builder.compile(checkpointer=saver)
+
+
+def approved(asked: Mapping[str, Any]) -> Command[Any]:
+    """Return the approval of the one question that a graph has come to."""
+    (question,) = asked["__interrupt__"][0].value["action_requests"]
+    return Command(resume={"decisions": [{"type": "approve", "id": question["id"]}]})
 
 
 def called(inner: Any) -> Any:
@@ -114,7 +120,7 @@ async def test_a_node_that_is_begun_again_asks_nobody_what_was_answered() -> Non
     ended = await graph.ainvoke({"goal": "g"}, THREAD)
     while "__interrupt__" in ended:
         asked += 1
-        ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+        ended = await graph.ainvoke(approved(ended), THREAD)
     assert (ended["status"], len(act.calls), asked) == ("COMPLETE", 2, 2)
 
 
@@ -153,7 +159,7 @@ async def test_its_questions_interrupt_the_outer_graph() -> None:
     graph = outside(build_graph(ScriptedAgent([steps]), actions=[act]), InMemorySaver())
     asked = await graph.ainvoke({"goal": "g"}, THREAD)
     assert (len(asked["__interrupt__"]), len(act.calls)) == (1, 0)
-    ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+    ended = await graph.ainvoke(approved(asked), THREAD)
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
 
 
@@ -162,7 +168,8 @@ async def test_an_answer_that_does_not_count_is_asked_again_with_what_is_wrong_w
     graph = outside(
         build_graph(ScriptedAgent([plan("act", human_review_required=True)]), actions=[act]), InMemorySaver()
     )
-    asked = (await graph.ainvoke({"goal": "g"}, THREAD))["__interrupt__"][0].value
+    waiting = await graph.ainvoke({"goal": "g"}, THREAD)
+    asked = waiting["__interrupt__"][0].value
     for bad, said in (
         ("yes", r"The answer is 'yes'; give {'decisions': \[...\]} with at least one\. Open: \w+ \(step act, act\)\."),
         ({"decisions": [{"type": "approve", "id": "x"}]}, r"No open question has the id 'x'\. Open: "),
@@ -170,28 +177,25 @@ async def test_an_answer_that_does_not_count_is_asked_again_with_what_is_wrong_w
         again = (await graph.ainvoke(Command(resume=bad), THREAD))["__interrupt__"][0].value
         assert re.match(said, again["problem"])
         assert again == {**asked, "problem": again["problem"]}
-    ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+    ended = await graph.ainvoke(approved(waiting), THREAD)
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
 
 
-async def test_inside_another_graph_an_answer_about_an_effect_in_doubt_needs_its_id() -> None:
-    async def lost(call: ActionCall) -> object:
-        calls.append(call)
-        raise ConnectionError("lost")
-
-    calls, known = list[ActionCall](), Annotations(destructive=False, open_world=False)
-    steps = ScriptedAgent([plan("act", human_review_required=True)])
-    inner = build_graph(steps, actions=[Action(name="act", run=lost, annotations=known)])
-    graph = outside(inner, InMemorySaver())
-    answer, asked = {"type": "approve"}, dict[str, Any]()
-    await graph.ainvoke({"goal": "g"}, THREAD)
-    for _ in range(2):  # the second time, it is the question about the doubt that was not seen by who approves again
-        asked = (await graph.ainvoke(Command(resume={"decisions": [answer]}), THREAD))["__interrupt__"][0].value
-    assert "an answer about an effect in doubt needs its id" in asked["problem"]
-    assert (len(calls), asked["action_requests"][0]["in_doubt"] is not None) == (1, True)
-    named = {"type": "respond", "message": "it did", "id": asked["action_requests"][0]["id"]}
-    ended = await graph.ainvoke(Command(resume={"decisions": [named]}), THREAD)
-    assert (ended["status"], len(calls)) == ("COMPLETE", 1)
+async def test_inside_another_graph_an_answer_needs_the_id_of_its_question() -> None:
+    acts = [RecordingAction(name, result=1) for name in ("a", "b")]
+    first, second = (plan(name, human_review_required=True)["steps"] for name in ("a", "b"))
+    steps: Any = {"steps": [*first, {**second[0], "after": ["a"]}]}
+    graph = outside(build_graph(ScriptedAgent([steps]), actions=acts), InMemorySaver())
+    ended = await graph.ainvoke({"goal": "g"}, THREAD)
+    for at in range(2):
+        schema = ended["__interrupt__"][0].response_schema
+        assert schema["properties"]["decisions"]["items"]["required"] == ["type", "id"]
+        # As one that was for an earlier question, and comes again because its process was killed.
+        ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+        assert "an answer needs the id of its question. Open: " in ended["__interrupt__"][0].value["problem"]
+        assert sum(len(act.calls) for act in acts) == at
+        ended = await graph.ainvoke(approved(ended), THREAD)
+    assert (ended["status"], [len(act.calls) for act in acts]) == ("COMPLETE", [1, 1])
 
 
 async def test_a_node_may_call_a_graph_on_threads_of_its_own_whatever_name_a_server_gives_its_run() -> None:
@@ -241,10 +245,10 @@ async def test_a_graph_inside_another_goes_on_where_the_clock_was_set_back(
     inner = build_graph(ScriptedAgent([plan("act", human_review_required=True)] * 2), actions=[act])
     graph = outside(inner.copy({"checkpointer": keeps}), saver)
     for calls in (0, 1):
-        assert (await graph.ainvoke({"goal": f"goal {calls}"}, THREAD))["__interrupt__"]
+        asked = await graph.ainvoke({"goal": f"goal {calls}"}, THREAD)
         assert (await graph.aget_state(THREAD)).interrupts
         set_back()
-        ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+        ended = await graph.ainvoke(approved(asked), THREAD)
         assert (ended["status"], (await graph.aget_state(THREAD)).next, len(act.calls)) == ("COMPLETE", (), calls + 1)
 
 
