@@ -689,12 +689,20 @@ def test_runs_and_show_tell_what_is_done_of_a_run_under_way_and_of_one_that_was_
     assert {name: (one["status"], one["attempts"]) for name, one in kept["steps"].items()} == {"look": ("succeeded", 1)}
 
 
-def test_help_needs_no_heavy_import() -> None:
-    script = "import sys; from agentic_workflows.cli.main import run_command; run_command(['--help'])"
-    command = [sys.executable, "-c", f"{script}; print(*sys.modules)"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    heavy = {"rich", "langgraph", "langchain_core", "pydantic", "cedarpy", "sqlalchemy", "yaml"}
-    assert not heavy.intersection(done.stdout.split())
+RUNS_NEED = {"langgraph", "langchain_core", "langsmith", "sqlalchemy"}
+HEAVY = {"rich", "pydantic", "cedarpy", "yaml"} | RUNS_NEED
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "command, heavy", [("--help", HEAVY), ("actions", RUNS_NEED), ("schema", RUNS_NEED), ("policy check", RUNS_NEED)]
+)
+def test_a_command_that_looks_at_no_run_imports_nothing_heavy(command: str, heavy: set[str]) -> None:
+    script = f"import sys; from agentic_workflows.cli.main import run_command; run_command({command.split()})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}; print(); print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert not heavy.intersection(done.stdout.splitlines()[-1].split())
 
 
 def test_export_is_json_whatever_characters_there_are(folder: Path) -> None:

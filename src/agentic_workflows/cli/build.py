@@ -13,20 +13,17 @@ from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.actions.overlay import annotated
 from agentic_workflows.actions.registry import registry
 from agentic_workflows.actions.workspace import Workspace
-from agentic_workflows.agents.model_agent import ModelAgent
-from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.cli.options import Flags, absolute
 from agentic_workflows.errors import ActionError, RunError, WorkflowError, said
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonObject
-from agentic_workflows.journal.database import DEFAULT_DATABASE, MEMORY
 from agentic_workflows.policies.files import BUILT_IN, DEFAULT
-from agentic_workflows.workflow import AgenticWorkflow
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from agentic_workflows.actions.action import Registry
+    from agentic_workflows.workflow import AgenticWorkflow
 
 KEPT: Final = "agentic_setup"
 """Key of a run's metadata; the value is JSON text, because checkpoints keep no nested metadata."""
@@ -65,7 +62,7 @@ def setup_from(flags: Flags, kept: JsonObject | None = None) -> Setup:
     )
 
 
-def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None = None) -> AgenticWorkflow:
+def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None = None) -> "AgenticWorkflow":
     """Return the workflow of a setup.
 
     Raises:
@@ -75,6 +72,9 @@ def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None 
         DatabaseError: the database cannot be used.
 
     """
+    from agentic_workflows.agents.model_agent import ModelAgent  # noqa: PLC0415 - heavy
+    from agentic_workflows.workflow import AgenticWorkflow  # noqa: PLC0415
+
     Workspace(Path(setup.workspace)).check()
     model = model_factory(setup.model)
     actions = build_actions(setup, model)
@@ -90,13 +90,17 @@ def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None 
     )
 
 
-def build_reader(database: str | Path) -> AgenticWorkflow:
+def build_reader(database: str | Path) -> "AgenticWorkflow":
     """Return a workflow that can look at runs and stop them, and run none.
 
     Raises:
         RunError: there is no such database yet, so there is no run in it.
 
     """
+    from agentic_workflows.agents.scripted_agent import ScriptedAgent  # noqa: PLC0415 - heavy
+    from agentic_workflows.journal.database import MEMORY  # noqa: PLC0415
+    from agentic_workflows.workflow import AgenticWorkflow  # noqa: PLC0415
+
     if database != MEMORY and "://" not in str(database) and not Path(database).exists():
         raise RunError(f"There is no run: the database {database} does not exist. Give another --database.")
     return AgenticWorkflow(ScriptedAgent([]), actions=[], database=database)
@@ -134,6 +138,8 @@ def database_of(named: str | None) -> str | Path:
         RunError: it names none.
 
     """
+    from agentic_workflows.journal.database import DEFAULT_DATABASE  # noqa: PLC0415 - heavy
+
     if named is not None and not named.strip():
         raise RunError("--database is empty. Name a file or a URL, or leave the option out.")
     return DEFAULT_DATABASE if named is None else named
