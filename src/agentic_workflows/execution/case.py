@@ -16,7 +16,7 @@ from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import JsonObject, JsonValue, as_json, digest
+from agentic_workflows.graph.values import JsonObject, JsonValue, copied, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, attempt_of, idempotency_key
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
@@ -177,7 +177,7 @@ class Case:
         if self.secret_fault:
             raise ActionError(self.secret_fault)
         key = "" if intent is None else idempotency_key(self.run.run_id, self.key, intent.occurrence)
-        inputs = {argument: as_json(value) for argument, value in self.call.inputs.items()}
+        inputs = copied(dict(self.call.inputs))
         if self.secrets:
             inputs |= {argument: self.secrets[name] for argument, name in self.secret_arguments.items()}
         return replace(self.call, inputs=inputs, step=self.call.step.own(), idempotency_key=key)

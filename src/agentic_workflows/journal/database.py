@@ -186,11 +186,11 @@ class _Plain(JsonPlusSerializer):
 
 
 class _Deflated(CipherProtocol):
-    """Makes a checkpoint a tenth as large; each names what wrote it, so that older ones are read, too."""
+    """Makes a checkpoint a sixth as large; each names what wrote it, so that older ones are read, too."""
 
     def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
         """Return the bytes compressed."""
-        return "zlib", zlib.compress(plaintext, 4)
+        return "zlib", zlib.compress(plaintext, 1)
 
     def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:  # noqa: ARG002 - there is one
         """Return the bytes as they were."""
