@@ -6,7 +6,7 @@ from; and makes new ids for whatever it has not kept.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -29,8 +29,8 @@ _DURABILITY: Final = "__pregel_durability"
 """Key of the configuration of a node: how often the checkpoints of its graph are kept."""
 NO_LIMIT: Final = MAX_WHOLE
 """LangGraph's limit of steps, as good as none: a run has limits of its own, and says which of them was used up."""
-_COUNTS: Final = "__pregel_scratchpad"
-"""Key of the configuration of a node: what counts the graphs that it calls."""
+COUNTS: Final = "__pregel_scratchpad"
+"""Key of the configuration of a node: what counts the graphs that it calls, and gives answers to its interrupts."""
 _PLACE: Final = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """Keys of the configuration with which whoever calls a graph gives it a place of its own."""
 _FIRST_PAUSE: Final = 0.005
@@ -89,11 +89,12 @@ class _OfOneAttempt:
 def named_by(key: str) -> Iterator[None]:
     """Have graphs that are called inside, by code of others in a node of ours, be named by a key and not by the task.
 
-    Our graph may have kept no checkpoint yet, and is begun again after a kill; then the task is another one.
+    Our graph may have kept no checkpoint yet, and is begun again after a kill; then the task is another one. Nobody can
+    be asked there: what was answered is for a question of ours.
     """
     config = var_child_runnable_config.get()
     given = config.get("configurable", {}) if config else {}
-    if config is None or _COUNTS not in given:
+    if config is None or COUNTS not in given:
         yield
         return
     around, _, task = str(given["checkpoint_ns"]).rpartition("|")
@@ -101,9 +102,25 @@ def named_by(key: str) -> Iterator[None]:
     own = {
         "checkpoint_ns": f"{around}|{name}" if around else name,
         "checkpoint_map": {place: one for place, one in checkpoints_before(config).items() if place != around},
-        _COUNTS: replace(given[_COUNTS], subgraph_counter=_OfOneAttempt()),
+        # What was answered is for a question of ours: nobody can be asked there.
+        COUNTS: replace(
+            given[COUNTS], subgraph_counter=_OfOneAttempt(), resume=[], get_null_resume=lambda _=False: None
+        ),
     }
-    changed: RunnableConfig = {**config, "configurable": {**given, **own}}
+    with configured(own):
+        yield
+
+
+def unanswered(counts: Any) -> Any:
+    """Return what counts for a node, without the single answer that LangGraph has kept for whatever is asked."""
+    return replace(counts, get_null_resume=lambda _=False: None)
+
+
+@contextmanager
+def configured(own: Mapping[str, object]) -> Iterator[None]:
+    """Have a node, and what it calls, be configured otherwise."""
+    config = var_child_runnable_config.get() or {}
+    changed: RunnableConfig = {**config, "configurable": {**config.get("configurable", {}), **own}}
     if changed.get("recursion_limit") == NO_LIMIT:  # which is not meant for what it calls
         del changed["recursion_limit"]
     token = var_child_runnable_config.set(changed)
@@ -147,11 +164,11 @@ def as_in_each_attempt(*configs: RunnableConfig | None) -> RunnableConfig | None
     """
     last, around = configs[-1] or {}, (var_child_runnable_config.get() or {}).get("configurable", {})
     own = {key: one for each in configs for key, one in (each or {}).get("configurable", {}).items()}
-    counts = (own if any(own.get(key) for key in _PLACE) else around).get(_COUNTS)
-    if counts is None or _COUNTS not in around or isinstance(counts.subgraph_counter, _OfOneAttempt):
+    counts = (own if any(own.get(key) for key in _PLACE) else around).get(COUNTS)
+    if counts is None or COUNTS not in around or isinstance(counts.subgraph_counter, _OfOneAttempt):
         return configs[-1]
     info = get_runtime().execution_info
     calls = _calls.setdefault(counts.get_null_resume, _Calls())
     number = calls.number(info.node_attempt if info else 1, counts.subgraph_counter)
-    named = {_COUNTS: replace(counts, subgraph_counter=lambda: number)}
+    named = {COUNTS: replace(counts, subgraph_counter=lambda: number)}
     return {**last, "configurable": {**last.get("configurable", {}), **named}}

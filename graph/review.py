@@ -7,7 +7,7 @@ the `id` of its question, in any number and order. Where the last answer did not
 
 Without an id an answer is for what is open when it comes, which may be another question than its giver saw: a form that
 is sent twice answers the next one. Where more than one person or process answers, give the id; inside another graph it
-is needed.
+is needed, or that of the interrupt.
 """
 
 from collections.abc import Mapping, Sequence

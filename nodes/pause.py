@@ -1,12 +1,15 @@
 """PAUSED: wait until somebody resumes, then go back to the state that was left."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
-from langgraph.types import interrupt
 
+from agentic_workflows.graph.asking import asked
 from agentic_workflows.graph.state import State, Update, WorkflowState
+from agentic_workflows.graph.threads import place_of
+from agentic_workflows.graph.values import digest
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import Node, holding
 from agentic_workflows.nodes.stopping import stopped
@@ -16,9 +19,11 @@ def make_pause(leases: Leases) -> Node:
     """Return the pause node."""
 
     async def pause(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
-        """Interrupt; any resume value continues."""
-        left = state.get("left") or WorkflowState.PLANNING.value
-        interrupt({"paused": True, "left": left, "resume_with": True})
+        """Interrupt, and go on with any value that is meant for that."""
+        left, name = state.get("left") or WorkflowState.PLANNING.value, _name(config)
+        given = asked({"paused": True, "left": left, "resume_with": name}, config)
+        if not (given.is_meant or any(_continues(one, name) for one in given.values)):
+            raise given.waiting
         async with holding(leases, state, config) as held:
             is_cancelled = await held.honour() == "cancel"
         if is_cancelled:
@@ -26,3 +31,13 @@ def make_pause(leases: Leases) -> Node:
         return {"status": left, "left": "", "reason": None}
 
     return pause
+
+
+def _name(config: RunnableConfig) -> object:
+    """Return what ends a pause; inside another graph its own name, for what was given to something else comes there."""
+    return digest(config.get("configurable", {})["checkpoint_ns"])[:16] if place_of(config) else True
+
+
+def _continues(given: object, name: object) -> bool:
+    """Tell whether a value ends a pause: what it asks for, or where that is no name, all but answers to questions."""
+    return given == name or (name is True and not (isinstance(given, Mapping) and "decisions" in given))

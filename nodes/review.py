@@ -1,17 +1,16 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
-from langgraph.types import interrupt
 
 from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.execution.answers import answered, answered_with, checked_answers, is_overdue
+from agentic_workflows.graph.asking import asked
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
@@ -32,6 +31,8 @@ DEADLINE: Final = "the deadline"
 GIVEN_IN = "given_in"
 """Key of an answer: the server's run that it came with."""
 
+_NAMELESS: Final = "Inside another graph, an answer needs the id of its question, or comes by the id of the interrupt. "
+
 
 def make_review(leases: Leases, catalogue: Catalogue) -> Node:
     """Return the review node."""
@@ -44,12 +45,13 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         known = await _known(state["run_id"], questions, leases.journal)
         unanswered = [question for question in questions if question["id"] not in known]
         if unanswered and unanswered == _open(questions, known):
-            raw = _ask(unanswered, uncounted(state), needs_id=bool(place_of(config)))
+            raw, is_meant = _ask(unanswered, uncounted(state), config)
             given_in = str(config.get("metadata", {}).get("run_id") or "")
             try:
                 _refuse_repeated(raw, given_in, known)
                 answers = checked_answers(raw, unanswered, state, catalogue)
-                _refuse_nameless(raw, unanswered, config)
+                if not (is_meant or names_questions(raw)):
+                    raise ReviewError(_NAMELESS + listed(unanswered))  # noqa: TRY301 - as what is refused above
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
                 finding = Finding(field=ANSWER, problem=str(error)).to_json()
@@ -75,19 +77,6 @@ def _refuse_repeated(raw: object, given_in: str, known: Mapping[str, Answered]) 
     """
     if not names_questions(raw) and any(given_in and one.answer.get(GIVEN_IN) == given_in for one in known.values()):
         raise ReviewError("This answer has counted for an earlier question; answer this one by itself, or with its id.")
-
-
-def _refuse_nameless(raw: object, questions: Sequence[JsonObject], config: RunnableConfig) -> None:
-    """Refuse an answer that may be one for another question: somebody has to have seen what it lets happen.
-
-    LangGraph gives an answer that comes again after a kill to whatever a graph around this one comes to next.
-
-    Raises:
-        ReviewError: this graph is inside another one, and the answer does not say what it is for.
-
-    """
-    if place_of(config) and not names_questions(raw):
-        raise ReviewError(f"Inside another graph, an answer needs the id of its question. {listed(questions)}")
 
 
 async def _known(run_id: str, questions: Sequence[JsonObject], journal: Journal) -> Mapping[str, Answered]:
@@ -121,21 +110,17 @@ class _Waiting(GraphInterrupt):
     __str__ = __repr__
 
 
-def _ask(questions: list[JsonObject], problem: str, *, needs_id: bool) -> object:
-    """Return the last answer; one before it that LangGraph has kept, and of which no row could be written, is over."""
-    schema = response_schema(questions, needs_id=needs_id)
+def _ask(questions: list[JsonObject], problem: str, config: RunnableConfig) -> tuple[object, bool]:
+    """Return the last answer, and whether it is meant for these questions, whatever it says.
 
-    def given() -> object:
-        return cast("object", interrupt(request(questions, problem), response_schema=schema))
-
-    try:
-        last = given()
-    except GraphInterrupt as waiting:
-        raise _Waiting(waiting.args[0]) from None
-    with suppress(GraphInterrupt):
-        while True:
-            last = given()
-    return last
+    Inside another graph, a single answer may be for another one, and nobody has seen yet what it would let happen.
+    """
+    is_inside = bool(place_of(config))
+    schema = response_schema(questions, needs_id=is_inside)
+    given = asked(request(questions, problem), config, response_schema=schema)
+    if not given.values:
+        raise _Waiting(given.waiting.args[0]) from None
+    return given.values[-1], given.is_meant or not is_inside
 
 
 async def _update(

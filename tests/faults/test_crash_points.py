@@ -908,8 +908,11 @@ async def test_an_answer_by_command_without_a_row_is_acted_on_once(house: Callab
     assert (again["state"], here.world) == ("COMPLETE", ["sent", "after"])
 
 
+@pytest.mark.parametrize("by_id", [False, True])
 async def test_of_two_answers_by_command_the_last_one_counts_where_the_first_has_no_row(
     house: Callable[..., House],
+    *,
+    by_id: bool,
 ) -> None:
     here, config = house(REVIEWED), RunnableConfig(configurable={"thread_id": "t"})
     await here.open().run("g", thread_id="t")
@@ -917,8 +920,9 @@ async def test_of_two_answers_by_command_the_last_one_counts_where_the_first_has
     async with workflow.database.checkpointer() as saver:
         with pytest.raises(DatabaseError, match="process"):
             await workflow._assemble(saver).ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
-        rejected = {"decisions": [{"type": "reject", "message": "no"}]}
-        ended = await here.open()._assemble(saver).ainvoke(Command(resume=rejected), config)
+        graph, rejected = here.open()._assemble(saver), {"decisions": [{"type": "reject", "message": "no"}]}
+        (waiting,) = (await graph.aget_state(config)).interrupts
+        ended = await graph.ainvoke(Command(resume={waiting.id: rejected} if by_id else rejected), config)
     assert "A reviewer rejected step sent (told): no" in json.dumps(ended["history"])
     assert (here.planned, here.world) == (2, [])
 

@@ -12,10 +12,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command, RetryPolicy, Send
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 
 from agentic_workflows import ActionError, AgenticWorkflow, Limits, RunError, ScriptedAgent, build_graph
-from agentic_workflows.actions.action import Action
+from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
@@ -26,6 +26,15 @@ THREAD: Any = {"configurable": {"thread_id": "t"}}
 class Outer(TypedDict):
     goal: str
     status: str
+
+
+def last(_: str, new: str) -> str:
+    return new
+
+
+class Both(TypedDict):
+    goal: Annotated[str, last]
+    status: Annotated[str, last]
 
 
 def plan(*names: str, **fields: Any) -> dict[str, Any]:
@@ -192,10 +201,101 @@ async def test_inside_another_graph_an_answer_needs_the_id_of_its_question() -> 
         assert schema["properties"]["decisions"]["items"]["required"] == ["type", "id"]
         # As one that was for an earlier question, and comes again because its process was killed.
         ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
-        assert "an answer needs the id of its question. Open: " in ended["__interrupt__"][0].value["problem"]
+        assert "an answer needs the id of its question" in ended["__interrupt__"][0].value["problem"]
         assert sum(len(act.calls) for act in acts) == at
         ended = await graph.ainvoke(approved(ended), THREAD)
     assert (ended["status"], [len(act.calls) for act in acts]) == ("COMPLETE", [1, 1])
+
+
+def in_a_row(*names: str) -> dict[str, Any]:
+    """Return a plan of steps that are asked about, one after the other."""
+    steps = [plan(name, human_review_required=True)["steps"][0] for name in names]
+    return {"steps": [{**step, "after": list(names[max(at - 1, 0) : at])} for at, step in enumerate(steps)]}
+
+
+def by_interrupt(ended: Mapping[str, Any], **answer: Any) -> Command[Any]:
+    """Return one answer, without the id of its question, to each interrupt of a graph."""
+    return Command(resume={one.id: {"decisions": [answer]} for one in ended["__interrupt__"]})
+
+
+async def test_an_answer_by_the_id_of_its_interrupt_counts_also_after_a_single_one() -> None:
+    acts = [RecordingAction(name, result=1) for name in ("a", "b", "c")]
+    graph = outside(build_graph(ScriptedAgent([in_a_row("a", "b", "c")]), actions=acts), InMemorySaver())
+    ended = await graph.ainvoke(approved(await graph.ainvoke({"goal": "g"}, THREAD)), THREAD)
+    for at in (1, 2):
+        assert [len(act.calls) for act in acts] == [1] * at + [0] * (3 - at)
+        ended = await graph.ainvoke(by_interrupt(ended, type="approve"), THREAD)
+    assert (ended["status"], [len(act.calls) for act in acts]) == ("COMPLETE", [1, 1, 1])
+
+
+async def test_what_one_of_two_runs_at_once_was_answered_keeps_no_answer_from_the_other() -> None:
+    acts = [RecordingAction(name, result=1) for name in ("a", "b", "c")]
+    one, other = (build_graph(ScriptedAgent([in_a_row(*names)]), actions=acts) for names in ("ab", "c"))
+    builder = StateGraph(Both)
+    builder.add_node("one", called(one))
+    attempts = iter((False, True))
+
+    async def late(state: Any) -> Any:
+        if not next(attempts, True):
+            await asyncio.sleep(0.5)  # by then the first one has asked
+            raise ConnectionError("not yet")
+        return await called(other)(state)
+
+    builder.add_node("other", late)
+    for name in ("one", "other"):
+        builder.add_edge(START, name)
+    graph: Any = builder.compile(checkpointer=InMemorySaver())
+    with pytest.raises(ConnectionError):
+        await graph.ainvoke({"goal": "g"}, THREAD)
+    waiting = (await graph.aget_state(THREAD)).interrupts
+    ended = await graph.ainvoke(approved({"__interrupt__": waiting}), THREAD)
+    assert len(ended["__interrupt__"]) == 2
+    while ended.get("__interrupt__"):
+        assert not any(one.value.get("problem") for one in ended["__interrupt__"])
+        ended = await graph.ainvoke(by_interrupt(ended, type="approve"), THREAD)
+    assert [len(act.calls) for act in acts] == [1, 1, 1]
+
+
+async def test_no_answer_that_was_given_before_ends_a_pause(tmp_path: Path) -> None:
+    database, saver = Database(tmp_path / "x.db"), InMemorySaver()
+    acts = [RecordingAction(name, result=1) for name in ("a", "b")]
+    steps = {"steps": [*in_a_row("a")["steps"], *plan("b", after=["a"])["steps"]]}
+    graph = outside(build_graph(ScriptedAgent([steps]), actions=acts, database=database), saver)
+    asked = await graph.ainvoke({"goal": "g"}, THREAD)
+    (name,) = await database.journal.threads()
+    await database.journal.request(name, "pause")
+    paused = await graph.ainvoke(approved(asked), THREAD)
+    for value in (None, Command(resume=True)):
+        again = await graph.ainvoke(value, THREAD)
+        assert [one.value for one in again["__interrupt__"]] == [one.value for one in paused["__interrupt__"]]
+    ended = await graph.ainvoke(Command(resume=paused["__interrupt__"][0].value["resume_with"]), THREAD)
+    assert (ended["status"], [len(act.calls) for act in acts]) == ("COMPLETE", [1, 1])
+
+
+async def test_what_was_answered_once_answers_nothing_that_an_action_asks(tmp_path: Path) -> None:
+    def ask(_: Any) -> Any:
+        answered.append(interrupt("Really all of it?"))
+
+    async def clean(call: ActionCall) -> object:
+        return await outside(ask, None).ainvoke({"goal": call.action})
+
+    answered = list[object]()
+    hangs = RecordingAction("a", delay=60, idempotent=True, read_only=False, destructive=False)
+    steps = {"steps": [*in_a_row("a")["steps"], *plan("clean", after=["a"])["steps"]]}
+    cleans = Action(name="clean", run=clean, annotations=Annotations(destructive=False, open_world=False))
+    saver, agent, database = InMemorySaver(), ScriptedAgent([steps]), Database(tmp_path / "x.db")
+    one, other = (
+        build_graph(agent, actions=[act, cleans], checkpointer=saver, database=database)
+        for act in (hangs, RecordingAction("a", result=1, idempotent=True, read_only=False, destructive=False))
+    )
+    yes = approved(await one.ainvoke({"goal": "g"}, THREAD))
+    cut = asyncio.create_task(one.ainvoke(yes, THREAD))
+    while not hangs.calls:
+        await asyncio.sleep(0.01)
+    cut.cancel()
+    await asyncio.wait({cut})
+    ended = await other.ainvoke(yes, THREAD)  # as a server that was killed repeats it
+    assert (ended["status"], [one["step"] for one in ended["asks"]], answered) == ("REVIEWING", ["clean"], [])
 
 
 async def test_a_node_may_call_a_graph_on_threads_of_its_own_whatever_name_a_server_gives_its_run() -> None:

@@ -1,0 +1,44 @@
+"""Interrupts, and which of the values that LangGraph gives to one are meant for it.
+
+What comes by the id of an interrupt, `Command(resume={id: value})`, is for that one. A single value LangGraph keeps
+until the outermost graph has made a step, and gives it to whatever is asked by then: inside another graph, and after a
+kill, that may be another question than the one that was answered.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
+from langgraph.types import interrupt
+
+from agentic_workflows.graph.inside import COUNTS, configured, unanswered
+
+_BY_ID: Final = "__pregel_resume_map"
+"""Key of the configuration of a node: the values that came by the id of an interrupt."""
+
+
+class Given(NamedTuple):
+    """The values that were given to an interrupt."""
+
+    values: list[object]
+    """The last one last; one before it, with which nothing could be done, is over."""
+    is_meant: bool
+    """Whether the last one came by the id of this interrupt."""
+    waiting: GraphInterrupt
+    """To be raised where none of them is an answer."""
+
+
+def asked(value: object, config: RunnableConfig, *, response_schema: dict[str, Any] | None = None) -> Given:
+    """Interrupt a node with a value, and return what was given to that."""
+    configurable = config.get("configurable", {})
+    by_id = configurable.get(_BY_ID) or {}
+    # Beside those by id, a single one is from before.
+    counts = {COUNTS: unanswered(configurable[COUNTS])} if by_id else {}
+    values: list[object] = []
+    with configured(counts):
+        while True:
+            try:
+                values.append(interrupt(value, response_schema=response_schema))
+            except GraphInterrupt as waiting:
+                is_meant = any(one is values[-1] for one in by_id.values() if values)
+                return Given(values, is_meant, waiting)
