@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.tools import tool
+from pydantic import BaseModel, computed_field
 
 from agentic_workflows import (
     ActionError,
@@ -349,6 +352,46 @@ async def test_what_happened_as_somebody_said_of_a_refused_effect_is_not_asked_a
     answers = {ids["again"]: respond("sent"), ids["asked"]: reject("Not this.")}
     done = await house.resume(answers, plan(again[1]), max_replans=2)
     assert (done["state"], done["history"][-1]["result"], house.sent) == ("COMPLETE", "sent", ["mail"])
+
+
+def in_a_circle() -> dict[str, Any]:
+    """Return what has no end as JSON."""
+    circle: dict[str, Any] = {}
+    circle["self"] = circle
+    return circle
+
+
+class Halfway(BaseModel):
+    """Raises as it is written."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def last(self) -> int:
+        """Raise."""
+        raise KeyError("last")
+
+
+@pytest.mark.parametrize("kind", [action, tool])
+@pytest.mark.parametrize(
+    "annotation, result",
+    [(bytes, b"\xff"), (dict[str, Any], in_a_circle()), (Halfway, Halfway()), (Any, object()), (float, nan)],
+    ids=["bytes", "a circle", "a model that raises", "no JSON", "no number"],
+)
+async def test_an_effect_whose_result_cannot_be_written_is_not_done_again_unasked(
+    annotation: Any, result: Any, kind: Any
+) -> None:
+    def send(text: str) -> Any:
+        """Send it."""
+        done.append(text)
+        return result
+
+    send.__annotations__["return"] = annotation
+    done, plans = list[str](), [plan(step("mail", "send")), plan(step("again", "send", inputs={"text": "mail"}))]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[kind(send)], limits=Limits(max_replans=2))
+    await workflow.run("g", thread_id="t")
+    ended = await workflow.resume(approve(), thread_id="t")
+    (question,) = ended["reviews"]
+    assert (done, question["step"], "may have happened" in question["reason"]) == (["mail"], "again", True)
 
 
 class Checked(AgenticWorkflow):

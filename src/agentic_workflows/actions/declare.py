@@ -14,7 +14,6 @@ from typing import Any, TypeAlias, get_type_hints, overload
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticSerializationError
 
 from agentic_workflows.actions.action import Action, ActionCall, Reconcile
 from agentic_workflows.errors import ActionError, ResultError
@@ -192,10 +191,11 @@ class _Signature:
         try:
             (written,) = self.result.dump_python((result,), mode="json", warnings="error")
             value = as_json(written, where=where)
-        except PydanticSerializationError:
-            raise ResultError(f"{where} is a {type(result).__name__}, and not what it is annotated with.") from None
         except ActionError as error:
             raise ResultError(str(error)) from None
+        except Exception:  # noqa: BLE001 - whatever it is: what the function does is done
+            kind = type(result).__name__
+            raise ResultError(f"{where} is a {kind}, which cannot be written as what it is annotated with.") from None
         # Pydantic lets None through as anything.
         for broken in compiled(canonical(self.output_schema)).iter_errors(value):
             place = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in broken.instance_path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.errors import ActionError
+from agentic_workflows.errors import ActionError, ResultError, said
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 
@@ -115,7 +115,7 @@ def _injected(tool: "BaseTool") -> frozenset[str]:
 def _result(value: object, where: str) -> JsonValue:
     """Return what a tool gave as JSON: of a message its structured content, else its text, else its blocks."""
     from langchain_core.messages import ToolMessage  # noqa: PLC0415 - heavy
-    from pydantic_core import PydanticSerializationError, to_jsonable_python  # noqa: PLC0415 - heavy
+    from pydantic_core import to_jsonable_python  # noqa: PLC0415 - heavy
 
     if isinstance(value, ToolMessage):
         if value.status == "error":
@@ -126,8 +126,10 @@ def _result(value: object, where: str) -> JsonValue:
         value = _without_blocks(value.content)
     try:
         return as_json(to_jsonable_python(value), where=where)
-    except PydanticSerializationError as error:
-        raise ActionError(f"{where} is a {type(value).__name__}, which is not JSON: {error}") from None
+    except ActionError as error:
+        raise ResultError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - whatever it is: what the tool does is done
+        raise ResultError(f"{where} is a {type(value).__name__}, which is not JSON: {said(error)}") from None
 
 
 def _without_blocks(content: Any) -> object:
