@@ -28,12 +28,28 @@ class Given(NamedTuple):
     """To be raised where none of them is an answer."""
 
 
-def asked(value: object, config: RunnableConfig, *, response_schema: dict[str, Any] | None = None) -> Given:
-    """Interrupt a node with a value, and return what was given to that."""
+def single_value(config: RunnableConfig) -> object:
+    """Return the single value that LangGraph has for whatever a node asks; None where there is none, or some by id."""
+    configurable = config.get("configurable", {})
+    return None if configurable.get(_BY_ID) else configurable[COUNTS].get_null_resume()
+
+
+def asked(
+    value: object, config: RunnableConfig, *, takes_single: bool, response_schema: dict[str, Any] | None = None
+) -> Given:
+    """Interrupt a node with a value, and return what was given to that.
+
+    Args:
+        value: what is asked.
+        config: of the node.
+        takes_single: whether the single value is taken; else it stays for who is asked something beside or after this.
+        response_schema: of an answer.
+
+    """
     configurable = config.get("configurable", {})
     by_id = configurable.get(_BY_ID) or {}
     # Beside those by id, a single one is from before.
-    counts = {COUNTS: unanswered(configurable[COUNTS])} if by_id else {}
+    counts = {COUNTS: unanswered(configurable[COUNTS])} if by_id or not takes_single else {}
     values: list[object] = []
     with configured(counts):
         while True:

@@ -249,7 +249,7 @@ def read_answers(raw: object, questions: Sequence[Mapping[str, JsonValue]]) -> d
         raise ReviewError(f"The answer is {raw!r}; give {{'decisions': [...]}} with at least one. {listed(questions)}")
     by_id = {str(question["id"]): question for question in questions}
     ids = _ids(decisions)
-    if not names_questions(raw):
+    if not named(raw):
         if len(decisions) != len(questions):
             raise ReviewError(f"{len(decisions)} answers for {len(questions)} questions. {listed(questions)}")
         ids = list(by_id)
@@ -264,9 +264,9 @@ def read_answers(raw: object, questions: Sequence[Mapping[str, JsonValue]]) -> d
     return answers
 
 
-def names_questions(raw: object) -> bool:
-    """Tell whether a resume value says which questions it is for; else its answers are for those that are open."""
-    return any(one is not None for one in _ids(_decisions(raw)))
+def named(raw: object) -> set[str]:
+    """Return the ids of the questions that a resume value is for; without any, it is for those that are open."""
+    return {str(one) for one in _ids(_decisions(raw)) if one is not None}
 
 
 def _decisions(raw: object) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from agentic_workflows.graph.asking import asked
+from agentic_workflows.graph.asking import asked, single_value
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.threads import place_of
 from agentic_workflows.graph.values import digest
@@ -21,7 +21,8 @@ def make_pause(leases: Leases) -> Node:
     async def pause(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
         """Interrupt, and go on with any value that is meant for that."""
         left, name = state.get("left") or WorkflowState.PLANNING.value, _name(config)
-        given = asked({"paused": True, "left": left, "resume_with": name}, config)
+        is_over = _continues(single_value(config), name)
+        given = asked({"paused": True, "left": left, "resume_with": name}, config, takes_single=is_over)
         if not (given.is_meant or any(_continues(one, name) for one in given.values)):
             raise given.waiting
         async with holding(leases, state, config) as held:

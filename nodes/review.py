@@ -1,8 +1,8 @@
 """REVIEWING: ask a person everything that is open, in one interrupt."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
@@ -10,14 +10,14 @@ from langgraph.runtime import Runtime
 
 from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.execution.answers import answered, answered_with, checked_answers, is_overdue
-from agentic_workflows.graph.asking import asked
+from agentic_workflows.graph.asking import asked, single_value
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.history import NAMELESS, SAID, has_late, late_marks
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import plan_name, restore
-from agentic_workflows.graph.review import Reject, listed, names_questions, request, response_schema
+from agentic_workflows.graph.review import Answer, Reject, listed, named, request, response_schema
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.threads import place_of, thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue
@@ -31,7 +31,14 @@ DEADLINE: Final = "the deadline"
 GIVEN_IN = "given_in"
 """Key of an answer: the server's run that it came with."""
 
-_NAMELESS: Final = "Inside another graph, an answer needs the id of its question, or comes by the id of the interrupt. "
+_NAMELESS: Final = (
+    'Inside another graph, an answer has the id of its question, {"type": "approve", "id": ...}, or comes by the id of '
+    "the interrupt."
+)
+
+
+Read: TypeAlias = Callable[[object], dict[str, Answer]]
+"""Reads what was given as answers, by the id of their question, or raises what keeps them from counting."""
 
 
 def make_review(leases: Leases, catalogue: Catalogue) -> Node:
@@ -45,13 +52,14 @@ def make_review(leases: Leases, catalogue: Catalogue) -> Node:
         known = await _known(state["run_id"], questions, leases.journal)
         unanswered = [question for question in questions if question["id"] not in known]
         if unanswered and unanswered == _open(questions, known):
-            raw, is_meant = _ask(unanswered, uncounted(state), config)
             given_in = str(config.get("metadata", {}).get("run_id") or "")
-            try:
+
+            def read(raw: object) -> dict[str, Answer]:
                 _refuse_repeated(raw, given_in, known)
-                answers = checked_answers(raw, unanswered, state, catalogue)
-                if not (is_meant or names_questions(raw)):
-                    raise ReviewError(_NAMELESS + listed(unanswered))  # noqa: TRY301 - as what is refused above
+                return checked_answers(raw, unanswered, state, catalogue)
+
+            try:
+                answers = _ask(unanswered, uncounted(state), config, known, read)
             except (ReviewError, ActionError) as error:
                 runtime.stream_writer(AnswerRefused(problem=str(error)).to_json())
                 finding = Finding(field=ANSWER, problem=str(error)).to_json()
@@ -75,7 +83,7 @@ def _refuse_repeated(raw: object, given_in: str, known: Mapping[str, Answered]) 
         ReviewError: a server that was killed does its last run again, whose answer was for an earlier question.
 
     """
-    if not names_questions(raw) and any(given_in and one.answer.get(GIVEN_IN) == given_in for one in known.values()):
+    if not named(raw) and any(given_in and one.answer.get(GIVEN_IN) == given_in for one in known.values()):
         raise ReviewError("This answer has counted for an earlier question; answer this one by itself, or with its id.")
 
 
@@ -110,17 +118,39 @@ class _Waiting(GraphInterrupt):
     __str__ = __repr__
 
 
-def _ask(questions: list[JsonObject], problem: str, config: RunnableConfig) -> tuple[object, bool]:
-    """Return the last answer, and whether it is meant for these questions, whatever it says.
+def _ask(
+    questions: list[JsonObject], problem: str, config: RunnableConfig, known: Mapping[str, Answered], read: Read
+) -> dict[str, Answer]:
+    """Return the answers to questions, or interrupt for them.
 
-    Inside another graph, a single answer may be for another one, and nobody has seen yet what it would let happen.
+    Inside another graph, a single value may be for another question, beside these or before them, and nobody has seen
+    yet what it would let happen here: it is taken where it names these.
+
+    Raises:
+        ReviewError, ActionError: what was given cannot count.
+
     """
     is_inside = bool(place_of(config))
+    single = single_value(config) if is_inside else None
+    if fault := _fault(single, questions, read):
+        problem = problem if named(single) & known.keys() else fault
     schema = response_schema(questions, needs_id=is_inside)
-    given = asked(request(questions, problem), config, response_schema=schema)
+    given = asked(request(questions, problem), config, takes_single=not fault, response_schema=schema)
     if not given.values:
         raise _Waiting(given.waiting.args[0]) from None
-    return given.values[-1], given.is_meant or not is_inside
+    answers = read(given.values[-1])
+    if is_inside and not (given.is_meant or named(given.values[-1])):
+        raise ReviewError(f"{_NAMELESS} {listed(questions)}")
+    return answers
+
+
+def _fault(single: object, questions: Sequence[JsonObject], read: Read) -> str:
+    """Return what keeps a single value from being an answer inside another graph; nothing where there is none."""
+    try:
+        answers = {} if single is None else read(single)
+    except (ReviewError, ActionError) as error:
+        return str(error)
+    return f"{_NAMELESS} {listed(questions)}" if answers and not named(single) else ""
 
 
 async def _update(
