@@ -327,6 +327,19 @@ async def test_a_node_may_call_a_graph_on_threads_of_its_own_whatever_name_a_ser
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 2)
 
 
+async def test_a_node_may_give_a_workflow_one_goal_after_the_other_whatever_name_a_server_gives_its_run() -> None:
+    act = RecordingAction("act", result=1)
+    inner = AgenticWorkflow(ScriptedAgent([plan("act")] * 2), actions=[act])
+
+    async def node(_: Outer) -> Outer:
+        ended = [await inner.run(goal, thread_id="own") for goal in ("one", "other")]
+        return {"goal": " ".join(one["goal"] for one in ended), "status": " ".join(one["state"] for one in ended)}
+
+    named: Any = {**THREAD, "metadata": {"run_id": "the server's"}}
+    ended = await outside(node, InMemorySaver()).ainvoke({"goal": "g"}, named)
+    assert (ended["goal"], ended["status"], len(act.calls)) == ("one other", "COMPLETE COMPLETE", 2)
+
+
 async def test_an_answer_that_names_its_question_counts_also_in_a_run_that_has_brought_one() -> None:
     acts = [RecordingAction(name, result=1) for name in ("a", "b")]
     named: Any = {**THREAD, "metadata": {"run_id": "r"}}

@@ -337,7 +337,8 @@ class OpenRun:
             configurable[OWNER] = self.held.lease.owner
         if at_most is not None:
             configurable[AT_MOST] = at_most
-        return {"configurable": configurable, "metadata": dict(self.metadata)}
+        # LangGraph takes an equal name for the same call once more and drops its input, and hands down that of a server.
+        return {"configurable": configurable, "metadata": {**self.metadata, "run_id": str(uuid4())}}
 
 
 def _refuse_second(chosen: Sequence[Answer], questions: Sequence[JsonObject], known: Mapping[str, Answered]) -> None:
