@@ -117,7 +117,7 @@ class Origin:
     is_whole: bool = True
     """Whether the value stands in the result as it is: no path made other text of it."""
 
-    def narrowed(self, path: str, added: Label = NOTHING) -> "Origin":
+    def narrowed(self, path: str, added: Label) -> "Origin":
         """Return the origin of what a path leads to, and of what the path itself adds."""
         if not path:
             return self
