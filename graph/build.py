@@ -132,9 +132,7 @@ def build_graph(
     )
 
 
-def registry_of(
-    agent: object, actions: "Iterable[Action | BaseTool] | Action | None" = None, annotations: Files = ()
-) -> Registry:
+def registry_of(agent: object, actions: "Iterable[Action | BaseTool] | Action | None", annotations: Files) -> Registry:
     """Return the actions that plans of an agent may call.
 
     Raises:
@@ -177,7 +175,7 @@ def assemble(
     checkpointer: BaseCheckpointSaver[Any] | None,
     overrides: Overrides,
     schemas: Schemas = Schemas(),
-    secrets: Secrets = secret_of_environment,
+    secrets: Secrets,
 ) -> Graph:
     """Return the compiled graph of collaborators that exist already."""
     point = ExecutionPoint(engine, check_result=overrides.check_result)

@@ -38,9 +38,7 @@ Settle: TypeAlias = Callable[[State, Held], Awaitable[Update]]
 """Settles what replaced plans left in doubt: the next one must know of it. It asks about what it cannot settle."""
 
 
-def make_plan(
-    agent: Agent, leases: Leases, limits: Limits, settle: Settle, check_input: CheckInput = lambda _: ""
-) -> Node:
+def make_plan(agent: Agent, leases: Leases, limits: Limits, settle: Settle, check_input: CheckInput) -> Node:
     """Return the plan node; limits are those of a run that names none."""
 
     async def plan(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:

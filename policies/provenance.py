@@ -108,7 +108,7 @@ class Provenance:
             shown[flow.argument] = shown.get(flow.argument, NOTHING) | flow.label
         return {argument: told for argument, label in shown.items() if (told := _as_json(label))}
 
-    def sentences(self, arguments: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
+    def sentences(self, arguments: Iterable[str], secrets: Iterable[str]) -> list[str]:
         """Return a sentence for each of these arguments that says which untrusted sources or secrets are in it."""
         found = [f"This `{argument}` comes from {_untrusted(self._label(argument))}." for argument in arguments]
         for argument in secrets:

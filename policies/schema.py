@@ -155,7 +155,7 @@ class Attribute:
 
     shape: Shape
     required: bool
-    nullable: bool = False
+    nullable: bool
 
     def cedar_type(self) -> JsonObject:
         """Return the attribute's type, and whether it is always there."""

@@ -37,12 +37,12 @@ class Setup:
     """What a run is made of, so that another process can continue it without being told again."""
 
     workspace: str
-    policies: tuple[str, ...] = (DEFAULT,)
-    model: str | None = None
-    actions: tuple[str, ...] = ()
-    folder: str = ""
+    policies: tuple[str, ...]
+    model: str | None
+    actions: tuple[str, ...]
+    folder: str
     """Where the actions were found; it is only told of, for a database does not say from where code is run."""
-    annotations: tuple[str, ...] = ()
+    annotations: tuple[str, ...]
 
     def to_metadata(self) -> JsonObject:
         """Return it as metadata of a run."""

@@ -46,7 +46,7 @@ def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answ
     return answers
 
 
-def show_question(question: Mapping[str, Any], output: Output, *, number: int = 1, total: int = 1) -> None:
+def show_question(question: Mapping[str, Any], output: Output, *, number: int, total: int) -> None:
     """Show what would be done, with exactly which inputs, and why a person is asked."""
     may = "did" if question.get("in_doubt") else "may"
     rules = f" [{', '.join(question['rules'])}]" if question["rules"] else ""

@@ -91,6 +91,7 @@ async def run(
         run=RunPass(
             run_id="r",
             plan="p",
+            asked_under="p",
             policy="policy",
             limits=limits or Limits(),
             emit=events.append,

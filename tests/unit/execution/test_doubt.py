@@ -68,6 +68,7 @@ def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[Exec
     run = RunPass(
         run_id="r",
         plan="1:p",
+        asked_under="1:p",
         policy=point.engine.digest,
         limits=Limits(),
         emit=lambda _: None,

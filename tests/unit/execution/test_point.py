@@ -60,6 +60,7 @@ class Bench:
         self.run = RunPass(
             run_id="r",
             plan="p",
+            asked_under="p",
             policy=self.point.engine.digest,
             limits=limits or Limits(),
             emit=self.events.append,
