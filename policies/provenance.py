@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
-from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
+from agentic_workflows.graph.catalogue import ActionSpec, Catalogue, remembered
 from agentic_workflows.graph.labels import (
     GOAL,
     LATE_PLAN,
@@ -218,12 +218,9 @@ def _origins(
     return {name: replace(whole, under=frozenset(name if by_name else "" for by_name in is_by_name))}
 
 
+@remembered
 def result_origin(action: ActionSpec, call: Provenance) -> Origin:
     """Return the origin of all that an action gives."""
-    return action.recall(_result_origin, call)
-
-
-def _result_origin(action: ActionSpec, call: Provenance) -> Origin:
     return Origin(action, call.steering(action), content=call.content(action), is_call_certain=call.is_certain)
 
 
