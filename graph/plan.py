@@ -230,11 +230,6 @@ def _parsed(data: Mapping[str, JsonValue]) -> Plan:
     return Plan(goal=goal, steps=[step_from_json(step) for step in steps], saw_untrusted=saw_untrusted)
 
 
-def step_names(data: JsonObject) -> list[str]:
-    """Return the names of the steps of what `Plan.to_json` wrote."""
-    return [str(step["name"]) for step in cast("list[JsonObject]", data["steps"])]
-
-
 def step_from_json(data: Mapping[str, JsonValue]) -> WorkflowStep:
     """Return the step that a mapping describes, one that `plan_findings` passed."""
     fields: dict[str, Any] = {key: value for key, value in data.items() if value is not None}
