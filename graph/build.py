@@ -15,7 +15,7 @@ from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.actions.overlay import Files, annotated
-from agentic_workflows.actions.registry import registry as make_registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
 from agentic_workflows.errors import ActionError, RunError
 from agentic_workflows.execution.point import ExecutionPoint, ResultCheck

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.actions.overlay import annotated
-from agentic_workflows.actions.registry import registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.agents.model_agent import ModelAgent
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
@@ -118,8 +118,8 @@ def build_actions(setup: Setup, model: "Callable[[], BaseChatModel] | None" = No
     """
     rules = [one for one in (*setup.policies, *setup.annotations) if one not in BUILT_IN]
     builtin = builtin_actions(Path(setup.workspace), model or _model_factory(setup.model), reserved=rules)
-    known = registry([*builtin.values(), *(one for name in setup.actions for one in _imported(name, setup.folder))])
-    return annotated(known, setup.annotations)
+    own = (one for name in setup.actions for one in _imported(name, setup.folder))
+    return annotated(make_registry([*builtin.values(), *own]), setup.annotations)
 
 
 def _model_factory(name: str | None) -> "Callable[[], BaseChatModel]":
