@@ -83,7 +83,7 @@ class PolicyCase:
     name: str
     request: ActionRequest
     expect: str
-    rule: str | None = None
+    rule: str | None
     """The rule that must have made the decision, alone or with others."""
 
 

@@ -129,9 +129,7 @@ class CedarEngine:
             return _undecided(error)
         return Allow(rules=decision.rules) if approved and isinstance(decision, Ask) else decision
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         """Decide a planned step as far as that is possible before the run; never raises, any doubt is a Deny."""
         try:
             return self._decide_early(step, action, provenance)

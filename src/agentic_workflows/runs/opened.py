@@ -49,8 +49,8 @@ class OpenRun:
     graph: Graph
     journal: Journal
     catalogue: Catalogue
-    held: Held | None = None
-    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    held: Held | None
+    metadata: Mapping[str, JsonValue]
     values: State = field(default_factory=lambda: NO_STATE)
     kept: JsonObject = field(default_factory=dict)
     """What was kept with the run when it began."""

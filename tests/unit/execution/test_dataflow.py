@@ -46,9 +46,7 @@ class Engine:
             return Ask(reason="Why?")
         return Allow()
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         return Allow()
 
 

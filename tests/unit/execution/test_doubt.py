@@ -395,9 +395,7 @@ class AtMost:
     def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:  # noqa: ARG002 - an engine's shape
         return Allow() if request.count < self._most else Deny(reason="Not any more.")
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         return self.decide(ActionRequest(action=action, inputs=step.inputs, provenance=provenance))
 
 

@@ -414,9 +414,7 @@ class _Allowing:
     def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:  # noqa: ARG002
         return Allow()
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         raise NotImplementedError
 
 
@@ -489,6 +487,7 @@ async def run(plan: Plan, before: Sequence[Recorded] = ()) -> tuple[list[ActionC
         ),
         is_stopped=lambda: False,
         starts=100,
+        choose=None,
     )
     await flow.run_all(20)
     await log.flush()
