@@ -15,7 +15,7 @@ from langgraph.types import Command
 
 from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.actions.overlay import Files, annotated
-from agentic_workflows.actions.registry import registry as make_registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
 from agentic_workflows.errors import ActionError, RunError
 from agentic_workflows.execution.point import ExecutionPoint, ResultCheck
@@ -132,9 +132,7 @@ def build_graph(
     )
 
 
-def registry_of(
-    agent: object, actions: "Iterable[Action | BaseTool] | Action | None" = None, annotations: Files = ()
-) -> Registry:
+def registry_of(agent: object, actions: "Iterable[Action | BaseTool] | Action | None", annotations: Files) -> Registry:
     """Return the actions that plans of an agent may call.
 
     Raises:
@@ -177,7 +175,7 @@ def assemble(
     checkpointer: BaseCheckpointSaver[Any] | None,
     overrides: Overrides,
     schemas: Schemas = Schemas(),
-    secrets: Secrets = secret_of_environment,
+    secrets: Secrets,
 ) -> Graph:
     """Return the compiled graph of collaborators that exist already."""
     point = ExecutionPoint(engine, check_result=overrides.check_result)

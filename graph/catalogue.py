@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypeVar
+from functools import cached_property, wraps
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 ArgumentClass: TypeAlias = Literal["target", "value", "secret", "param", "content"]
-Known = TypeVar("Known")
+Find = TypeVar("Find", bound=Callable[..., Any])
 Resources: TypeAlias = Callable[[Mapping[str, JsonValue]], Collection[str]]
 """From resolved inputs, the names of all that the call reads or changes; `files/notes` takes in `files/notes/a`."""
 
@@ -142,18 +142,9 @@ class ActionSpec:
         }
         return tuple(group for group in GROUPS if member[group])
 
-    def recall(self, find: Callable[..., Known], *more: Hashable) -> Known:
-        """Return what a function finds out of the action and of more, kept while there is the action, and no longer."""
-        known, key = self._known, (find, *more)
-        found: Known | None = known.get(key)
-        if found is None:
-            if len(known) >= KEPT:
-                known.clear()
-            found = known[key] = find(self, *more)
-        return found
-
     @cached_property
-    def _known(self) -> dict[tuple[Hashable, ...], Any]:
+    def remembered(self) -> dict[tuple[Hashable, ...], Any]:
+        """What functions have found out of the action, by these and by what else they were given."""
         return {}
 
 
@@ -161,6 +152,22 @@ def _compiled(schema: JsonObject) -> Any:
     from agentic_workflows.graph.json_schema import compiled  # noqa: PLC0415 - slow to import, for what only runs need
 
     return compiled(canonical(schema))
+
+
+def remembered(find: Find) -> Find:
+    """Have what a function finds out of an action and of more kept while there is the action, and no longer."""
+
+    @wraps(find)
+    def recalled(action: ActionSpec, *more: Hashable) -> Any:
+        known, key = action.remembered, (find, *more)
+        found = known.get(key)
+        if found is None:
+            if len(known) >= KEPT:
+                known.clear()
+            found = known[key] = find(action, *more)
+        return found
+
+    return cast("Find", recalled)
 
 
 Catalogue: TypeAlias = Mapping[str, ActionSpec]

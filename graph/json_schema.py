@@ -37,11 +37,11 @@ class _Parts:
     def __init__(self, schema: Any) -> None:
         self._schema = schema
         self._counts: dict[int, int] = {}
-        self._anchors = {name: one for one in _objects(schema) for name in _anchors(one)}
+        self._anchors = {name: one for one in objects_in(schema) for name in _anchors(one)}
 
     def refuse_too_many(self) -> None:
         is_old = isinstance(self._schema, dict) and "draft-04" in str(self._schema.get("$schema"))
-        for one in _objects(self._schema):
+        for one in objects_in(self._schema):
             if one is not self._schema and isinstance(one.get("id" if is_old else "$id"), str):
                 raise ValueError("it has an $id inside, below which references mean something else; use $defs alone")
         try:
@@ -85,7 +85,8 @@ def _unescaped(step: str) -> str:
     return unquote(step).replace("~1", "/").replace("~0", "~")
 
 
-def _objects(node: Any) -> Iterator[dict[str, Any]]:
+def objects_in(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a JSON value, itself included."""
     waiting = [node]
     while waiting:
         one = waiting.pop()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from agentic_workflows.graph.catalogue import ActionSpec
+from agentic_workflows.graph.catalogue import ActionSpec, remembered
 from agentic_workflows.graph.paths import fields_of, is_below, keeps_texts, may_hold
 from agentic_workflows.graph.values import JsonValue
 
@@ -117,7 +117,7 @@ class Origin:
     is_whole: bool = True
     """Whether the value stands in the result as it is: no path made other text of it."""
 
-    def narrowed(self, path: str, added: Label = NOTHING) -> "Origin":
+    def narrowed(self, path: str, added: Label) -> "Origin":
         """Return the origin of what a path leads to, and of what the path itself adds."""
         if not path:
             return self
@@ -169,12 +169,9 @@ class Origin:
         return joined([own, behind(choosing), inherited, content])
 
 
+@remembered
 def result_label(action: ActionSpec, call: Label) -> Label:
     """Return the label of all that an action gives, by the label of the call."""
-    return action.recall(_result_label, call)
-
-
-def _result_label(action: ActionSpec, call: Label) -> Label:
     return Origin(action, call).label
 
 
@@ -215,12 +212,9 @@ def _entrusted(source: Source) -> Source:
     return replace(source, traits=source.traits | {"entrusted"}) if "secret" in source.traits else source
 
 
+@remembered
 def output_label(action: ActionSpec, fields: frozenset[str], under: str) -> Label:
     """Return the sources that fields of an action's output are if they stand under a name in it."""
-    return action.recall(_output_label, fields, under)
-
-
-def _output_label(action: ActionSpec, fields: frozenset[str], under: str) -> Label:
     return frozenset(output_source(action, field, under) for field in fields)
 
 

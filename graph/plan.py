@@ -194,12 +194,13 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
         PlanError: with every structural finding at once.
 
     """
+    from agentic_workflows.graph.plan_schema import plan_findings  # noqa: PLC0415 - the validator is slow to import
+
     try:
         found = plain(data)
     except ActionError as error:
         raise PlanError([Finding(problem=str(error), remedy="Use only JSON values.")], source=source) from error
-    findings = structural_findings(found, max_steps=max_steps)
-    if findings:
+    if findings := plan_findings(found, max_steps=max_steps):
         raise PlanError(findings, source=source)
     if isinstance(data, Plan) and data.goal:
         return data
@@ -229,24 +230,12 @@ def _parsed(data: Mapping[str, JsonValue]) -> Plan:
     return Plan(goal=goal, steps=[step_from_json(step) for step in steps], saw_untrusted=saw_untrusted)
 
 
-def step_names(data: JsonObject) -> list[str]:
-    """Return the names of the steps of what `Plan.to_json` wrote."""
-    return [str(step["name"]) for step in cast("list[JsonObject]", data["steps"])]
-
-
 def step_from_json(data: Mapping[str, JsonValue]) -> WorkflowStep:
-    """Return the step that a mapping describes, one that `structural_findings` passed."""
+    """Return the step that a mapping describes, one that `plan_findings` passed."""
     fields: dict[str, Any] = {key: value for key, value in data.items() if value is not None}
     if "timeout" in fields:
         fields["timeout"] = timedelta(seconds=float(fields["timeout"]))
     return WorkflowStep(**fields)
-
-
-def structural_findings(data: object, *, max_steps: int = MAX_STEPS) -> list[Finding]:
-    """Return everything that keeps a value from being a plan at all."""
-    from agentic_workflows.graph.plan_schema import plan_findings  # noqa: PLC0415 - the validator is slow to import
-
-    return plan_findings(data, max_steps=max_steps)
 
 
 def unparsable_references(step: WorkflowStep) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import jsonschema_rs
 
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.plan import ITEM, MAX_STEPS, VERSION
+from agentic_workflows.graph.plan import ITEM, VERSION
 from agentic_workflows.graph.references import SECRETS
 from agentic_workflows.graph.values import JsonObject, as_json, beginning, canonical
 
@@ -81,7 +81,7 @@ _VALIDATOR = jsonschema_rs.validator_for(PLAN_SCHEMA)
 _IS_NAME = jsonschema_rs.validator_for(_NAME).is_valid
 
 
-def plan_findings(data: object, *, max_steps: int = MAX_STEPS) -> list[Finding]:
+def plan_findings(data: object, *, max_steps: int) -> list[Finding]:
     """Return everything that keeps a value from being a plan, all at once."""
     if not isinstance(data, Mapping):
         problem = f"is a {type(data).__name__}, not a mapping."

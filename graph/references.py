@@ -34,7 +34,7 @@ class Reference:
     """One `${name path}`."""
 
     name: str
-    path: str = ""
+    path: str
     """JMESPath on the value; empty for the whole of it."""
 
     def __str__(self) -> str:

@@ -38,7 +38,7 @@ MOST_SHOWN = 2_000
 
 
 def make_execute(
-    point: ExecutionPoint, registry: Registry, leases: Leases, secrets: Secrets, choose: Choose | None = None
+    point: ExecutionPoint, registry: Registry, leases: Leases, secrets: Secrets, choose: Choose | None
 ) -> Node:
     """Return the execute node; `choose` picks each next step where a subclass says so."""
 

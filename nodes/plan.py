@@ -38,9 +38,7 @@ Settle: TypeAlias = Callable[[State, Held], Awaitable[Update]]
 """Settles what replaced plans left in doubt: the next one must know of it. It asks about what it cannot settle."""
 
 
-def make_plan(
-    agent: Agent, leases: Leases, limits: Limits, settle: Settle, check_input: CheckInput = lambda _: ""
-) -> Node:
+def make_plan(agent: Agent, leases: Leases, limits: Limits, settle: Settle, check_input: CheckInput) -> Node:
     """Return the plan node; limits are those of a run that names none."""
 
     async def plan(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
@@ -80,9 +78,8 @@ class _Call:
     """One planner call: its tokens counted, cut when the run must stop."""
 
     def __init__(self, agent: Agent, held: Held) -> None:
-        self._agent, self._held = agent, held
+        self._agent, self.held = agent, held
         self.saw_untrusted = False
-        self.journal = held.journal
         self.tokens = 0
         self.seconds = 0.0
         self.stopped: Request | None = None
@@ -116,15 +113,11 @@ class _Call:
                 self.tokens = sum(each["total_tokens"] for each in usage.usage_metadata.values())
                 self.seconds = perf_counter() - began
 
-    async def write(self, run_id: str, number: int, plan: Plan) -> JsonObject:
-        """Write a plan down before anyone uses it; a crash from here on finds it again."""
-        return await self._held.journal.propose(self._held.lease, run_id, number, plan.to_json())
-
     async def _watched(self, planning: "asyncio.Future[Plan | Mapping[str, Any]]") -> Plan | Mapping[str, Any] | None:
         while not (await asyncio.wait({planning}, timeout=POLL_SECONDS))[0]:
-            if self._held.lost:
-                raise self._held.lost
-            if request := await self._held.honour():
+            if self.held.lost:
+                raise self.held.lost
+            if request := await self.held.honour():
                 self.stopped = request
                 return None
         try:
@@ -153,17 +146,17 @@ def _exhausted(state: State) -> Update:
 
 
 async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
-    limits = limits_from_json(state["limits"])
+    limits, journal = limits_from_json(state["limits"]), call.held.journal
     # Calls that gave no plan before a process was killed were made, and count.
     due = state["plan_number"] + 1
-    number, known = await call.journal.next_plan(state["run_id"], due) or (due, None)
+    number, known = await journal.next_plan(state["run_id"], due) or (due, None)
     # Planner calls are counted by themselves: steps that the journal knows take no iteration when a run is begun again.
     iteration = state["iteration"] + 1 + number - due
     update: Update = {"iteration": iteration, "plan": None, "plan_number": number, "steps": {}, "asks": []}
     try:
         raw = known or await _candidate(state, call, number, max(limits.max_seconds - state["seconds"], 0.0))
         if call.stopped:
-            stop = await stopped(call.stopped, WorkflowState.PLANNING, call.journal, state["run_id"])
+            stop = await stopped(call.stopped, WorkflowState.PLANNING, journal, state["run_id"])
             return {**call.used(state), **stop}
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
         plan = replace(plan, saw_untrusted=True) if call.saw_untrusted else plan
@@ -181,7 +174,8 @@ async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
             reason = f"The model failed twice in the same way. {error}"
             return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": reason}
     else:
-        plan_json = await call.write(state["run_id"], number, plan)
+        # Before anyone uses it: a crash from here on finds it again.
+        plan_json = await journal.propose(call.held.lease, state["run_id"], number, plan.to_json())
         runtime.stream_writer(PlanProposed(plan=plan_json).to_json())
         return {**update, **call.used(state), "plan": plan_json, "late": plan.saw_untrusted, "findings": []}
     return {**update, **call.used(state), "findings": findings}

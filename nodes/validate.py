@@ -17,7 +17,7 @@ from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.history import joint_marks, late_marks
 from agentic_workflows.graph.inside import named_by
 from agentic_workflows.graph.outcome import OutcomeStatus
-from agentic_workflows.graph.plan import Plan, plan_name, restore, step_names
+from agentic_workflows.graph.plan import Plan, plan_name, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
@@ -119,7 +119,7 @@ async def _gate_out(state: State, agent: object, journal: Journal) -> Update:
         return _after_failure(state, failed, is_replaced=await _is_replaced(state, journal))
     if state["asks"]:
         return {"status": WorkflowState.REVIEWING.value}
-    if all(name in outcomes for name in step_names(state["plan"] or {})):
+    if restore(state["plan"] or {}).by_name.keys() <= outcomes.keys():
         return await _complete(state, agent, journal)
     return {"status": WorkflowState.EXECUTING.value}
 

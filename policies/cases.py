@@ -77,13 +77,13 @@ _SECRET: Final[Label] = frozenset({Source("output", traits=frozenset({"trusted",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class PolicyCase:
     """A call, and what is expected of it."""
 
     name: str
     request: ActionRequest
     expect: str
-    rule: str | None = None
+    rule: str | None
     """The rule that must have made the decision, alone or with others."""
 
 
@@ -91,7 +91,7 @@ class Case:
 class Result:
     """What became of a case."""
 
-    case: Case
+    case: PolicyCase
     decision: Decision
 
     @property
@@ -118,12 +118,12 @@ class Result:
         return {**expected, "as_expected": self.is_as_expected, **to_json(self.decision)}
 
 
-def check_cases(cases: Sequence[Case], engine: PolicyEngine) -> tuple[Result, ...]:
+def check_cases(cases: Sequence[PolicyCase], engine: PolicyEngine) -> tuple[Result, ...]:
     """Return the decision on every case."""
     return tuple(Result(case=case, decision=engine.decide(case.request)) for case in cases)
 
 
-def load_cases(path: Path, *, catalogue: Catalogue, policies: Sequence[Policy]) -> tuple[Case, ...]:
+def load_cases(path: Path, *, catalogue: Catalogue, policies: Sequence[Policy]) -> tuple[PolicyCase, ...]:
     """Return the cases of a YAML or JSON file.
 
     Args:
@@ -231,7 +231,7 @@ class _Reader:
         return Finding(step=self._name, field=field, problem=problem, remedy=remedy)
 
 
-def _case(name: str, data: Mapping[str, Any], specs: Catalogue) -> Case:
+def _case(name: str, data: Mapping[str, Any], specs: Catalogue) -> PolicyCase:
     after = bool(data.get("after_untrusted"))
     inputs = data.get("inputs", {})
     control = tuple(Flow(name, (name,), UNKNOWN) for name in data.get("untrusted_control", ()))
@@ -243,7 +243,7 @@ def _case(name: str, data: Mapping[str, Any], specs: Catalogue) -> Case:
         count=int(data.get("count", 0)),
         provenance=Provenance(flows, control, after_untrusted=after),
     )
-    return Case(name=name, request=request, expect=data["expect"], rule=data.get("rule"))
+    return PolicyCase(name=name, request=request, expect=data["expect"], rule=data.get("rule"))
 
 
 def _flow(argument: str, data: Mapping[str, Any], specs: Catalogue) -> Flow:

@@ -94,9 +94,7 @@ class PolicyEngine(Protocol):
         """Decide one call on its resolved inputs; never raises, any doubt is a Deny."""
         ...
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         """Decide a planned step as far as that is possible before the run."""
         ...
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from typing import cast
+from typing import Final, cast
 
 import cedarpy
 
@@ -30,7 +30,7 @@ from agentic_workflows.policies.decision import (
     StaticDecision,
 )
 from agentic_workflows.policies.files import DEFAULT, Sources, load_policies
-from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, Policy, part_of, policy_set
+from agentic_workflows.policies.policy import MEMO, MEMO_TEXT, part_of, policy_set
 from agentic_workflows.policies.provenance import Provenance
 from agentic_workflows.policies.schema import (
     PRINCIPAL,
@@ -97,31 +97,23 @@ class CedarEngine:
     def __init__(self, catalogue: Catalogue, policies: Sources = DEFAULT) -> None:
         self._specs = known_actions(catalogue)
         self._shapes = {name: inputs_shape(spec) for name, spec in self._specs.items()}
-        self._all = load_policies(policies)
-        self._vouching = Vouching(self._all)
-        self._policies = tuple(policy for policy in self._all if not is_about_trust(policy))
-        self._about_data = {policy.rule for policy in self._policies if policy.reads & CARRIED}
-        self._about_control = {policy.rule for policy in self._policies if "untrusted_control" in policy.reads}
+        self.policies: Final = load_policies(policies)
+        """Those in force, in the order of their files."""
+        self._vouching = Vouching(self.policies)
+        self._deciding = tuple(policy for policy in self.policies if not is_about_trust(policy))
+        self._about_data = {policy.rule for policy in self._deciding if policy.reads & CARRIED}
+        self._about_control = {policy.rule for policy in self._deciding if "untrusted_control" in policy.reads}
         schema = cedar_schema(catalogue)
         self._declared = _vocabulary(schema)
-        check_policies(self._policies, schema=self._declared.schema, shapes=self._shapes)
+        check_policies(self._deciding, schema=self._declared.schema, shapes=self._shapes)
         notes: JsonValue = {name: as_json(asdict(spec.annotations)) for name, spec in self._specs.items()}
-        self._digest = digest([schema, notes, *(policy.cedar for policy in self._all)])
+        self.digest: Final = digest([schema, notes, *(policy.cedar for policy in self.policies)])
+        """Identifies policies, schema and annotations."""
         self._undeclared = lru_cache(maxsize=256)(_undeclared_vocabulary)
         self._covering = lru_cache(maxsize=MEMO)(self._find_covering)
         self._paths = lru_cache(maxsize=MEMO)(self._read_paths)
         self._policy_set = lru_cache(maxsize=SETS)(self._make_policy_set)
         self._memo = lru_cache(maxsize=MEMO)(self._evaluate)
-
-    @property
-    def policies(self) -> tuple[Policy, ...]:
-        """Return the policies in force, in the order of their files."""
-        return self._all
-
-    @property
-    def digest(self) -> str:
-        """Identify policies, schema and annotations."""
-        return self._digest
 
     def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:
         """Decide one call on its resolved inputs; never raises, any doubt is a Deny.
@@ -137,9 +129,7 @@ class CedarEngine:
             return _undecided(error)
         return Allow(rules=decision.rules) if approved and isinstance(decision, Ask) else decision
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         """Decide a planned step as far as that is possible before the run; never raises, any doubt is a Deny."""
         try:
             return self._decide_early(step, action, provenance)
@@ -209,11 +199,11 @@ class CedarEngine:
 
     def _find_covering(self, name: str, groups: tuple[str, ...]) -> tuple[int, ...]:
         """Return which policies have an action in their scope; Cedar need not look at the others."""
-        return tuple(at for at, policy in enumerate(self._policies) if policy.covers({name, *groups}))
+        return tuple(at for at, policy in enumerate(self._deciding) if policy.covers({name, *groups}))
 
     def _read_paths(self, covering: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
         """Return the paths into the context that policies read, to the depth of one argument."""
-        return tuple(sorted({path[:2] for at in covering for path in self._policies[at].paths}))
+        return tuple(sorted({path[:2] for at in covering for path in self._deciding[at].paths}))
 
     def _context(
         self,
@@ -268,12 +258,12 @@ class CedarEngine:
         )
         if answer.diagnostics.errors or answer.decision is cedarpy.Decision.NoDecision:
             raise PolicyError("; ".join(answer.diagnostics.errors) or "Cedar gives no decision.")
-        rules = (self._policies[at].rule for at in sorted(int(index) for index in answer.diagnostics.reasons))
+        rules = (self._deciding[at].rule for at in sorted(int(index) for index in answer.diagnostics.reasons))
         return _Answer(allowed=answer.allowed, rules=tuple(rules))
 
     def _make_policy_set(self, covering: tuple[int, ...], unknown: frozenset[str]) -> cedarpy.PolicySet:
         """Return policies; of those that read something unknown, only what permits at most has a say."""
-        covered = {at: self._policies[at] for at in covering}
+        covered = {at: self._deciding[at] for at in covering}
         return policy_set(covered, reads_unknown=lambda policy: policy.reads & unknown)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_workflows.graph.catalogue import DANGEROUS, TRUST, Catalogue
+from agentic_workflows.graph.json_schema import objects_in
 from agentic_workflows.graph.values import canonical
 from agentic_workflows.policies.policy import Policy
 from agentic_workflows.policies.schema import PRINCIPAL, RESOURCE, known_actions
@@ -123,13 +124,4 @@ def _taken_in(one: _Reach, earlier: Sequence[_Reach], later: Sequence[_Reach]) -
 
 def _may_fail(policy: Policy) -> bool:
     """Tell whether a rule calculates: a number beyond 64 bits makes it fail, and then everything is denied."""
-    waiting: list[object] = [policy.cedar["conditions"]]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Mapping):
-            if not _CALCULATES.isdisjoint(node):
-                return True
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)
-    return False
+    return any(not _CALCULATES.isdisjoint(node) for node in objects_in(policy.cedar["conditions"]))

@@ -8,9 +8,9 @@ determined the call, and from the field of its output that is used.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
+from agentic_workflows.graph.catalogue import ActionSpec, Catalogue, remembered
 from agentic_workflows.graph.labels import (
     GOAL,
     LATE_PLAN,
@@ -31,8 +31,8 @@ from agentic_workflows.graph.references import Reference, is_literal, parse
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.policies.goal import is_said
 
-Scope = Mapping[str, Origin]
-"""The origin of every output that a reference may name."""
+Origins: TypeAlias = Mapping[str, Origin]
+"""Those of the outputs that a reference may name."""
 
 FOREACH: Final = "foreach"
 WHEN: Final = "when"
@@ -108,7 +108,7 @@ class Provenance:
             shown[flow.argument] = shown.get(flow.argument, NOTHING) | flow.label
         return {argument: told for argument, label in shown.items() if (told := _as_json(label))}
 
-    def sentences(self, arguments: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
+    def sentences(self, arguments: Iterable[str], secrets: Iterable[str]) -> list[str]:
         """Return a sentence for each of these arguments that says which untrusted sources or secrets are in it."""
         found = [f"This `{argument}` comes from {_untrusted(self._label(argument))}." for argument in arguments]
         for argument in secrets:
@@ -122,6 +122,10 @@ class Provenance:
 
     def _label(self, argument: str) -> Label:
         return joined(flow.label for flow in self.flows if flow.argument == argument)
+
+
+_provenance = lru_cache(maxsize=256)(Provenance)
+"""Gives one object for all that are equal: what follows from a provenance is asked for again and again."""
 
 
 def _handed(flow: Flow, action: ActionSpec) -> Label:
@@ -159,7 +163,7 @@ def trace(plan: Plan, catalogue: Catalogue) -> dict[str, Provenance]:
     return found
 
 
-def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope, before: Mapping[str, Provenance]) -> Provenance:
+def provenance_of(step: WorkflowStep, plan: Plan, scope: Origins, before: Mapping[str, Provenance]) -> Provenance:
     """Return the provenance of a step's calls, given the origins of the outputs that it refers to.
 
     Args:
@@ -180,24 +184,12 @@ def provenance_of(step: WorkflowStep, plan: Plan, scope: Scope, before: Mapping[
     return _provenance(tuple(flows), control, needed, plan.saw_untrusted, is_certain)
 
 
-def scope_inside(step: WorkflowStep, plan: Plan, scope: Scope) -> Scope:
+def scope_inside(step: WorkflowStep, plan: Plan, scope: Origins) -> Origins:
     """Return the origin of all that the inputs of a step may name; of a foreach, its item, too."""
     if step.foreach is None:
         return scope
     elements = parse(step.foreach)[0]
     return {**scope, ITEM: origin_of(elements, plan, scope) if isinstance(elements, Reference) else _NOBODY}
-
-
-@lru_cache(maxsize=256)
-def _provenance(
-    flows: tuple[Flow, ...],
-    control: tuple[Flow, ...],
-    needed: Label,
-    after_untrusted: bool,  # noqa: FBT001 - as its fields
-    is_certain: bool,  # noqa: FBT001
-) -> Provenance:
-    """Return one object for all that are equal: what follows from a provenance is asked for again and again."""
-    return Provenance(flows, control, needed, after_untrusted, is_certain)
 
 
 def planned_origins(step: WorkflowStep, action: ActionSpec | None, call: Provenance) -> dict[str, Origin]:
@@ -226,12 +218,9 @@ def _origins(
     return {name: replace(whole, under=frozenset(name if by_name else "" for by_name in is_by_name))}
 
 
+@remembered
 def result_origin(action: ActionSpec, call: Provenance) -> Origin:
     """Return the origin of all that an action gives."""
-    return action.recall(_result_origin, call)
-
-
-def _result_origin(action: ActionSpec, call: Provenance) -> Origin:
     return Origin(action, call.steering(action), content=call.content(action), is_call_certain=call.is_certain)
 
 
@@ -240,7 +229,7 @@ def _gives_no_object(action: ActionSpec | None) -> bool:
     return isinstance(kind, str) and kind != "object"
 
 
-def _flows(value: JsonValue, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> Iterator[Flow]:
+def _flows(value: JsonValue, path: tuple[str | int, ...], plan: Plan, scope: Origins) -> Iterator[Flow]:
     if isinstance(value, str):
         yield _flow(value, path, plan, scope)
     elif is_literal(value) or not isinstance(value, Mapping | list | tuple):
@@ -253,7 +242,7 @@ def _flows(value: JsonValue, path: tuple[str | int, ...], plan: Plan, scope: Sco
             yield from _flows(inner, (*path, key), plan, scope)
 
 
-def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> Flow:
+def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Origins) -> Flow:
     if "${" not in text:
         return Flow(str(path[0]), path, _literal(text, plan))
     parts = parse(text)
@@ -265,7 +254,7 @@ def _flow(text: str, path: tuple[str | int, ...], plan: Plan, scope: Scope) -> F
     return Flow(str(path[0]), path, joined(labels), is_whole, all(one.is_certain for one in origins))
 
 
-def origin_of(reference: Reference, plan: Plan, scope: Scope) -> Origin:
+def origin_of(reference: Reference, plan: Plan, scope: Origins) -> Origin:
     """Return the origin of what a reference leads to."""
     known = scope.get(reference.name)
     if known is None:

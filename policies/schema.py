@@ -43,7 +43,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from agentic_workflows.errors import PolicyError
-from agentic_workflows.graph.catalogue import DANGEROUS, GROUPS, TRUST, ActionSpec, Catalogue
+from agentic_workflows.graph.catalogue import DANGEROUS, GROUPS, TRUST, ActionSpec, Catalogue, remembered
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 PRINCIPAL: Final = {"type": "Agent", "id": "agent"}
@@ -155,7 +155,7 @@ class Attribute:
 
     shape: Shape
     required: bool
-    nullable: bool = False
+    nullable: bool
 
     def cedar_type(self) -> JsonObject:
         """Return the attribute's type, and whether it is always there."""
@@ -249,9 +249,10 @@ def inputs_shape(spec: ActionSpec) -> Inputs:
 
 def is_overwriting(spec: ActionSpec, inputs: Mapping[str, JsonValue]) -> bool:
     """Tell whether a call has an argument `overwrite` that is not false, given or by default."""
-    return inputs.get("overwrite", spec.recall(_usual_overwrite)) not in (None, False)
+    return inputs.get("overwrite", _usual_overwrite(spec)) not in (None, False)
 
 
+@remembered
 def _usual_overwrite(spec: ActionSpec) -> JsonValue:
     declared = _mapping(_mapping(spec.input_schema.get("properties")).get("overwrite"))
     return declared.get("default", False)

@@ -16,8 +16,8 @@ from agentic_workflows.graph.paths import is_computed
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.policies.provenance import (
     WHEN,
+    Origins,
     Provenance,
-    Scope,
     origin_of,
     planned_origins,
     result_origin,
@@ -43,7 +43,7 @@ def secrecy_findings(plan: Plan, catalogue: Catalogue, traced: Mapping[str, Prov
             yield Finding(step=step.name, field="validation", problem=problem, remedy="Leave it out.")
 
 
-def _references(step: WorkflowStep, plan: Plan, scope: Scope) -> Iterator[Finding]:
+def _references(step: WorkflowStep, plan: Plan, scope: Origins) -> Iterator[Finding]:
     inside = scope_inside(step, plan, scope)
     for field, reference in step.references():
         whole = inside.get(reference.name)

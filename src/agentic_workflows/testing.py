@@ -88,15 +88,15 @@ class FixedClock:
         self._now += by
 
 
-def answer_rows(answers: Iterable[Answer], *, run_id: str = "r") -> dict[str, Answered]:
-    """Return answers as the rows that a journal has of them when they are given now, by review id."""
+def answer_rows(answers: Iterable[Answer]) -> dict[str, Answered]:
+    """Return answers as the rows that the journal of the run `r` has of them when they are given now, by review id."""
     at = datetime.now(UTC).isoformat()
     rows = {str(one.id): answer_to_json(one) for one in answers}
-    return {one: Answered(review_id=one, run_id=run_id, answer=said, reviewer="", at=at) for one, said in rows.items()}
+    return {one: Answered(review_id=one, run_id="r", answer=said, reviewer="", at=at) for one, said in rows.items()}
 
 
-def memory_log(*before: Recorded, answers: Iterable[Answer] = (), run_id: str = "r") -> RunLog:
-    """Return the log of a run in a journal of its own, with what was recorded and answered before."""
+def memory_log(*before: Recorded, answers: Iterable[Answer] = ()) -> RunLog:
+    """Return the log of the run `r` in a journal of its own, with what was recorded and answered before."""
     lease = Lease(thread_id="t", owner=new_owner(), token=1, expires=float("inf"))
-    journal = MemoryJournal(leases=[lease], answers=answer_rows(answers, run_id=run_id).values())
-    return RunLog(Held(journal, lease), run_id, Past(outcomes=before))
+    journal = MemoryJournal(leases=[lease], answers=answer_rows(answers).values())
+    return RunLog(Held(journal, lease), "r", Past(outcomes=before))

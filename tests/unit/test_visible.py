@@ -59,7 +59,7 @@ def shown_of(capsys: pytest.CaptureFixture[str], **inputs: object) -> list[str]:
     """The lines that a terminal shows of a question with these inputs, which come from a stranger."""
     sources = {name: [{"source": "inbox.body", "trusted": False}] for name in inputs}
     question = {"id": "r", "step": "s", "name": "send", "reason": "R.", "rules": [], "args": inputs}
-    show_question({**question, "provenance": sources}, Output(as_json=False))
+    show_question({**question, "provenance": sources}, Output(as_json=False), number=1, total=1)
     return capsys.readouterr().out.splitlines()[4:]
 
 

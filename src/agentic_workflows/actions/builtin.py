@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.actions.files import file_actions
-from agentic_workflows.actions.registry import registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.text import MAX_CHARACTERS, ModelSource, text_actions
 from agentic_workflows.actions.workspace import Workspace
 
@@ -29,4 +29,4 @@ def builtin_actions(
     """
     kept = frozenset(Path(os.path.realpath(one)) for one in reserved)
     folder = Workspace(workspace, reserved=kept)
-    return registry([*file_actions(folder), *text_actions(model, max_characters=max_characters)])
+    return make_registry([*file_actions(folder), *text_actions(model, max_characters=max_characters)])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_NAME = 200
 
 
-def registry(actions: "Iterable[Action | BaseTool]") -> Registry:
+def make_registry(actions: "Iterable[Action | BaseTool]") -> Registry:
     """Return the actions by name; nothing can be added later.
 
     Raises:

@@ -36,6 +36,8 @@ MODEL_NAME = "local"
 
 _PARTS = 22
 _CHUNK = 1 << 20
+_BUSY_SECONDS = 120
+"""How long a server may go on answering when the process ends."""
 _GGUF = b"GGUF"
 
 
@@ -241,10 +243,10 @@ def _stop() -> None:
             del _servers[key]
 
 
-def _becomes_idle(server: _Server, *, seconds: float = 120) -> bool:
+def _becomes_idle(server: _Server) -> bool:
     import httpx  # noqa: PLC0415 - whoever has a server has loaded it
 
-    until = time.monotonic() + seconds
+    until = time.monotonic() + _BUSY_SECONDS
     headers = {"Authorization": f"Bearer {server.key}"}
     while time.monotonic() < until:
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.actions.overlay import annotated
-from agentic_workflows.actions.registry import registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.cli.options import Flags, absolute
 from agentic_workflows.errors import ActionError, RunError, WorkflowError, said
@@ -34,12 +34,12 @@ class Setup:
     """What a run is made of, so that another process can continue it without being told again."""
 
     workspace: str
-    policies: tuple[str, ...] = (DEFAULT,)
-    model: str | None = None
-    actions: tuple[str, ...] = ()
-    folder: str = ""
+    policies: tuple[str, ...]
+    model: str | None
+    actions: tuple[str, ...]
+    folder: str
     """Where the actions were found; it is only told of, for a database does not say from where code is run."""
-    annotations: tuple[str, ...] = ()
+    annotations: tuple[str, ...]
 
     def to_metadata(self) -> JsonObject:
         """Return it as metadata of a run."""
@@ -62,10 +62,11 @@ def setup_from(flags: Flags, kept: JsonObject | None = None) -> Setup:
     )
 
 
-def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None = None) -> "AgenticWorkflow":
-    """Return the workflow of a setup.
+def build_workflow(setup: Setup, named: str | None, *, limits: Limits | None = None) -> "AgenticWorkflow":
+    """Return the workflow of a setup, over the database that an option names.
 
     Raises:
+        RunError: the option names none.
         WorkspaceError: the workspace is not there.
         ActionError: own actions cannot be imported, or annotations do not fit.
         PolicyError: a policy does not load.
@@ -75,8 +76,9 @@ def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None 
     from agentic_workflows.agents.model_agent import ModelAgent  # noqa: PLC0415 - heavy
     from agentic_workflows.workflow import AgenticWorkflow  # noqa: PLC0415
 
+    database = _database(named)
     Workspace(Path(setup.workspace)).check()
-    model = model_factory(setup.model)
+    model = _model_factory(setup.model)
     actions = build_actions(setup, model)
     chosen = limits or Limits()
     return AgenticWorkflow(
@@ -90,36 +92,41 @@ def build_workflow(setup: Setup, database: str | Path, *, limits: Limits | None 
     )
 
 
-def build_reader(database: str | Path) -> "AgenticWorkflow":
-    """Return a workflow that can look at runs and stop them, and run none.
+def build_reader(named: str | None) -> "AgenticWorkflow":
+    """Return a workflow that can look at runs and stop them, and run none, in the database that an option names.
 
     Raises:
-        RunError: there is no such database yet, so there is no run in it.
+        RunError: the option names none, or one that does not exist yet, so there is no run in it.
 
     """
     from agentic_workflows.agents.scripted_agent import ScriptedAgent  # noqa: PLC0415 - heavy
     from agentic_workflows.journal.database import MEMORY  # noqa: PLC0415
     from agentic_workflows.workflow import AgenticWorkflow  # noqa: PLC0415
 
+    database = _database(named)
     if database != MEMORY and "://" not in str(database) and not Path(database).exists():
         raise RunError(f"There is no run: the database {database} does not exist. Give another --database.")
     return AgenticWorkflow(ScriptedAgent([]), actions=[], database=database)
 
 
-def build_actions(setup: Setup, model: "Callable[[], BaseChatModel]") -> "Registry":
+def build_actions(setup: Setup, model: "Callable[[], BaseChatModel] | None" = None) -> "Registry":
     """Return the built-in actions and the user's own, under the annotations of the setup.
+
+    Args:
+        setup: names them.
+        model: makes the model of the text actions; by default that of the setup.
 
     Raises:
         ActionError: own actions cannot be imported, or are declared or annotated wrongly.
 
     """
     rules = [one for one in (*setup.policies, *setup.annotations) if one not in BUILT_IN]
-    builtin = builtin_actions(Path(setup.workspace), model, reserved=rules)
-    known = registry([*builtin.values(), *(one for name in setup.actions for one in _imported(name, setup.folder))])
-    return annotated(known, setup.annotations)
+    builtin = builtin_actions(Path(setup.workspace), model or _model_factory(setup.model), reserved=rules)
+    own = (one for name in setup.actions for one in _imported(name, setup.folder))
+    return annotated(make_registry([*builtin.values(), *own]), setup.annotations)
 
 
-def model_factory(name: str | None) -> "Callable[[], BaseChatModel]":
+def _model_factory(name: str | None) -> "Callable[[], BaseChatModel]":
     """Return what makes the model when it is first asked, and keeps it."""
 
     @lru_cache(maxsize=1)
@@ -131,13 +138,7 @@ def model_factory(name: str | None) -> "Callable[[], BaseChatModel]":
     return make
 
 
-def database_of(named: str | None) -> str | Path:
-    """Return the database that an option names.
-
-    Raises:
-        RunError: it names none.
-
-    """
+def _database(named: str | None) -> str | Path:
     from agentic_workflows.journal.database import DEFAULT_DATABASE  # noqa: PLC0415 - heavy
 
     if named is not None and not named.strip():

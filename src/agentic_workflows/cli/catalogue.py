@@ -35,11 +35,11 @@ def actions(
     _json: Json = False,
 ) -> int:
     """List the actions that plans may call, with what they do to the world."""
-    from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import build_actions, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.cli.tables import actions_table  # noqa: PLC0415
 
     setup = setup_from(Flags(workspace=workspace, actions=actions, annotations=annotations))
-    found = list(build_actions(setup, model_factory(None)).values())
+    found = list(build_actions(setup).values())
     ctx.obj.document([_described(one) for one in found])
     if not ctx.obj.is_json:
         ctx.obj.show(actions_table(found))
@@ -70,9 +70,9 @@ def _plan_schema() -> "JsonObject":
 
 def _annotations_schema(actions: list[str] | None) -> "JsonObject":
     from agentic_workflows.actions.overlay import overlay_schema  # noqa: PLC0415 - heavy
-    from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415
+    from agentic_workflows.cli.build import build_actions, setup_from  # noqa: PLC0415
 
-    return overlay_schema(build_actions(setup_from(Flags(actions=actions)), model_factory(None)))
+    return overlay_schema(build_actions(setup_from(Flags(actions=actions))))
 
 
 def _resources(spec: "ActionSpec") -> "JsonValue":

@@ -10,8 +10,8 @@ from typing import Any, NoReturn, cast
 
 from agentic_workflows.cli.display import Progress
 from agentic_workflows.cli.output import EXIT_CODES, FAILED, INTERRUPTED, Output
-from agentic_workflows.cli.questions import ask_all, open_ids
-from agentic_workflows.cli.signals import HANG_UP, heard, interrupt_from_now_on
+from agentic_workflows.cli.questions import ask_all
+from agentic_workflows.cli.signals import HANG_UP, interrupt_from_now_on, listening
 from agentic_workflows.cli.summary import command, show_summary, written_files
 from agentic_workflows.errors import ReviewError, RunBusyError, RunError
 from agentic_workflows.execution.answers import is_overdue
@@ -56,7 +56,7 @@ class Driver:
         result = self._loaded() if events is None else self._follow(events)
         later: set[str] = set()
         while result["state"] == "REVIEWING" and self._output.is_interactive:
-            questions = open_ids(result["reviews"], but=later)
+            questions = [one for one in result["reviews"] if one["id"] not in later]
             later.update(str(question["id"]) for question in questions)
             try:
                 interrupt_from_now_on()
@@ -96,7 +96,7 @@ class Driver:
 
     async def _consume(self, events: AsyncGenerator[Event, None]) -> None:
         loop, current = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
-        with heard(lambda number: self._stop(number, loop, current)):
+        with listening(lambda number: self._stop(number, loop, current)):
             try:
                 async with aclosing(events):
                     async for event in events:

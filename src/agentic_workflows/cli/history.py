@@ -23,9 +23,9 @@ _ORPHANS = (
 
 def export(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
     """Print everything that is written down about a run, oldest first, one JSON object a line."""
-    from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import build_reader  # noqa: PLC0415 - heavy
 
-    entries = asyncio.run(build_reader(database_of(database)).timeline(thread))
+    entries = asyncio.run(build_reader(database).timeline(thread))
     ctx.obj.document(entries)
     if not ctx.obj.is_json:
         for entry in entries:
@@ -47,13 +47,13 @@ def prune(
 
     A SQLite file gives back what was freed; while another process runs something in it, it keeps its size.
     """
-    from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import build_reader  # noqa: PLC0415 - heavy
 
     age = _AGE.fullmatch(older_than)
     if age is None:
         raise RunError(f"--older-than {older_than!r} is no age; write it as 30d, 12h or 5m.")
     limit = timedelta(**{_UNITS[age[2]]: int(age[1])})
-    gone = asyncio.run(build_reader(database_of(database)).prune(limit, savers=() if orphans else None))
+    gone = asyncio.run(build_reader(database).prune(limit, savers=() if orphans else None))
     ctx.obj.document({"removed": gone})
     if not ctx.obj.is_json:
         ctx.obj.say(f"{len(gone)} finished run{'' if len(gone) == 1 else 's'} removed.")

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from agentic_workflows.cli.streams import STDERR, STDOUT, Stream, lost_by
+from agentic_workflows.cli.streams import STDERR, STDOUT, Stream
 from agentic_workflows.errors import ReviewError, RunError
 from agentic_workflows.visible import json_escaped, visible
 
@@ -60,7 +60,7 @@ class Output:
     def lost(self) -> OSError | None:
         """Return why something of this output could not be written."""
         sys.stdout.flush()
-        return self._lost or lost_by(sys.stdout)
+        return self._lost or (sys.stdout.lost if isinstance(sys.stdout, Stream) else None)
 
     @cached_property
     def console(self) -> "Console":

@@ -1,13 +1,18 @@
 """`policy check`, `policy test`, `policy explain`, `policy show`: policies without a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agentic_workflows.cli.options import Actions, Annotations, Flags, Json, Policies, Workspace
 from agentic_workflows.cli.output import COMPLETE, FAILED, Output
 from agentic_workflows.errors import PolicyError
+
+if TYPE_CHECKING:
+    from agentic_workflows.actions.action import Registry
+    from agentic_workflows.cli.build import Setup
+    from agentic_workflows.policies.engine import CedarEngine
 
 _DEFAULT_ONLY = "Only the default policies were tested; name yours: --policy default --policy mine.cedar."
 
@@ -36,13 +41,10 @@ def check(
 
     Every mistake is an error with file and line.
     """
-    from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
-    from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
-    from agentic_workflows.policies.idle import idle_rules, no_permits  # noqa: PLC0415
+    from agentic_workflows.policies.idle import idle_rules, no_permits  # noqa: PLC0415 - heavy
 
-    setup = setup_from(Flags(policies=[*(files or ()), *(policy or ())], actions=actions, annotations=annotations))
-    catalogue = build_actions(setup, model_factory(None))
-    engine = CedarEngine(catalogue, setup.policies)
+    flags = Flags(policies=[*(files or ()), *(policy or ())], actions=actions, annotations=annotations)
+    setup, catalogue, engine = _loaded(flags)
     warnings = [*no_permits(engine.policies), *idle_rules(engine.policies, catalogue)]
     rules = [
         {"id": one.rule.id, "effect": "permit" if one.is_permit else "forbid", "place": one.rule.place}
@@ -66,13 +68,9 @@ def try_cases(
     _json: Json = False,
 ) -> int:
     """Decide every case of a file, and tell which decisions are not the expected ones; exit with 1 if there are any."""
-    from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415 - heavy
-    from agentic_workflows.policies.cases import check_cases, load_cases  # noqa: PLC0415
-    from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
+    from agentic_workflows.policies.cases import check_cases, load_cases  # noqa: PLC0415 - heavy
 
-    setup = setup_from(Flags(policies=policy, actions=actions, annotations=annotations))
-    catalogue = build_actions(setup, model_factory(None))
-    engine = CedarEngine(catalogue, setup.policies)
+    _, catalogue, engine = _loaded(Flags(policies=policy, actions=actions, annotations=annotations))
     try:
         results = check_cases(load_cases(file, catalogue=catalogue, policies=engine.policies), engine)
     except PolicyError as error:
@@ -103,15 +101,13 @@ def explain(
 ) -> int:
     """Show the decision on each step of a plan, and the rules that made it, with file and line."""
     from agentic_workflows.agents.plan_file import load_plan  # noqa: PLC0415 - heavy
-    from agentic_workflows.cli.build import build_actions, model_factory, setup_from  # noqa: PLC0415
     from agentic_workflows.cli.run import show_report  # noqa: PLC0415
-    from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
     from agentic_workflows.policies.report import examine  # noqa: PLC0415
 
     plan = load_plan(plan_file)
-    setup = setup_from(Flags(workspace=workspace, policies=policy, actions=actions, annotations=annotations))
-    catalogue = build_actions(setup, model_factory(None))
-    report = examine(plan, catalogue=catalogue, engine=CedarEngine(catalogue, setup.policies))
+    flags = Flags(workspace=workspace, policies=policy, actions=actions, annotations=annotations)
+    _, catalogue, engine = _loaded(flags)
+    report = examine(plan, catalogue=catalogue, engine=engine)
     code = show_report(report, ctx.obj)
     _show_rules(report.to_json()["decisions"], ctx.obj)
     return code
@@ -133,6 +129,16 @@ def show(
     if not ctx.obj.is_json:
         ctx.obj.raw(text)
     return COMPLETE
+
+
+def _loaded(flags: Flags) -> "tuple[Setup, Registry, CedarEngine]":
+    """Return what flags say, the actions that there are, and the policies over them."""
+    from agentic_workflows.cli.build import build_actions, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
+
+    setup = setup_from(flags)
+    catalogue = build_actions(setup)
+    return setup, catalogue, CedarEngine(catalogue, setup.policies)
 
 
 def _show_rules(decisions: object, output: Output) -> None:

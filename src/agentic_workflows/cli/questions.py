@@ -6,7 +6,7 @@ To what is in doubt it is later: whether something happened, silence does not sa
 import json
 import sys
 import termios
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answ
     return answers
 
 
-def show_question(question: Mapping[str, Any], output: Output, *, number: int = 1, total: int = 1) -> None:
+def show_question(question: Mapping[str, Any], output: Output, *, number: int, total: int) -> None:
     """Show what would be done, with exactly which inputs, and why a person is asked."""
     may = "did" if question.get("in_doubt") else "may"
     rules = f" [{', '.join(question['rules'])}]" if question["rules"] else ""
@@ -66,11 +66,6 @@ def show_question(question: Mapping[str, Any], output: Output, *, number: int = 
 def _call(question: Mapping[str, Any]) -> str:
     item = "" if question.get("item") is None else f", item {question['item'] + 1}"
     return f"step {in_line(question['step'])}{item} call {in_line(question['name'])}"
-
-
-def open_ids(questions: Sequence[Mapping[str, Any]], *, but: Collection[str]) -> list[Mapping[str, Any]]:
-    """Return the questions that were not left for later yet."""
-    return [question for question in questions if question["id"] not in but]
 
 
 def _ask(question: Mapping[str, Any], output: Output) -> Answer | None:

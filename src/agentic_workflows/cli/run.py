@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from agentic_workflows.policies.report import Report
     from agentic_workflows.workflow import AgenticWorkflow
 
-_NO_GOAL = "There is no goal. Say in one sentence what is wanted, or give a --plan file."
 _GOAL_ITERATIONS = 20
 _PLAN_SPARE = 10
 
@@ -56,9 +55,7 @@ def plan(
     from agentic_workflows.graph.state import Limits  # noqa: PLC0415
     from agentic_workflows.journal.database import MEMORY  # noqa: PLC0415
 
-    given = _loaded(plan_file)
-    if given is None and not (goal or "").strip():
-        raise RunError(_NO_GOAL)
+    given = _given(goal, plan_file)
     given_flags = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     workflow = build_workflow(setup_from(given_flags), MEMORY, limits=Limits(max_seconds=max_seconds))
     try:
@@ -114,9 +111,7 @@ def run(
     """Plan a goal or take a plan file, and run it until it is complete, fails, or waits for a person."""
     from agentic_workflows.graph.state import Limits  # noqa: PLC0415 - heavy
 
-    given = _loaded(plan_file)
-    if given is None and not (goal or "").strip():
-        raise RunError(_NO_GOAL)
+    given = _given(goal, plan_file)
     usual = len(given.steps) + _PLAN_SPARE if given else _GOAL_ITERATIONS
     limits = Limits(
         max_iterations=usual if max_iterations is None else max_iterations,
@@ -175,15 +170,14 @@ def reopened(thread: str, chosen: Flags, database: str | None, runner: asyncio.R
         RunError: there is no such run, or it has kept no workspace, and none is given.
 
     """
-    from agentic_workflows.cli.build import KEPT, build_reader, build_workflow, database_of, setup_from  # noqa: PLC0415
+    from agentic_workflows.cli.build import KEPT, build_reader, build_workflow, setup_from  # noqa: PLC0415
 
-    where = database_of(database)
-    reader = build_reader(where)
+    reader = build_reader(database)
     kept = runner.run(reader.metadata_of(thread))
     if KEPT not in kept and chosen.workspace is None:
         _refuse_homeless(runner.run(reader.result(thread)))
     setup = setup_from(chosen, kept)
-    return build_workflow(setup, where), setup.workspace
+    return build_workflow(setup, database), setup.workspace
 
 
 def _refuse_homeless(result: "Mapping[str, Any]") -> None:
@@ -212,30 +206,28 @@ def _run(
     database: str | None,
     thread: str,
 ) -> int:
-    from agentic_workflows.cli.build import build_workflow, database_of, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import build_workflow, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.cli.drive import Driver  # noqa: PLC0415
 
     setup = setup_from(chosen)
-    workflow = build_workflow(setup, database_of(database), limits=limits)
+    workflow = build_workflow(setup, database, limits=limits)
     if given and (findings := workflow.examine(given).findings):
         raise PlanError(findings, source=f"The plan file {plan_file}")
     if given is None:
         output.say("Preparing the model ...")
-        _check_model(setup.model)
+        from agentic_workflows.agents.chat_model import chat_model  # noqa: PLC0415 - two seconds
+
+        chat_model(setup.model)  # one that does not exist ends it here, and not once for each iteration of the run
     with asyncio.Runner() as runner:
         driver = Driver(workflow, thread, output, workspace=setup.workspace, runner=runner)
         return driver.drive(workflow.stream(goal or (given.goal if given else ""), plan=given, thread_id=thread))
 
 
-def _check_model(name: str | None) -> None:
-    """Raise for a model that does not exist before the run begins, and not once for each of its iterations."""
-    from agentic_workflows.agents.chat_model import chat_model  # noqa: PLC0415 - two seconds
-
-    chat_model(name)
-
-
-def _loaded(file: Path | None) -> "Plan | None":
+def _given(goal: str | None, file: Path | None) -> "Plan | None":
+    """Return the plan of a file; without one there must be a goal."""
     if file is None:
+        if not (goal or "").strip():
+            raise RunError("There is no goal. Say in one sentence what is wanted, or give a --plan file.")
         return None
     from agentic_workflows.agents.plan_file import load_plan  # noqa: PLC0415 - heavy
 

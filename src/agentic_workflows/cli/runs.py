@@ -49,11 +49,11 @@ def runs(ctx: typer.Context, *, database: Database = None, _json: Json = False) 
 
 def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
     """Show a run: its plan with decisions, its steps, outputs, reason and open questions."""
-    from agentic_workflows.cli.build import KEPT, build_reader, database_of, setup_from  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import KEPT, build_reader, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.cli.options import Flags  # noqa: PLC0415
     from agentic_workflows.cli.summary import show_summary  # noqa: PLC0415
 
-    reader = build_reader(database_of(database))
+    reader = build_reader(database)
     result = asyncio.run(_held(reader, thread))
     ctx.obj.document(result)
     if not ctx.obj.is_json:
@@ -108,10 +108,10 @@ def cancel(
 
 def all_runs(database: str | None) -> list[dict[str, Any]]:
     """Return every run of a database; one that does not exist yet has none."""
-    from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import build_reader  # noqa: PLC0415 - heavy
 
     try:
-        reader = build_reader(database_of(database))
+        reader = build_reader(database)
     except RunError:
         if database is not None:
             raise
@@ -120,9 +120,9 @@ def all_runs(database: str | None) -> list[dict[str, Any]]:
 
 
 def _read(thread: str, database: str | None) -> "tuple[AgenticWorkflow, dict[str, Any]]":
-    from agentic_workflows.cli.build import build_reader, database_of  # noqa: PLC0415 - heavy
+    from agentic_workflows.cli.build import build_reader  # noqa: PLC0415 - heavy
 
-    reader = build_reader(database_of(database))
+    reader = build_reader(database)
     return reader, asyncio.run(reader.result(thread))
 
 

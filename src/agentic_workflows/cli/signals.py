@@ -15,7 +15,7 @@ _SIGNALS: Final = tuple(one for one in (signal.SIGINT, signal.SIGTERM, HANG_UP) 
 
 
 @contextmanager
-def heard(tell: Callable[[int], None]) -> Iterator[None]:
+def listening(tell: Callable[[int], None]) -> Iterator[None]:
     """Call something in a thread of its own, with the number, for each of the signals that comes meanwhile."""
     read, written = socket.socketpair()
     written.setblocking(False)

@@ -59,11 +59,6 @@ def replace_standard_streams() -> None:
     sys.stdout, sys.stderr = _replaced(sys.stdout, STDOUT), _replaced(sys.stderr, STDERR)
 
 
-def lost_by(stream: TextIO) -> OSError | None:
-    """Return why something could not be written, of a stream of ours."""
-    return stream.lost if isinstance(stream, Stream) else None
-
-
 def _replaced(stream: TextIO | None, descriptor: int) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):  # Python has none where the descriptor was closed
         return Path(os.devnull).open("w")

@@ -29,6 +29,8 @@ class RunPass:
     run_id: str
     plan: str
     """Names the plan among those of the run."""
+    asked_under: str
+    """The plan under whose name people are asked: where plans only leave steps out, the first of them."""
     policy: str
     """Digest of the policies in force."""
     limits: Limits
@@ -41,15 +43,12 @@ class RunPass:
     """Calls started, by action, over the whole run."""
     grants: Grants = field(default_factory=Grants)
     """What people answered."""
-    asked_under: str = ""
-    """The plan under whose name people are asked: where plans only leave steps out, the first of them."""
     span: Span = field(default_factory=current_span)
     """Opens the span of a call, where somebody traces."""
     slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.limits.max_parallel)
-        self.asked_under = self.asked_under or self.plan
 
     @property
     def deadline(self) -> datetime:

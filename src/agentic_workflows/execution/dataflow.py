@@ -55,7 +55,7 @@ class Dataflow:
         run: RunPass,
         is_stopped: Callable[[], bool],
         starts: int,
-        choose: Choose | None = None,
+        choose: Choose | None,
     ) -> None:
         self.outcomes = recorded_steps(plan, run.log.outcomes_of(run.plan), run.plan)
         """What ended, in this pass or before; it is not run again."""

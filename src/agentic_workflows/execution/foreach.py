@@ -45,7 +45,7 @@ async def run_items(
     point: ExecutionPoint,
     run: RunPass,
     *,
-    is_stopped: Callable[[], bool] = lambda: False,
+    is_stopped: Callable[[], bool],
 ) -> Outcome:
     """Run the items that have not ended, whatever becomes of one of them, and return what became of all.
 

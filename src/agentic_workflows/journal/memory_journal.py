@@ -171,7 +171,7 @@ class MemoryJournal:
     async def renew(self, lease: Lease, seconds: float) -> Request | None:
         """Keep the lease for longer, and return what somebody asked of the run."""
         self._check(lease)
-        self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "expires": self._clock() + seconds})
+        self._leases[lease.thread_id] = replace(lease, expires=self._clock() + seconds)
         return self._requests.get(lease.thread_id)
 
     async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
@@ -188,7 +188,7 @@ class MemoryJournal:
         """Give the lease back; its token stays used."""
         held = self._leases.get(lease.thread_id)
         if held is not None and (held.owner, held.token) == (lease.owner, lease.token):
-            self._leases[lease.thread_id] = Lease(**{**lease.__dict__, "owner": nobody(lease.owner), "expires": 0.0})
+            self._leases[lease.thread_id] = replace(lease, owner=nobody(lease.owner), expires=0.0)
 
     async def holder(self, thread_id: str) -> Lease | None:
         """Return the lease of a thread, where anybody holds it who is not known to be dead."""

@@ -1,7 +1,6 @@
 """The journal in a SQL database."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -52,7 +51,7 @@ _AT_ONCE = 1_000
 class SqlJournal:
     """A `Journal` on a writer thread."""
 
-    def __init__(self, writer: Writer, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, writer: Writer, *, clock: Callable[[], float]) -> None:
         self._writer = writer
         self._clock = clock
 

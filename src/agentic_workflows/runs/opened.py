@@ -49,8 +49,8 @@ class OpenRun:
     graph: Graph
     journal: Journal
     catalogue: Catalogue
-    held: Held | None = None
-    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    held: Held | None
+    metadata: Mapping[str, JsonValue]
     values: State = field(default_factory=lambda: NO_STATE)
     kept: JsonObject = field(default_factory=dict)
     """What was kept with the run when it began."""
@@ -337,7 +337,7 @@ class OpenRun:
             configurable[OWNER] = self.held.lease.owner
         if at_most is not None:
             configurable[AT_MOST] = at_most
-        # LangGraph takes an equal name for the same call once more and drops its input, and hands down that of a server.
+        # A name of its own: an equal one LangGraph takes for the same call once more, and drops what that brings.
         return {"configurable": configurable, "metadata": {**self.metadata, "run_id": str(uuid4())}}
 
 

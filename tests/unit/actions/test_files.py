@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agentic_workflows.actions import files as module
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.actions.files import file_actions, touched
-from agentic_workflows.actions.registry import registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError, WorkspaceError
 from agentic_workflows.graph.plan import WorkflowStep
@@ -22,7 +22,7 @@ class Caller:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.actions = registry(file_actions(Workspace(root)))
+        self.actions = make_registry(file_actions(Workspace(root)))
 
     async def __call__(self, name: str, /, **inputs: JsonValue) -> Any:
         step = WorkflowStep("step", name, inputs)

@@ -12,7 +12,7 @@ from langchain_core.tools import StructuredTool
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.actions.declare import action
 from agentic_workflows.actions.overlay import annotated, overlaid, overlay_schema
-from agentic_workflows.actions.registry import registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.undeclared import UndeclaredActions
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations, ArgumentClass
@@ -33,7 +33,7 @@ def ping() -> str:
     return "pong"
 
 
-ACTIONS = registry([send_email, ping])
+ACTIONS = make_registry([send_email, ping])
 CLASSES = st.sampled_from(get_args(ArgumentClass))
 FIELD_NAMES = st.lists(st.sampled_from(["id", "messages.id", "*", "a b.*"]), max_size=3)
 FIELDS = {
@@ -145,7 +145,7 @@ def test_an_operator_vouches_for_what_a_servers_hint_made_stricter() -> None:
         return query
 
     tool = StructuredTool.from_function(coroutine=search, name="search", description="Search.", metadata=hints)
-    known = registry([tool])
+    known = make_registry([tool])
     assert known["search"].annotations == Annotations()
     assert overlaid(known, {"search": {"read_only": True, "destructive": False}})["search"].annotations == Annotations(
         read_only=True, destructive=False

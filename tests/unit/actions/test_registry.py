@@ -7,7 +7,7 @@ from langchain_core.tools import tool
 
 from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.actions.declare import action
-from agentic_workflows.actions.registry import registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import GROUPS, Annotations
 
@@ -25,25 +25,25 @@ def look_up(title: str) -> str:
 
 
 def test_actions_and_tools_are_found_by_name() -> None:
-    known = registry([ping, look_up])
+    known = make_registry([ping, look_up])
     assert list(known) == ["ping", "look_up"]
     assert known["ping"] is ping
 
 
 def test_registry_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
-        registry([ping])["other"] = ping  # type: ignore[index]
+        make_registry([ping])["other"] = ping  # type: ignore[index]
 
 
 def test_name_that_is_taken_is_refused() -> None:
     with pytest.raises(ActionError, match="Two actions are called 'ping'"):
-        registry([ping, ping])
+        make_registry([ping, ping])
 
 
 @pytest.mark.parametrize("name", [*GROUPS, "", " ping", "pi\nng", "x" * 201])
 def test_name_that_cannot_be_one_is_refused(name: str) -> None:
     with pytest.raises(ActionError, match=r"group in policies|cannot be the name of an action"):
-        registry([replace(ping, name=name)])
+        make_registry([replace(ping, name=name)])
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_name_that_cannot_be_one_is_refused(name: str) -> None:
 )
 def test_input_schema_that_is_none_is_refused(schema: Any, said: str) -> None:
     with pytest.raises(ActionError, match=f"The input schema of 'ping' .*{said}"):
-        registry([replace(ping, input_schema=schema)])
+        make_registry([replace(ping, input_schema=schema)])
 
 
 def test_output_schema_that_is_none_is_refused() -> None:
     with pytest.raises(ActionError, match="The output schema of 'ping' is no JSON Schema"):
-        registry([replace(ping, output_schema={"type": "txt"})])
+        make_registry([replace(ping, output_schema={"type": "txt"})])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_output_schema_that_is_none_is_refused() -> None:
 )
 def test_annotation_of_no_argument_is_refused(arguments: Any, said: str) -> None:
     with pytest.raises(ActionError, match=said):
-        registry([replace(ping, annotations=Annotations(arguments=arguments))])
+        make_registry([replace(ping, annotations=Annotations(arguments=arguments))])
 
 
 def test_builtin_actions_need_neither_folder_nor_model_to_be_listed(tmp_path: Path) -> None:

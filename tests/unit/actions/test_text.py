@@ -8,7 +8,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import Field
 
 from agentic_workflows.actions.action import ActionCall
-from agentic_workflows.actions.registry import registry
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.text import ModelSource, text_actions
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.plan import WorkflowStep
@@ -46,7 +46,7 @@ class ConstrainedModel(FakeModel):
 
 
 async def call(model: ModelSource, name: str, /, **inputs: JsonValue) -> object:
-    actions = registry(text_actions(model, max_characters=100))
+    actions = make_registry(text_actions(model, max_characters=100))
     step = WorkflowStep("step", name, inputs)
     return await actions[name].run(ActionCall(action=name, inputs=inputs, step=step, run_id="run"))
 

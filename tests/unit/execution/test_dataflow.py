@@ -46,9 +46,7 @@ class Engine:
             return Ask(reason="Why?")
         return Allow()
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         return Allow()
 
 
@@ -91,6 +89,7 @@ async def run(
         run=RunPass(
             run_id="r",
             plan="p",
+            asked_under="p",
             policy="policy",
             limits=limits or Limits(),
             emit=events.append,

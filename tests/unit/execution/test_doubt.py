@@ -68,6 +68,7 @@ def a_pass(mail: Mail, past: Past, answers: Sequence[Answer] = ()) -> tuple[Exec
     run = RunPass(
         run_id="r",
         plan="1:p",
+        asked_under="1:p",
         policy=point.engine.digest,
         limits=Limits(),
         emit=lambda _: None,
@@ -394,9 +395,7 @@ class AtMost:
     def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:  # noqa: ARG002 - an engine's shape
         return Allow() if request.count < self._most else Deny(reason="Not any more.")
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         return self.decide(ActionRequest(action=action, inputs=step.inputs, provenance=provenance))
 
 

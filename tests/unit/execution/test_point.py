@@ -45,9 +45,7 @@ class Engine:
         decision = self._decide(request)
         return Allow() if approved and isinstance(decision, Ask) else decision
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         return self._decide(ActionRequest(action=action, inputs=step.inputs, provenance=provenance))
 
 
@@ -60,6 +58,7 @@ class Bench:
         self.run = RunPass(
             run_id="r",
             plan="p",
+            asked_under="p",
             policy=self.point.engine.digest,
             limits=limits or Limits(),
             emit=self.events.append,

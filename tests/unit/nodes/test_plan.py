@@ -32,7 +32,7 @@ class Bench:
         self.leases, self.events = Leases(MemoryJournal()), list[dict[str, Any]]()
         point = ExecutionPoint(CedarEngine({}))
         replaced = Replaced(point=point, registry={}, secrets={})
-        self._node = make_plan(cast("Any", agent), self.leases, Limits(**limits), replaced.settle)
+        self._node = make_plan(cast("Any", agent), self.leases, Limits(**limits), replaced.settle, lambda _: "")
 
     async def step(self, state: dict[str, Any]) -> dict[str, Any]:
         """Return the state after one pass through the node."""

@@ -149,8 +149,8 @@ def test_no_policy_lets_a_dangerous_action_run(tmp_path: Path, beside: list[str]
         engine = CedarEngine({} if declared.undeclared else {name: declared}, [*beside, mine])
         denied = Deny(reason=NEVER)
         assert engine.decide(ActionRequest(action=declared, inputs={}), approved=True) == denied
-        assert engine.decide_early(WorkflowStep("s", name, {}), declared) == denied
-        assert engine.decide_early(WorkflowStep("s", name, {"x": "${y}"}), declared) == denied
+        assert engine.decide_early(WorkflowStep("s", name, {}), declared, None) == denied
+        assert engine.decide_early(WorkflowStep("s", name, {"x": "${y}"}), declared, None) == denied
 
 
 def test_a_team_adds_its_rules_beside_the_default(tmp_path: Path) -> None:

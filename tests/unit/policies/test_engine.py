@@ -338,7 +338,7 @@ def test_the_count_is_part_of_the_request_only_for_rules_that_may_read_it() -> N
 
 def early(engine: CedarEngine, spec: ActionSpec = WRITE, **fields: object) -> StaticDecision:
     step = WorkflowStep("s", spec.name, cast("JsonObject", fields.pop("inputs", {"path": "${x}"})), **fields)  # type: ignore[arg-type]
-    return engine.decide_early(step, spec)
+    return engine.decide_early(step, spec, None)
 
 
 REVIEW = (
@@ -468,7 +468,7 @@ def test_what_is_certain_before_the_run_holds_in_it(policies: Sequence[str], req
         inputs = dict(request.inputs)
         for planned, foreach in ((inputs, None), ({"path": "${x}"}, None), (inputs, "${x}")):
             step = WorkflowStep("s", request.action.name, planned, (), None, request.human_review_required, foreach)
-            decision = engine.decide_early(step, request.action)
+            decision = engine.decide_early(step, request.action, None)
             if isinstance(decision, AtRunTime):
                 assert rank(engine.decide(request)) >= rank(decision.at_least)
             else:
@@ -527,5 +527,5 @@ def test_deciding_never_raises(spec: ActionSpec, inputs: JsonObject) -> None:
     decision = ENGINE.decide(ActionRequest(action=spec, inputs=inputs))
     assert isinstance(decision, Allow | Ask | Deny)
     assert isinstance(
-        ENGINE.decide_early(WorkflowStep("s", spec.name or "x", inputs), spec), Allow | Ask | Deny | AtRunTime
+        ENGINE.decide_early(WorkflowStep("s", spec.name or "x", inputs), spec, None), Allow | Ask | Deny | AtRunTime
     )

@@ -387,7 +387,7 @@ def test_people_are_told_where_an_argument_comes_from() -> None:
     step = WorkflowStep("last", "send", {"to": "${mails.a}, ${mails.b}", "text": "hi"})
     scope = {"mails": Origin(INBOX, PLAN)}
     found = provenance_of(step, Plan("", [step]), scope, {})
-    assert found.sentences(["to"]) == [
+    assert found.sentences(["to"], []) == [
         "This `to` comes from `inbox.a`, `inbox.b`, which are untrusted.",
     ]
     assert found.to_json() == {
@@ -414,9 +414,7 @@ class _Allowing:
     def decide(self, request: ActionRequest, *, approved: bool = False) -> Decision:  # noqa: ARG002
         return Allow()
 
-    def decide_early(
-        self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None = None
-    ) -> StaticDecision:
+    def decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         raise NotImplementedError
 
 
@@ -484,9 +482,12 @@ async def run(plan: Plan, before: Sequence[Recorded] = ()) -> tuple[list[ActionC
         plan,
         point=ExecutionPoint(_Allowing()),
         registry=actions,
-        run=RunPass(run_id="r", plan="p", policy="policy", limits=Limits(), emit=lambda _: None, log=log),
+        run=RunPass(
+            run_id="r", plan="p", asked_under="p", policy="policy", limits=Limits(), emit=lambda _: None, log=log
+        ),
         is_stopped=lambda: False,
         starts=100,
+        choose=None,
     )
     await flow.run_all(20)
     await log.flush()
