@@ -1,7 +1,7 @@
 """The graph: five nodes, one routing function."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -28,9 +28,10 @@ from agentic_workflows.graph.inside import NO_LIMIT, as_in_each_attempt
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
-from agentic_workflows.graph.values import writable
+from agentic_workflows.graph.values import JsonObject, writable
 from agentic_workflows.journal.database import MEMORY, Database
 from agentic_workflows.journal.lease import Leases
+from agentic_workflows.nodes.beginning import is_new_run
 from agentic_workflows.nodes.collaborators import OWNER, Agent, Node
 from agentic_workflows.nodes.execute import Choose, make_execute
 from agentic_workflows.nodes.pause import make_pause
@@ -73,12 +74,16 @@ class Overrides:
 
 @dataclass(frozen=True, kw_only=True)
 class Schemas:
-    """What a server shows of a graph, so that forms can be drawn of it."""
+    """What a server shows of a graph, so that forms can be drawn of it, and what it asks of those who call it."""
 
     input: type[Any] = Input
     context: type[Any] | None = None
     check_input: CheckInput = lambda _: ""
     """LangGraph shows the bounds of an input, but does not enforce them."""
+    setting: JsonObject = field(default_factory=dict)
+    """What a call has chosen; it is kept with the run that it begins."""
+    check_setting: Callable[[JsonObject], str] = lambda _: ""
+    """Says why a run that was begun in a setting must not go on with this call; nothing where it may."""
 
 
 def build_graph(
@@ -199,7 +204,7 @@ def assemble(
     }
     builder = StateGraph(State, input_schema=schemas.input, context_schema=schemas.context)
     for name, node in nodes.items():
-        announced: Any = partial(_announced, name, node)
+        announced: Any = partial(_announced, name=name, node=node, schemas=schemas)
         builder.add_node(name, announced)
     builder.add_edge(START, "plan")
     builder.add_edge("plan", "validate")
@@ -212,7 +217,7 @@ def assemble(
 
 
 async def _announced(
-    name: str, node: Node, state: State, config: RunnableConfig, runtime: Runtime[Any]
+    state: State, config: RunnableConfig, runtime: Runtime[Any], *, name: str, node: Node, schemas: Schemas
 ) -> Update | Command[Any]:
     """Do what a node does, and tell whenever the run came into another state than the one that the node serves.
 
@@ -220,11 +225,16 @@ async def _announced(
     with that: one that is cut in between would be due nowhere.
     """
     refuse_changed(state)
+    begins = name == "plan" and is_new_run(state)
+    if not begins and (problem := schemas.check_setting(state.get("setting") or {})):
+        raise RunError(problem)
     come_after(checkpoints_before(config).values())
     serves = WorkflowState.PLANNING if name == "plan" else None
     if serves and OWNER not in config.get("configurable", {}):  # its owner has looked
         come_after(await last_kept(config))
     update = await node(state, config, runtime)
+    if begins:
+        update["setting"] = schemas.setting
     reason = update.get("reason")
     if reason:
         update["reason"] = reason = writable(reason)

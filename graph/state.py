@@ -128,6 +128,8 @@ class State(TypedDict):
     left: str
     """The state that PAUSED left, or in which a budget ran out."""
     run_id: str
+    setting: JsonObject
+    """What the call that began this run had chosen on a server."""
     run_goal: str
     """The goal that this run was begun with."""
     run_plan: JsonValue
@@ -160,7 +162,7 @@ _KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(("status", "left", "run_id"), str),
     **dict.fromkeys(("iteration", "replans", "tokens", "plan_number"), int),
     **dict.fromkeys(("lineage", "asks", "findings", "refused", "history"), list),
-    "steps": dict,
+    **dict.fromkeys(("steps", "setting"), dict),
     "seconds": (int, float),
 }
 

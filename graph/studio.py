@@ -1,21 +1,22 @@
 """The graph as a LangGraph server runs it: Studio's forms are drawn from the schemas here; `langgraph.json` names it.
 
 The server asks `graph` for a graph for every run, with that run's context, and for every look at schemas, drawings and
-states, without one. Give a context to an assistant rather than to single runs: who resumes a run names the assistant,
-and a context that only the first call had is not there any more.
+states, without one. Give a context to an assistant rather than to single runs: who resumes a run names the assistant.
+What only the first call has brought must be brought again, or the run does not go on: it would do so with the default.
 
 Whoever can call the server chooses workspace, policies, annotations and model, and so has the operator's rights.
 `langgraph dev` listens on 127.0.0.1; leave it there, or put authentication in front that fixes these four.
 """
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph_sdk.runtime import ServerRuntime
@@ -36,6 +37,8 @@ from agentic_workflows.journal.database import DEFAULT_DATABASE, Database
 from agentic_workflows.policies.files import BUILT_IN
 
 Model = TypeVar("Model", bound=BaseModel)
+_SETTING: Final = {"workspace", "policies", "annotations"}
+"""What a run that waits must not go on without: an approval is for these files, under these rules."""
 _OF_THE_SERVER = ("__", "checkpoint_", "cron_id", "langgraph_", "run_id", "thread_id")
 
 
@@ -142,7 +145,13 @@ def _build(context: StudioContext) -> Graph:
         policies=context.policies,
         limits=context.limits(),
         database=_database(),
-        schemas=Schemas(input=StudioInput, context=StudioContext, check_input=_check_input),
+        schemas=Schemas(
+            input=StudioInput,
+            context=StudioContext,
+            check_input=_check_input,
+            setting=context.model_dump(include=_SETTING),
+            check_setting=partial(_check_setting, context),
+        ),
     )
 
 
@@ -157,6 +166,19 @@ def _collaborators(workspace: str, model_name: str, reserved: tuple[str, ...]) -
     model = cache(partial(chat_model, model_name or None))
     actions = builtin_actions(Path(workspace), model, reserved=reserved)
     return ModelAgent(model, actions), actions
+
+
+def _check_setting(context: StudioContext, begun: Mapping[str, Any]) -> str:
+    """Return what keeps a run from going on: what was chosen for it, and this call leaves out."""
+    left_out = {
+        name: value
+        for name, value in begun.items()
+        if name not in context.model_fields_set and value != getattr(context, name)
+    }
+    if not left_out:
+        return ""
+    chosen = ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in left_out.items())
+    return f"This run was begun with the {chosen}, which the context of this call leaves out. Give it again."
 
 
 def _check_input(state: State) -> str:

@@ -209,6 +209,26 @@ async def test_context_that_cannot_be_used_is_one_clear_error(
     assert (workspace / "note.txt").read_text() == "old"
 
 
+async def test_a_run_goes_on_with_nothing_else_than_what_it_was_begun_with_unless_that_is_said(
+    client: LangGraphClient, workspace: Path, folder: Path
+) -> None:
+    (assistants,) = [one["assistant_id"] for one in await client.assistants.search(graph_id=GRAPH, name=GRAPH)]
+    assistant, thread = str(assistants), await new_thread(client)
+    other, context = folder / "examples" / "workspace", {"workspace": workspace.name}
+    other.mkdir(parents=True)
+    (other / "note.txt").write_text("of another")
+    approve = {"resume": {"decisions": [{"type": "approve"}]}}
+
+    await result(client, thread, assistant, input={"given_plan": REPLACE}, context=context)
+    refused = await result(client, thread, assistant, command=approve)
+    assert f'was begun with the workspace "{workspace.name}", which' in refused["__error__"]["message"]
+    assert [(one / "note.txt").read_text() for one in (workspace, other)] == ["old", "of another"]
+    done = await result(client, thread, assistant, command=approve, context=context)
+    assert (done["status"], (workspace / "note.txt").read_text()) == ("COMPLETE", "old, and new")
+    begun = await result(client, thread, assistant, input={"given_plan": {**REPLACE, "goal": "Another."}})
+    assert (begun["status"], begun["setting"]["workspace"]) == ("REVIEWING", "examples/workspace")
+
+
 async def test_input_that_cannot_be_used_fails_with_its_reason(client: LangGraphClient, workspace: Path) -> None:
     assistant, thread = await assistant_of(client, workspace), await new_thread(client)
 
