@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -479,6 +480,14 @@ async def test_processes_that_write_at_once_all_land(shared: House) -> None:
 
 
 # Answers.
+
+
+async def test_an_answer_and_a_goal_may_be_long(journal: Journal, lease: Lease) -> None:
+    long = "long " * 1_000_000
+    assert await journal.answer(replace(answer_row("q"), answer={"type": "respond", "message": long}))
+    await journal.begin(lease, RUN, long)
+    assert (await journal.answers(RUN))["q"].answer["message"] == long
+    assert await journal.run_of(RUN) == (lease.thread_id, long)
 
 
 async def test_the_first_answer_counts(journal: Journal) -> None:

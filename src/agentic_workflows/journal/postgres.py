@@ -72,6 +72,8 @@ def _watched(
         while True:
             ready = yield wanted
             in_vain = 0 if ready else in_vain + 1
+            if not ready:  # what was sent last, psycopg sends on once only, and the rest of it is waited for
+                connection.pgconn.flush()
             if connection.is_patient or in_vain * interval < SILENT_SECONDS:
                 wanted = gen.send(ready)
             else:
