@@ -37,6 +37,12 @@ steps:
 """
 MISSING = "{goal: Read, steps: [{name: read, action: read_file, inputs: {path: none.md}}]}"
 DENIED = "{goal: Pay, steps: [{name: pay, action: financial_transaction}]}"
+APPEND = """
+goal: Append to every note
+steps:
+  - {name: names, action: list_files, inputs: {pattern: "*.md"}, outputs: [names]}
+  - {name: note, action: append_file, foreach: "${names}", inputs: {path: "${item}", text: "!"}, outputs: [noted]}
+"""
 SLOW = """
 goal: Take your time
 steps:
@@ -93,7 +99,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a.md").write_text("from a")
     (tmp_path / "files" / "b.md").write_text("from b")
-    plans = {"copy": COPY, "replace": REPLACE, "missing": MISSING, "denied": DENIED, "slow": SLOW}
+    plans = {"copy": COPY, "replace": REPLACE, "append": APPEND, "missing": MISSING, "denied": DENIED, "slow": SLOW}
     for name, text in plans.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "own.py").write_text(OWN_ACTIONS)
@@ -211,6 +217,26 @@ def test_each_kind_of_answer_has_its_options(call: Callable[..., Any], folder: P
     assert ("not that one" in shown, "write_file" in shown) == (True, True)
     assert (folder / "files" / "b.md").read_text() == "from b"
     assert (code, json.loads(out)["outputs"]["saved"]) == (COMPLETE, "b.md")
+
+
+@pytest.fixture
+def asked(call: Callable[..., Any], folder: Path) -> list[str]:
+    """Return the ids of the three questions of a run that waits, one an item."""
+    (folder / "files" / "c.md").write_text("from c")
+    code, out, _ = call("run", "--plan", "append.yaml", "--workspace", "files", "--thread", "t", "--json")
+    assert code == WAITING
+    return [str(question["id"]) for question in json.loads(out)["reviews"]]
+
+
+def test_answers_that_wait_for_others_are_said_to_be_kept(call: Callable[..., Any], asked: list[str]) -> None:
+    assert "kept;" not in call("resume", "t")[1]
+    first = call("review", "t", "--approve", asked[1])
+    assert (first[0], "1 answer kept; the run goes on when the other 2 are answered." in first[1]) == (WAITING, True)
+    assert Path("files/b.md").read_text() == "from b"
+    second = call("review", "t", "--approve", asked[0])[1]
+    assert "1 answer kept; the run goes on when the other one is answered." in second
+    last = call("review", "t", "--approve", asked[2])
+    assert (last[0], "kept;" in last[1], Path("files/b.md").read_text()) == (COMPLETE, False, "from b!")
 
 
 @pytest.mark.parametrize(

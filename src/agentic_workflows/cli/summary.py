@@ -48,6 +48,15 @@ def written_files(result: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(path for path in paths if isinstance(path, str)))
 
 
+def kept_answers(asked: frozenset[str], still_open: frozenset[str]) -> str:
+    """Return what became of answers that do not let the run go on yet; empty where there are none."""
+    kept, left = len(asked - still_open), len(asked & still_open)
+    if not (kept and left):
+        return ""
+    others = "the other one is" if left == 1 else f"the other {left} are"
+    return f"{kept} {'answer' if kept == 1 else 'answers'} kept; the run goes on when {others} answered."
+
+
 def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[str]:
     """Yield who goes on with a run, or the commands that do, where it can be continued."""
     state, is_under_way = result["state"], result["state"] in UNDER_WAY
