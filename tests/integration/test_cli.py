@@ -219,6 +219,10 @@ def test_each_kind_of_answer_has_its_options(call: Callable[..., Any], folder: P
     assert (code, json.loads(out)["outputs"]["saved"]) == (COMPLETE, "b.md")
 
 
+def _question(call: Callable[..., Any]) -> str:
+    return str(json.loads(call("review", "--json")[1])[0]["reviews"][0]["id"])
+
+
 @pytest.fixture
 def asked(call: Callable[..., Any], folder: Path) -> list[str]:
     """Return the ids of the three questions of a run that waits, one an item."""
@@ -237,6 +241,36 @@ def test_answers_that_wait_for_others_are_said_to_be_kept(call: Callable[..., An
     assert "1 answer kept; the run goes on when the other one is answered." in second
     last = call("review", "t", "--approve", asked[2])
     assert (last[0], "kept;" in last[1], Path("files/b.md").read_text()) == (COMPLETE, False, "from b!")
+
+
+def test_files_are_told_of_where_a_step_wrote_them_and_they_are_there(
+    call: Callable[..., Any], folder: Path, asked: list[str]
+) -> None:
+    call("review", "t", "--respond", asked[0], "--message", "b.md")
+    done = json.loads(call("review", "t", "--approve", asked[1], "--approve", asked[2], "--json")[1])
+    assert (done["outputs"]["noted"], done["files"]) == (["b.md", "b.md", "c.md"], ["b.md", "c.md"])
+    assert done["history"][-1]["items"][0] == {
+        "status": "succeeded",
+        "reason": "A reviewer gave its result; it was not done.",
+    }
+    (folder / "files" / "b.md").unlink()
+    assert re.findall(r"  (.*/files/.*)", call("show", "t")[1]) == [str(folder / "files" / "c.md")]
+
+
+def test_result_that_a_person_gave_is_no_file_that_was_written(call: Callable[..., Any]) -> None:
+    call("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t")
+    code, out, _ = call("review", "t", "--respond", _question(call), "--message", "b.md")
+    assert (code, "Written:" in out) == (COMPLETE, False)
+
+
+def test_file_is_not_told_of_in_a_workspace_that_the_run_came_to_later(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "other").mkdir()
+    plan = yaml.safe_load(COPY)
+    plan["steps"] += [{"name": "ask", "action": "list_files", "after": ["save"], "human_review_required": True}]
+    (folder / "asks.yaml").write_text(yaml.safe_dump(plan))
+    assert "Written:" in call("run", "--plan", "asks.yaml", "--workspace", "files", "--thread", "t")[1]
+    code, out, _ = call("review", "t", "--approve", "all", "--workspace", "other")
+    assert (code, "Written:" in out) == (COMPLETE, False)
 
 
 @pytest.mark.parametrize(

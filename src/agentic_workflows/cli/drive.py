@@ -133,7 +133,7 @@ class Driver:
 
     def _finish(self, result: dict[str, Any]) -> int:
         database = self._workflow.database.url
-        shown = {**result, "workspace": self._workspace, "files": written_files(result)}
+        shown = {**result, "workspace": self._workspace, "files": written_files(result, self._workspace)}
         self._output.document(shown)
         if kept := kept_answers(self._asked, _ids(result)):
             self._output.say(kept)
