@@ -517,6 +517,20 @@ def test_a_plan_file_that_is_refused_begins_no_run(call: Callable[..., Any], fol
     )
 
 
+def test_rules_that_permit_nothing_are_warned_of_where_they_deny_a_plan(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "mine.cedar").write_text('@id("no") forbid (principal, action == Action::"write_file", resource);')
+    mine, beside = ["--policy", "mine.cedar"], ["--policy", "default", "--policy", "mine.cedar"]
+    told = "Warning: No rule permits anything, so every call is denied. Load these rules beside the default ones"
+    planned = ["--plan", "replace.yaml", "--workspace", "files"]
+    for command in (["run", *planned, *mine], ["plan", *planned, *mine]):
+        code, out, _ = call(*command)
+        assert (code, told in out) == (BAD_INPUT, True), command
+    assert told not in call("plan", *planned, *beside)[1]
+    call("run", *planned, "--thread", "t")
+    for command in (["resume", "t", *mine], ["review", "t", "--approve", "all", *mine]):
+        assert told in call(*command)[1], command
+
+
 def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], folder: Path) -> None:
     text = call("policy", "show", "default")[1]
     assert call("policy", "show", "default")[0] == COMPLETE

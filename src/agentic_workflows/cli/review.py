@@ -8,7 +8,7 @@ import typer
 
 from agentic_workflows.cli.options import Actions, Annotations, Database, Flags, Json, Model, Policies, Workspace
 from agentic_workflows.cli.output import COMPLETE, Output
-from agentic_workflows.cli.run import reopened
+from agentic_workflows.cli.run import reopened, warn_of_policies
 from agentic_workflows.errors import ReviewError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def review(
     chosen = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     with asyncio.Runner() as runner:
         workflow, folder = reopened(thread, chosen, database, runner)
+        warn_of_policies(workflow, ctx.obj)
         result = runner.run(workflow.result(thread))
         if result["state"] != "REVIEWING":
             raise ReviewError(f"The run {thread} is {result['state']} and asks nothing.")
