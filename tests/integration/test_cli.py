@@ -243,6 +243,27 @@ def test_answers_that_wait_for_others_are_said_to_be_kept(call: Callable[..., An
     assert (last[0], "kept;" in last[1], Path("files/b.md").read_text()) == (COMPLETE, False, "from b!")
 
 
+def test_rejection_of_one_item_of_a_plan_file_says_which_and_that_the_others_are_not_done(
+    call: Callable[..., Any], asked: list[str]
+) -> None:
+    assert all(f" note, item {number} " in " ".join(call("review")[1].split()) for number in (1, 2, 3))
+    _, _, err = call("review", "t", "--approve", "none")
+    assert f"{asked[1]} (step note, item 2, append_file)" in err
+    answers = ["--approve", asked[0], "--approve", asked[2], "--reject", asked[1], "--feedback", "no thanks"]
+    code, out, _ = call("review", "t", *answers)
+    assert code == FAILED
+    assert [line.strip() for line in out.splitlines() if "answered with" in line] == [
+        "note, item 1: answered with approve",
+        "note, item 2: answered with reject",
+        "note, item 3: answered with approve",
+    ]
+    assert (
+        "The given plan cannot be planned again. A reviewer rejected step note, item 2 (append_file): no thanks. "
+        "What was answered beside it (note, item 1; note, item 3) is not done."
+    ) in out
+    assert [Path(f"files/{name}.md").read_text() for name in "abc"] == ["from a", "from b", "from c"]
+
+
 def test_files_are_told_of_where_a_step_wrote_them_and_they_are_there(
     call: Callable[..., Any], folder: Path, asked: list[str]
 ) -> None:

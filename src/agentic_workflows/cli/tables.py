@@ -10,7 +10,7 @@ from rich.text import Text
 
 from agentic_workflows.cli.output import UNDER_WAY, in_line, shortened
 from agentic_workflows.graph.catalogue import ActionSpec
-from agentic_workflows.graph.review import answer_by
+from agentic_workflows.graph.review import answer_by, step_of
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.visible import visible
 
@@ -106,7 +106,7 @@ def questions_table(results: Iterable[Mapping[str, Any]]) -> Table:
     for one in results:
         for question in one["reviews"]:
             inputs, why = shortened(question["args"], _INPUTS), _why(question)
-            cells = (in_line(str(question[name])) for name in ("id", "step", "name"))
+            cells = map(in_line, (str(question["id"]), step_of(question), str(question["name"])))
             table.add_row(_typed(one), *cells, inputs, visible(why), answer_by(question) or "-")
     return table
 
