@@ -567,6 +567,8 @@ def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], fold
     assert "Warning: " in call("policy", "check", "default", "idle.cedar")[1]
     code, _, err = call("policy", "check", "typo.cedar")
     assert (code, "typo.cedar:1" in err, "Did you mean 'write_file'" in err) == (BAD_INPUT, True, True)
+    assert "--actions MODULE:NAME" in err
+    assert "--actions" not in call("policy", "check", "typo.cedar", "--actions", "own:ACTIONS")[2]
     code, out, _ = call("policy", "explain", "--plan", "copy.yaml", "--policy", "mine.cedar")
     assert (code, "known-action (mine.cedar" in out or "known-action (" in out) == (COMPLETE, True)
     assert re.search(r"save +text +read_file +no", out), out
