@@ -16,6 +16,7 @@ PUBLIC = [
 
 def test_the_public_names_are_these() -> None:
     assert agentic_workflows.__all__ == PUBLIC
+    assert dir(agentic_workflows) == PUBLIC
 
 
 @pytest.mark.parametrize("name", PUBLIC)
