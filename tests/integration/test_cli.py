@@ -264,6 +264,18 @@ def test_rejection_of_one_item_of_a_plan_file_says_which_and_that_the_others_are
     assert [Path(f"files/{name}.md").read_text() for name in "abc"] == ["from a", "from b", "from c"]
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100, 120])
+def test_questions_are_short_in_the_list_of_all_and_whole_one_by_one(
+    call: Callable[..., Any], asked: list[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    listed = call("review")[1]
+    assert len(listed.splitlines()) <= 1 + 12 * len(asked)
+    for question in json.loads(call("review", "--json")[1])[0]["reviews"]:
+        assert all(rule in "".join(listed.split()) for rule in question["rules"])
+        assert f"  Why:    {question['reason']} [{', '.join(question['rules'])}]" in call("review", "t")[1]
+
+
 def test_files_are_told_of_where_a_step_wrote_them_and_they_are_there(
     call: Callable[..., Any], folder: Path, asked: list[str]
 ) -> None:

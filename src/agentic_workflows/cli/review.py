@@ -23,7 +23,9 @@ _ALL = "all"
 def review(
     ctx: typer.Context,
     *,
-    thread: Annotated[str | None, typer.Argument(help="The run; without it, list the questions of all.")] = None,
+    thread: Annotated[
+        str | None, typer.Argument(help="The run; without it, list the questions of all, cut short.")
+    ] = None,
     approve: Annotated[list[str] | None, typer.Option(help="A review id, or `all` that are open; repeatable.")] = None,
     reject: Annotated[list[str] | None, typer.Option(help="A review id, or `all` that are open; repeatable.")] = None,
     edit: Annotated[str | None, typer.Option(help="A review id, with --inputs.")] = None,
@@ -73,7 +75,7 @@ def _list(database: str | None, output: Output) -> int:
         [{"thread_id": one["thread_id"], "goal": one["goal"], "reviews": one["reviews"]} for one in waiting]
     )
     if waiting and not output.is_json:
-        output.show_wide(questions_table(waiting), width_with(waiting, BESIDE_QUESTION))
+        output.show_wide(questions_table(waiting, output.console.width), width_with(waiting, BESIDE_QUESTION))
     elif not output.is_json:
         output.say("No question is open.")
     return COMPLETE
