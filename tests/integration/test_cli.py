@@ -411,8 +411,10 @@ def test_bad_input_is_one_clear_error(call: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     "source, said",
     [
-        ("import os\nKEY = os.environ['NO_SUCH_KEY']", "KeyError: 'NO_SUCH_KEY'. Modules of"),
-        ("raise SystemExit('not here')", "SystemExit: not here. Modules of"),
+        ("import os\nKEY = os.environ['NO_SUCH_KEY']", "own.py:2: KeyError: 'NO_SUCH_KEY'. Modules of"),
+        ("raise SystemExit('not here')", "own.py:1: SystemExit: not here. Modules of"),
+        ("\nimport no_such_package", "own.py:2: No module named 'no_such_package'. Modules of"),
+        ("", "imported: module 'own' has no attribute 'ACTIONS'. Modules of"),
         ("def", "SyntaxError: "),
         (
             "from agentic_workflows import action\n@action(readonly=True)\ndef f() -> int: ...",
