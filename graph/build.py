@@ -99,13 +99,16 @@ def build_graph(
     schemas: Schemas | None = None,
     secrets: Secrets = secret_of_environment,
 ) -> Graph:
-    """Return the compiled graph of an agent.
+    """Return the compiled graph of an agent, which is async only: call it with `ainvoke` or `astream`.
 
     Args:
         agent: plans; one without declared actions also executes.
         actions: what plans may call; by default the agent's own `actions`, and without those whatever a plan names.
         annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
-        policies: a Cedar file, or several, or `default` (the default with declared actions) and `article` (without).
+        policies: a Cedar file, or several, each a path or the name of a built-in one: `default` (by default, with
+            declared actions), `article` (without), and beside the default the refinements `system_assigned`,
+            `created_by_run`, `people_directories`, `looked_up`, `own_domains`, `verbatim_reads` and
+            `destructive_as_planned`, with which fewer questions are asked.
         limits: of a run that names none.
         database: where runs are written down: by default in memory, or the path of a SQLite file, `postgresql://...`,
             or a `Database`.

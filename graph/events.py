@@ -135,6 +135,7 @@ class ReviewAnswered(Event):
     id: str
     step: str
     answer: str
+    item: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from agentic_workflows.graph.labels import Label
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonObject, JsonValue, writable
+
+GIVEN: Final = "A reviewer gave its result; it was not done."
+"""Reason of what succeeded with an answer in place of the call."""
 
 
 class OutcomeStatus(StrEnum):

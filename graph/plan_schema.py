@@ -47,7 +47,12 @@ STEP_SCHEMA: JsonObject = {
             "type": ["object", "null"],
             "description": "A JSON Schema (2020-12) that the result must satisfy.",
         },
-        "human_review_required": {"type": "boolean", "default": False},
+        "human_review_required": {
+            "type": "boolean",
+            "default": False,
+            "description": "Asks a person before the step runs, as the built-in policies have it; false takes no "
+            "question of theirs away.",
+        },
         "foreach": {"type": ["string", "null"], "description": "A reference to a list; ${item} is its element."},
         "when": {"type": ["string", "boolean", "null"], "description": "A reference to true or false."},
         "timeout": {
@@ -56,7 +61,14 @@ STEP_SCHEMA: JsonObject = {
             "maximum": 86_400,
             "description": "Seconds for one attempt, up to a day.",
         },
-        "retries": {"type": "integer", "minimum": 0, "maximum": 10, "default": 0},
+        "retries": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 10,
+            "default": 0,
+            "description": "Further attempts after one that failed or took too long, of read-only and idempotent "
+            "actions only. A result that fails its validation is not tried again.",
+        },
         "after": {"type": "array", "items": _NAME, "default": [], "description": "Steps to wait for."},
     },
 }

@@ -44,7 +44,7 @@ class Question:
 
     def to_json(self) -> JsonObject:
         """Return the question as an action request with our own keys beside LangChain's."""
-        where = self.step if self.item is None else f"{self.step}, item {self.item + 1}"
+        where = step_of({"step": self.step, "item": self.item})
         by = answer_by({"expires": self.expires})
         until = f" Answer by {by}; then it counts as rejected." if by else ""
         return {
@@ -200,6 +200,12 @@ def answer_by(question: Mapping[str, JsonValue]) -> str:
     return str(question["expires"])[:16].replace("T", " ") + " UTC" if question.get("expires") else ""
 
 
+def step_of(question: Mapping[str, Any]) -> str:
+    """Return the step that a question is about, and the item of a `foreach`, counted from 1 as everywhere."""
+    item = question.get("item")
+    return str(question["step"]) if item is None else f"{question['step']}, item {item + 1}"
+
+
 def request(questions: Sequence[Mapping[str, JsonValue]], problem: str = "") -> JsonObject:
     """Return what the review interrupt shows: every open question at once, and why the last answer did not count."""
     configs = [{"action_name": question["name"], "allowed_decisions": _allowed(question)} for question in questions]
@@ -282,7 +288,7 @@ def listed(questions: Sequence[Mapping[str, JsonValue]]) -> str:
     """Return the open questions as one sentence for an error."""
     if not questions:
         return "No question is open."
-    return "Open: " + "; ".join(f"{one['id']} (step {one['step']}, {one['name']})" for one in questions) + "."
+    return "Open: " + "; ".join(f"{one['id']} (step {step_of(one)}, {one['name']})" for one in questions) + "."
 
 
 def _refuse_other_action(entry: Mapping[str, Any], question: Mapping[str, JsonValue]) -> None:

@@ -75,7 +75,10 @@ class StudioContext(BaseModel):
         "Empty: OPENAI_MODEL where the environment names an endpoint, else the embedded model.",
     )
     policies: list[Annotated[str, Field(min_length=1, max_length=4_096)]] = Field(
-        default=["default"], min_length=1, max_length=20, description="Cedar files, or the built-in default or article."
+        default=["default"],
+        min_length=1,
+        max_length=20,
+        description=f"Cedar files, or built-in ones by name: {', '.join(BUILT_IN)}.",
     )
     annotations: list[Annotated[str, Field(min_length=1, max_length=4_096)]] = Field(
         default=[], max_length=20, description="YAML files of what actions do to the world, over what they declare."

@@ -10,6 +10,7 @@ from langgraph.runtime import Runtime
 
 from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.execution.answers import answered, answered_with, checked_answers, is_overdue
+from agentic_workflows.execution.replaced import MOST_NAMED
 from agentic_workflows.graph.asking import asked, single_value
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
@@ -17,7 +18,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.history import NAMELESS, SAID, has_late, late_marks
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import plan_name, restore
-from agentic_workflows.graph.review import Answer, Reject, listed, named, request, response_schema
+from agentic_workflows.graph.review import Answer, Reject, listed, named, request, response_schema, step_of
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.threads import place_of, thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue
@@ -161,7 +162,8 @@ async def _update(
     over = [one for one in questions if one["id"] in known]
     for question in (one for one in over if not one.get("told")):
         kind = str(known[str(question["id"])].answer["type"])
-        event = ReviewAnswered(id=str(question["id"]), step=str(question["step"]), answer=kind)
+        item = cast("int | None", question["item"])
+        event = ReviewAnswered(id=str(question["id"]), step=str(question["step"]), item=item, answer=kind)
         runtime.stream_writer(event.to_json())
     if waits:
         told: list[JsonValue] = [{**one, "told": True} for one in over]  # what was said of them counts at the end
@@ -174,9 +176,10 @@ async def _update(
     settled = rejected if has_failed else [*rejected, *happened]
     await _settle(state, settled, known, held)
     # Nothing is promised of what is in doubt, which is settled before the next plan.
-    kept = sorted({str(one["step"]) for one in over if one not in settled and not one.get("in_doubt")})
+    beside = _beside([one for one in over if one not in settled and not one.get("in_doubt")], state)
     entries = [
-        _feedback(question, known[str(question["id"])], kept, is_late=_is_late(question, state)) for question in settled
+        _feedback(question, known[str(question["id"])], beside, is_late=_is_late(question, state))
+        for question in settled
     ]
     return {
         "status": WorkflowState.EXECUTING.value if has_failed else WorkflowState.PLANNING.value,
@@ -227,13 +230,21 @@ def _outcome_of(row: Answered) -> Outcome:
     return replace(happened, result=row.answer["message"])
 
 
-def _feedback(question: JsonObject, row: Answered, kept: Sequence[str], *, is_late: bool) -> JsonObject:
-    item = "" if question["item"] is None else f", item {cast('int', question['item']) + 1}"
-    feedback = _said(question, row, f"{question['step']}{item} ({question['name']})")
+def _beside(kept: Sequence[JsonObject], state: State) -> str:
+    """Return what becomes of answers beside a rejection: a plan that was given is never followed by another one."""
+    if not kept:
+        return ""
+    steps = "; ".join(map(step_of, kept[:MOST_NAMED]))
+    more = f" and {len(kept) - MOST_NAMED} more" if len(kept) > MOST_NAMED else ""
+    becomes = "is not done" if state.get("run_plan") else "still counts if a plan only leaves steps out"
+    return f" What was answered beside it ({steps}{more}) {becomes}."
+
+
+def _feedback(question: JsonObject, row: Answered, beside: str, *, is_late: bool) -> JsonObject:
+    feedback = _said(question, row, f"{step_of(question)} ({question['name']})")
     result: JsonObject = {"feedback": feedback}
     if row.answer["type"] != "respond":
-        beside = f" What was answered beside it ({', '.join(kept)}) still counts if a plan only leaves steps out."
-        result = {"feedback": feedback + (beside if kept else ""), "rejected": question["step"]}
+        result = {"feedback": feedback + beside, "rejected": question["step"]}
     marks = {**late_marks(is_late=True), SAID: _said(question, row, NAMELESS)} if is_late else {}
     return {"step": None, "result": result, **marks}
 
@@ -244,4 +255,5 @@ def _said(question: JsonObject, row: Answered, step: str) -> str:
     if row.answer["type"] == "respond":
         return f"{who} says that step {step} happened, which was in doubt."
     did = f"gave up step {step}, which may have happened" if doubt else f"rejected step {step}"
-    return f"{who} {did}: {row.answer.get('message') or 'no reason given'}"
+    why = str(row.answer.get("message") or "").strip() or "no reason given"
+    return f"{who} {did}: {why}{'' if why[-1] in '.!?' else '.'}"

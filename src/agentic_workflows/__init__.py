@@ -112,6 +112,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """Show what there is to import, whether anybody has asked for it yet or not."""
+    return [*__all__]
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: importing the package itself costs nothing."""
     if name not in _HOME:

@@ -49,7 +49,10 @@ class AgenticWorkflow(ShowsRuns):
             default.
         actions: what plans may call; by default the agent's own `actions`.
         annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
-        policies: a Cedar file, or several, and the names `default` and `article`.
+        policies: a Cedar file, or several, each a path or the name of a built-in one: `default` (by default, with
+            declared actions), `article` (without), and beside the default the refinements `system_assigned`,
+            `created_by_run`, `people_directories`, `looked_up`, `own_domains`, `verbatim_reads` and
+            `destructive_as_planned`, with which fewer questions are asked.
         database: `memory`, the path of a SQLite file, `postgresql://...`, or a `Database`.
         limits: the other limits of a run.
         metadata: kept with every run, for whoever continues it.

@@ -1066,7 +1066,7 @@ async def test_what_a_person_says_of_what_was_begun_counts(
     results = {entry["step"]: entry["result"] for entry in done["history"]}
     assert (done["state"], len(keys), len(set(keys))) == ("COMPLETE", 2 if kind == "approve" else 1, 1)
     assert results.get("it") == {"approve": "it done", "respond": "it was so", "reject": None}[kind]
-    gave_up = "A reviewer gave up step it (put), which may have happened: no"
+    gave_up = "A reviewer gave up step it (put), which may have happened: no."
     assert (gave_up in here.told, here.planned) == ((True, 2) if kind == "reject" else (False, 1))
     assert (await Database(here.path).journal.past(done["run_id"])).in_doubt == ()
 

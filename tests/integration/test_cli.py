@@ -37,6 +37,12 @@ steps:
 """
 MISSING = "{goal: Read, steps: [{name: read, action: read_file, inputs: {path: none.md}}]}"
 DENIED = "{goal: Pay, steps: [{name: pay, action: financial_transaction}]}"
+APPEND = """
+goal: Append to every note
+steps:
+  - {name: names, action: list_files, inputs: {pattern: "*.md"}, outputs: [names]}
+  - {name: note, action: append_file, foreach: "${names}", inputs: {path: "${item}", text: "!"}, outputs: [noted]}
+"""
 SLOW = """
 goal: Take your time
 steps:
@@ -93,7 +99,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a.md").write_text("from a")
     (tmp_path / "files" / "b.md").write_text("from b")
-    plans = {"copy": COPY, "replace": REPLACE, "missing": MISSING, "denied": DENIED, "slow": SLOW}
+    plans = {"copy": COPY, "replace": REPLACE, "append": APPEND, "missing": MISSING, "denied": DENIED, "slow": SLOW}
     for name, text in plans.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "own.py").write_text(OWN_ACTIONS)
@@ -213,6 +219,93 @@ def test_each_kind_of_answer_has_its_options(call: Callable[..., Any], folder: P
     assert (code, json.loads(out)["outputs"]["saved"]) == (COMPLETE, "b.md")
 
 
+def _question(call: Callable[..., Any]) -> str:
+    return str(json.loads(call("review", "--json")[1])[0]["reviews"][0]["id"])
+
+
+@pytest.fixture
+def asked(call: Callable[..., Any], folder: Path) -> list[str]:
+    """Return the ids of the three questions of a run that waits, one an item."""
+    (folder / "files" / "c.md").write_text("from c")
+    code, out, _ = call("run", "--plan", "append.yaml", "--workspace", "files", "--thread", "t", "--json")
+    assert code == WAITING
+    return [str(question["id"]) for question in json.loads(out)["reviews"]]
+
+
+def test_answers_that_wait_for_others_are_said_to_be_kept(call: Callable[..., Any], asked: list[str]) -> None:
+    assert "kept;" not in call("resume", "t")[1]
+    first = call("review", "t", "--approve", asked[1])
+    assert (first[0], "1 answer kept; the run goes on when the other 2 are answered." in first[1]) == (WAITING, True)
+    assert Path("files/b.md").read_text() == "from b"
+    second = call("review", "t", "--approve", asked[0])[1]
+    assert "1 answer kept; the run goes on when the other one is answered." in second
+    last = call("review", "t", "--approve", asked[2])
+    assert (last[0], "kept;" in last[1], Path("files/b.md").read_text()) == (COMPLETE, False, "from b!")
+
+
+def test_rejection_of_one_item_of_a_plan_file_says_which_and_that_the_others_are_not_done(
+    call: Callable[..., Any], asked: list[str]
+) -> None:
+    assert all(f" note, item {number} " in " ".join(call("review")[1].split()) for number in (1, 2, 3))
+    _, _, err = call("review", "t", "--approve", "none")
+    assert f"{asked[1]} (step note, item 2, append_file)" in err
+    answers = ["--approve", asked[0], "--approve", asked[2], "--reject", asked[1], "--feedback", "no thanks"]
+    code, out, _ = call("review", "t", *answers)
+    assert code == FAILED
+    assert [line.strip() for line in out.splitlines() if "answered with" in line] == [
+        "note, item 1: answered with approve",
+        "note, item 2: answered with reject",
+        "note, item 3: answered with approve",
+    ]
+    assert (
+        "The given plan cannot be planned again. A reviewer rejected step note, item 2 (append_file): no thanks. "
+        "What was answered beside it (note, item 1; note, item 3) is not done."
+    ) in out
+    assert [Path(f"files/{name}.md").read_text() for name in "abc"] == ["from a", "from b", "from c"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120])
+def test_questions_are_short_in_the_list_of_all_and_whole_one_by_one(
+    call: Callable[..., Any], asked: list[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    listed = call("review")[1]
+    assert len(listed.splitlines()) <= 1 + 12 * len(asked)
+    for question in json.loads(call("review", "--json")[1])[0]["reviews"]:
+        assert all(rule in "".join(listed.split()) for rule in question["rules"])
+        assert f"  Why:    {question['reason']} [{', '.join(question['rules'])}]" in call("review", "t")[1]
+
+
+def test_files_are_told_of_where_a_step_wrote_them_and_they_are_there(
+    call: Callable[..., Any], folder: Path, asked: list[str]
+) -> None:
+    call("review", "t", "--respond", asked[0], "--message", "b.md")
+    done = json.loads(call("review", "t", "--approve", asked[1], "--approve", asked[2], "--json")[1])
+    assert (done["outputs"]["noted"], done["files"]) == (["b.md", "b.md", "c.md"], ["b.md", "c.md"])
+    assert done["history"][-1]["items"][0] == {
+        "status": "succeeded",
+        "reason": "A reviewer gave its result; it was not done.",
+    }
+    (folder / "files" / "b.md").unlink()
+    assert re.findall(r"  (.*/files/.*)", call("show", "t")[1]) == [str(folder / "files" / "c.md")]
+
+
+def test_result_that_a_person_gave_is_no_file_that_was_written(call: Callable[..., Any]) -> None:
+    call("run", "--plan", "replace.yaml", "--workspace", "files", "--thread", "t")
+    code, out, _ = call("review", "t", "--respond", _question(call), "--message", "b.md")
+    assert (code, "Written:" in out) == (COMPLETE, False)
+
+
+def test_file_is_not_told_of_in_a_workspace_that_the_run_came_to_later(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "other").mkdir()
+    plan = yaml.safe_load(COPY)
+    plan["steps"] += [{"name": "ask", "action": "list_files", "after": ["save"], "human_review_required": True}]
+    (folder / "asks.yaml").write_text(yaml.safe_dump(plan))
+    assert "Written:" in call("run", "--plan", "asks.yaml", "--workspace", "files", "--thread", "t")[1]
+    code, out, _ = call("review", "t", "--approve", "all", "--workspace", "other")
+    assert (code, "Written:" in out) == (COMPLETE, False)
+
+
 @pytest.mark.parametrize(
     "answer, said",
     [
@@ -318,8 +411,10 @@ def test_bad_input_is_one_clear_error(call: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     "source, said",
     [
-        ("import os\nKEY = os.environ['NO_SUCH_KEY']", "KeyError: 'NO_SUCH_KEY'. Modules of"),
-        ("raise SystemExit('not here')", "SystemExit: not here. Modules of"),
+        ("import os\nKEY = os.environ['NO_SUCH_KEY']", "own.py:2: KeyError: 'NO_SUCH_KEY'. Modules of"),
+        ("raise SystemExit('not here')", "own.py:1: SystemExit: not here. Modules of"),
+        ("\nimport no_such_package", "own.py:2: No module named 'no_such_package'. Modules of"),
+        ("", "imported: module 'own' has no attribute 'ACTIONS'. Modules of"),
         ("def", "SyntaxError: "),
         (
             "from agentic_workflows import action\n@action(readonly=True)\ndef f() -> int: ...",
@@ -457,6 +552,20 @@ def test_a_plan_file_that_is_refused_begins_no_run(call: Callable[..., Any], fol
     )
 
 
+def test_rules_that_permit_nothing_are_warned_of_where_they_deny_a_plan(call: Callable[..., Any], folder: Path) -> None:
+    (folder / "mine.cedar").write_text('@id("no") forbid (principal, action == Action::"write_file", resource);')
+    mine, beside = ["--policy", "mine.cedar"], ["--policy", "default", "--policy", "mine.cedar"]
+    told = "Warning: No rule permits anything, so every call is denied. Load these rules beside the default ones"
+    planned = ["--plan", "replace.yaml", "--workspace", "files"]
+    for command in (["run", *planned, *mine], ["plan", *planned, *mine]):
+        code, out, _ = call(*command)
+        assert (code, told in out) == (BAD_INPUT, True), command
+    assert told not in call("plan", *planned, *beside)[1]
+    call("run", *planned, "--thread", "t")
+    for command in (["resume", "t", *mine], ["review", "t", "--approve", "all", *mine]):
+        assert told in call(*command)[1], command
+
+
 def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], folder: Path) -> None:
     text = call("policy", "show", "default")[1]
     assert call("policy", "show", "default")[0] == COMPLETE
@@ -472,6 +581,8 @@ def test_policies_are_checked_explained_and_shown(call: Callable[..., Any], fold
     assert "Warning: " in call("policy", "check", "default", "idle.cedar")[1]
     code, _, err = call("policy", "check", "typo.cedar")
     assert (code, "typo.cedar:1" in err, "Did you mean 'write_file'" in err) == (BAD_INPUT, True, True)
+    assert "--actions MODULE:NAME" in err
+    assert "--actions" not in call("policy", "check", "typo.cedar", "--actions", "own:ACTIONS")[2]
     code, out, _ = call("policy", "explain", "--plan", "copy.yaml", "--policy", "mine.cedar")
     assert (code, "known-action (mine.cedar" in out or "known-action (" in out) == (COMPLETE, True)
     assert re.search(r"save +text +read_file +no", out), out

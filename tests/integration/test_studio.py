@@ -19,6 +19,7 @@ from langgraph_sdk.client import LangGraphClient
 
 from agentic_workflows import Limits, RunError, ScriptedAgent, build_graph
 from agentic_workflows.graph.studio import StudioContext, _checked, _given, _graph_of, _shape
+from agentic_workflows.policies.files import BUILT_IN
 from agentic_workflows.testing import RecordingAction
 
 CONFIGURATION = Path(__file__).parents[2] / "langgraph.json"
@@ -118,6 +119,7 @@ async def test_forms_have_descriptions_defaults_and_bounds(client: LangGraphClie
     assert {"status", "steps", "history", "reason"} <= schemas["state_schema"]["properties"].keys()
     assert {"status", "steps", "history", "reason"} <= schemas["output_schema"]["properties"].keys()
     assert [name for name, field in fields.items() if not field.get("description") or "default" not in field] == []
+    assert [name for name in BUILT_IN if name not in fields["policies"]["description"]] == []
     bounds = {
         name: (field["minimum"], field["default"], field["maximum"])
         for name, field in fields.items()

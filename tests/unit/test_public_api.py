@@ -4,6 +4,7 @@ import pytest
 
 import agentic_workflows
 from agentic_workflows.errors import WorkflowError
+from agentic_workflows.policies.files import BUILT_IN
 
 PUBLIC = [
     "Action", "ActionCall", "ActionError", "AgenticWorkflow", "Annotations", "DatabaseError", "Found",
@@ -16,6 +17,7 @@ PUBLIC = [
 
 def test_the_public_names_are_these() -> None:
     assert agentic_workflows.__all__ == PUBLIC
+    assert dir(agentic_workflows) == PUBLIC
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -32,6 +34,15 @@ def test_every_error_is_a_workflow_error(name: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Workflow'"):
         _ = agentic_workflows.Workflow  # type: ignore[attr-defined]  # that is the point
+
+
+@pytest.mark.parametrize("documented", [agentic_workflows.AgenticWorkflow, agentic_workflows.build_graph])
+def test_every_built_in_policy_is_named_where_policies_are_given(documented: object) -> None:
+    assert [name for name in BUILT_IN if f"`{name}`" not in (inspect.getdoc(documented) or "")] == []
+
+
+def test_the_graph_says_that_it_is_async_only() -> None:
+    assert "`ainvoke` or `astream`" in (agentic_workflows.build_graph.__doc__ or "")
 
 
 def test_the_constructor_is_that_of_the_article() -> None:

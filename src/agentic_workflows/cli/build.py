@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final
 
 from agentic_workflows.actions.builtin import builtin_actions
@@ -161,8 +162,16 @@ def _imported(name: str, folder: str) -> Iterable[Any]:
         if folder and folder != here:
             remedy = f"The run was begun in {folder}; resume it there, or with that folder in PYTHONPATH."
         problem = said(error).rstrip(".")
-        raise ActionError(f"--actions {name} cannot be imported: {kind}{problem}. {remedy}") from error
+        raise ActionError(
+            f"--actions {name} cannot be imported: {_place_of(error)}{kind}{problem}. {remedy}"
+        ) from error
     values = found.values() if hasattr(found, "values") else found
     if not isinstance(values, Iterable) or isinstance(values, str):
         raise ActionError(f"--actions {name} is a {type(found).__name__}, not a list of actions.")
     return values
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the file and line of the module that was being imported, to stand before an error; empty for none."""
+    lines = [(frame.f_code, line) for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_name == "<module>"]
+    return f"{lines[-1][0].co_filename}:{lines[-1][1]}: " if lines else ""

@@ -29,6 +29,7 @@ from agentic_workflows.graph.events import (
     StepSucceeded,
 )
 from agentic_workflows.graph.findings import from_json as finding_from_json
+from agentic_workflows.graph.review import step_of
 
 _COLOURS = {"running": "cyan", "succeeded": "green", "failed": "red", "denied": "red", "asked": "yellow"}
 _SPARE_LINES = 8
@@ -182,5 +183,6 @@ def _line(event: Event) -> str:
             failed = f"attempt {event.attempt} failed, another one follows: {in_line(event.reason)}"
             return f"  {in_line(event.step)}: {failed}"
         case ReviewAnswered():
-            return f"  {in_line(event.step)}: answered with {event.answer}"
+            step = step_of({"step": event.step, "item": event.item})
+            return f"  {in_line(step)}: answered with {event.answer}"
     return ""

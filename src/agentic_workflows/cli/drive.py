@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from threading import Lock, Timer
 from typing import Any, NoReturn, cast
@@ -12,7 +12,7 @@ from agentic_workflows.cli.display import Progress
 from agentic_workflows.cli.output import EXIT_CODES, FAILED, INTERRUPTED, Output
 from agentic_workflows.cli.questions import ask_all
 from agentic_workflows.cli.signals import HANG_UP, interrupt_from_now_on, listening
-from agentic_workflows.cli.summary import command, show_summary, written_files
+from agentic_workflows.cli.summary import command, kept_answers, show_summary, written_files
 from agentic_workflows.errors import ReviewError, RunBusyError, RunError
 from agentic_workflows.execution.answers import is_overdue
 from agentic_workflows.graph.events import Event
@@ -40,6 +40,7 @@ class Driver:
     ) -> None:
         self._workflow, self._thread, self._output = workflow, thread, output
         self._workspace, self._runner = workspace, runner
+        self._asked: frozenset[str] = frozenset()
         self._progress = Progress(output, thread)
         output.thread = thread
         self._signals, self._ending = 0, Lock()
@@ -66,6 +67,7 @@ class Driver:
                 break
             if not answers:
                 break
+            self._asked = _ids(result)
             try:
                 result = self._follow(self._workflow.resume_stream(answers, thread_id=self._thread))
             except ReviewError as error:  # none of them counts, and nothing was changed
@@ -78,7 +80,7 @@ class Driver:
 
     def resume(self, events: AsyncGenerator[Event, None]) -> int:
         """Do what `drive` does for a run that was shown to nobody in this process."""
-        self._loaded()
+        self._asked = _ids(self._loaded())
         return self.drive(events)
 
     def _loaded(self) -> dict[str, Any]:
@@ -131,7 +133,14 @@ class Driver:
 
     def _finish(self, result: dict[str, Any]) -> int:
         database = self._workflow.database.url
-        shown = {**result, "workspace": self._workspace, "files": written_files(result)}
+        shown = {**result, "workspace": self._workspace, "files": written_files(result, self._workspace)}
         self._output.document(shown)
+        if kept := kept_answers(self._asked, _ids(result)):
+            self._output.say(kept)
         show_summary(result, self._output, workspace=self._workspace, database=database)
         return EXIT_CODES.get(str(result["state"]), FAILED)
+
+
+def _ids(result: Mapping[str, Any]) -> frozenset[str]:
+    """Return the ids of the questions that are open."""
+    return frozenset(str(question["id"]) for question in result["reviews"])

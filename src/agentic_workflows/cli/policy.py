@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agentic_workflows.cli.build import Setup
     from agentic_workflows.policies.engine import CedarEngine
 
+_NO_ACTIONS = "If it is an action of yours, say where it is: --actions MODULE:NAME."
 _DEFAULT_ONLY = "Only the default policies were tested; name yours: --policy default --policy mine.cedar."
 
 
@@ -132,13 +133,23 @@ def show(
 
 
 def _loaded(flags: Flags) -> "tuple[Setup, Registry, CedarEngine]":
-    """Return what flags say, the actions that there are, and the policies over them."""
+    """Return what flags say, the actions that there are, and the policies over them.
+
+    Raises:
+        PolicyError: the policies do not load.
+
+    """
     from agentic_workflows.cli.build import build_actions, setup_from  # noqa: PLC0415 - heavy
     from agentic_workflows.policies.engine import CedarEngine  # noqa: PLC0415
 
     setup = setup_from(flags)
     catalogue = build_actions(setup)
-    return setup, catalogue, CedarEngine(catalogue, setup.policies)
+    try:
+        return setup, catalogue, CedarEngine(catalogue, setup.policies)
+    except PolicyError as error:
+        if setup.actions or "unrecognized action" not in str(error):
+            raise
+        raise PolicyError(f"{error}\n{_NO_ACTIONS}") from error
 
 
 def _show_rules(decisions: object, output: Output) -> None:

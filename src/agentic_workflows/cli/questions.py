@@ -13,7 +13,7 @@ from typing import Any, Final
 from agentic_workflows.cli.output import Output, in_line, indented, shortened
 from agentic_workflows.cli.signals import wait_for_line
 from agentic_workflows.cli.tables import came_from
-from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond
+from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond, step_of
 from agentic_workflows.visible import quoted, quoted_name
 
 _PROMPT: Final = "[a]pprove  [e]dit  [r]eject  re[s]pond  [l]ater  (Enter: reject) > "
@@ -64,8 +64,7 @@ def show_question(question: Mapping[str, Any], output: Output, *, number: int, t
 
 
 def _call(question: Mapping[str, Any]) -> str:
-    item = "" if question.get("item") is None else f", item {question['item'] + 1}"
-    return f"step {in_line(question['step'])}{item} call {in_line(question['name'])}"
+    return f"step {in_line(step_of(question))} call {in_line(question['name'])}"
 
 
 def _ask(question: Mapping[str, Any], output: Output) -> Answer | None:

@@ -8,7 +8,7 @@ import typer
 
 from agentic_workflows.cli.options import Actions, Annotations, Database, Flags, Json, Model, Policies, Workspace
 from agentic_workflows.cli.output import COMPLETE, Output
-from agentic_workflows.cli.run import reopened
+from agentic_workflows.cli.run import reopened, warn_of_policies
 from agentic_workflows.errors import ReviewError
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ _ALL = "all"
 def review(
     ctx: typer.Context,
     *,
-    thread: Annotated[str | None, typer.Argument(help="The run; without it, list the questions of all.")] = None,
+    thread: Annotated[
+        str | None, typer.Argument(help="The run; without it, list the questions of all, cut short.")
+    ] = None,
     approve: Annotated[list[str] | None, typer.Option(help="A review id, or `all` that are open; repeatable.")] = None,
     reject: Annotated[list[str] | None, typer.Option(help="A review id, or `all` that are open; repeatable.")] = None,
     edit: Annotated[str | None, typer.Option(help="A review id, with --inputs.")] = None,
@@ -49,6 +51,7 @@ def review(
     chosen = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     with asyncio.Runner() as runner:
         workflow, folder = reopened(thread, chosen, database, runner)
+        warn_of_policies(workflow, ctx.obj)
         result = runner.run(workflow.result(thread))
         if result["state"] != "REVIEWING":
             raise ReviewError(f"The run {thread} is {result['state']} and asks nothing.")
@@ -72,7 +75,7 @@ def _list(database: str | None, output: Output) -> int:
         [{"thread_id": one["thread_id"], "goal": one["goal"], "reviews": one["reviews"]} for one in waiting]
     )
     if waiting and not output.is_json:
-        output.show_wide(questions_table(waiting), width_with(waiting, BESIDE_QUESTION))
+        output.show_wide(questions_table(waiting, output.console.width), width_with(waiting, BESIDE_QUESTION))
     elif not output.is_json:
         output.say("No question is open.")
     return COMPLETE

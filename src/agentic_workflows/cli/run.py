@@ -58,6 +58,7 @@ def plan(
     given = _given(goal, plan_file)
     given_flags = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     workflow = build_workflow(setup_from(given_flags), MEMORY, limits=Limits(max_seconds=max_seconds))
+    warn_of_policies(workflow, ctx.obj)
     try:
         report = workflow.examine(given) if given else asyncio.run(workflow.create_plan(goal or ""))
     except (PlanError, PlanningError) as error:
@@ -159,8 +160,17 @@ def resume(
     chosen = Flags(workspace=workspace, policies=policy, model=model, actions=actions, annotations=annotations)
     with asyncio.Runner() as runner:
         workflow, folder = reopened(thread, chosen, database, runner)
+        warn_of_policies(workflow, ctx.obj)
         driver = Driver(workflow, thread, ctx.obj, workspace=folder, runner=runner)
         return driver.resume(workflow.resume_stream(thread_id=thread, max_iterations=max_iterations))
+
+
+def warn_of_policies(workflow: "AgenticWorkflow", output: Output) -> None:
+    """Warn where no rule permits anything: that every step is denied is no fault of the plan."""
+    from agentic_workflows.policies.idle import no_permits  # noqa: PLC0415 - heavy
+
+    for warning in no_permits(workflow.engine.policies):
+        output.say(f"Warning: {warning}")
 
 
 def reopened(thread: str, chosen: Flags, database: str | None, runner: asyncio.Runner) -> tuple["AgenticWorkflow", str]:
@@ -211,6 +221,7 @@ def _run(
 
     setup = setup_from(chosen)
     workflow = build_workflow(setup, database, limits=limits)
+    warn_of_policies(workflow, output)
     if given and (findings := workflow.examine(given).findings):
         raise PlanError(findings, source=f"The plan file {plan_file}")
     if given is None:

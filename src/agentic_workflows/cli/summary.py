@@ -1,5 +1,6 @@
 """What is said when a run stops: what it did, where the result is, and how to go on."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
@@ -10,6 +11,7 @@ from rich.text import Text
 from agentic_workflows.cli.output import UNDER_WAY, Output, in_line, indented, own_name, shortened
 from agentic_workflows.cli.questions import show_question
 from agentic_workflows.cli.tables import STATE_COLOURS, progress_of
+from agentic_workflows.graph.outcome import GIVEN
 from agentic_workflows.journal.database import DEFAULT_DATABASE, MEMORY
 from agentic_workflows.journal.faults import without_password
 
@@ -28,7 +30,7 @@ def show_summary(result: Mapping[str, Any], output: Output, *, workspace: str, d
         output.say(f"Reason: {indented(result['reason'], 8)}")
     for name, value in result["outputs"].items():
         output.say(f"  {name} = {shortened(value, _OUTPUT)}")
-    if files := written_files(result):
+    if files := written_files(result, workspace):
         output.say("Written:")
         for path in files:
             output.say(f"  {in_line(str(Path(workspace) / path))}")
@@ -39,13 +41,32 @@ def show_summary(result: Mapping[str, Any], output: Output, *, workspace: str, d
         output.say(line)
 
 
-def written_files(result: Mapping[str, Any]) -> list[str]:
-    """Return the files that the run's last plan wrote, by their path in the workspace."""
+def written_files(result: Mapping[str, Any], workspace: str) -> list[str]:
+    """Return the files that the run's last plan wrote, by their path in the workspace; where that is known, what stays.
+
+    A run that goes on with another workspace may have written in the one before.
+    """
     steps = (result["plan"] or {"steps": []})["steps"]
     writers = {step["name"] for step in steps if step["action"] in _WRITERS}
     done = [one for one in result["history"] if one["step"] in writers and one.get("status") == "succeeded"]
-    paths = [path for one in done for path in (one["result"] if isinstance(one["result"], list) else [one["result"]])]
-    return list(dict.fromkeys(path for path in paths if isinstance(path, str)))
+    paths = dict.fromkeys(path for one in done for path in _given_by_calls(one) if isinstance(path, str))
+    return [path for path in paths if not workspace or os.path.isfile(Path(workspace) / path)]  # noqa: PTH113 - never raises
+
+
+def _given_by_calls(entry: Mapping[str, Any]) -> Iterator[object]:
+    """Yield the result of each call of a step, without those that a person gave in place of one."""
+    result = entry["result"]
+    each = zip(entry.get("items", ()), result, strict=False) if isinstance(result, list) else [(entry, result)]
+    return (given for one, given in each if one.get("reason") != GIVEN)
+
+
+def kept_answers(asked: frozenset[str], still_open: frozenset[str]) -> str:
+    """Return what became of answers that do not let the run go on yet; empty where there are none."""
+    kept, left = len(asked - still_open), len(asked & still_open)
+    if not (kept and left):
+        return ""
+    others = "the other one is" if left == 1 else f"the other {left} are"
+    return f"{kept} {'answer' if kept == 1 else 'answers'} kept; the run goes on when {others} answered."
 
 
 def how_to_go_on(result: Mapping[str, Any], database: str | Path) -> Iterator[str]:

@@ -10,12 +10,14 @@ from rich.text import Text
 
 from agentic_workflows.cli.output import UNDER_WAY, in_line, shortened
 from agentic_workflows.graph.catalogue import ActionSpec
-from agentic_workflows.graph.review import answer_by
+from agentic_workflows.graph.review import answer_by, step_of
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.visible import visible
 
 _INPUT = 48
 _INPUTS = 160
+_LINES, _NARROWEST = 8, 8
+"""Full lines of a question in a table, and characters of its inputs or its reason in one that is short of room."""
 BESIDE_RUN, BESIDE_QUESTION = 44, 72
 """Characters of a line that are left for what stands beside the name of a thread."""
 _COLOURS = {"Allow": "green", "Ask": "yellow", "Deny": "red", "At run time": "cyan"}
@@ -99,22 +101,26 @@ def progress_of(result: Mapping[str, Any]) -> str:
     return f"{done}/{len(result['plan']['steps'])}" if result["plan"] else "-"
 
 
-def questions_table(results: Iterable[Mapping[str, Any]]) -> Table:
-    """Return the open questions of several runs."""
+def questions_table(results: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """Return the open questions of several runs for a terminal so wide, each cut to about ten lines."""
+    spare = max(width - width_with(results, BESIDE_QUESTION), 0)
+    most = _LINES * (_NARROWEST + spare // 3)
     columns = ("Thread", "Review", "Step", "Action", "Inputs", "Why", "Answer by")
     table = _table(*columns, whole=("Thread", "Review"))
     for one in results:
         for question in one["reviews"]:
-            inputs, why = shortened(question["args"], _INPUTS), _why(question)
-            cells = (in_line(str(question[name])) for name in ("id", "step", "name"))
+            inputs, why = shortened(question["args"], min(most, _INPUTS)), _why(question, most)
+            cells = map(in_line, (str(question["id"]), step_of(question), str(question["name"])))
             table.add_row(_typed(one), *cells, inputs, visible(why), answer_by(question) or "-")
     return table
 
 
-def _why(question: Mapping[str, Any]) -> str:
+def _why(question: Mapping[str, Any], most: int) -> str:
+    """Return the reason of a question, cut to so many characters with its rules, which stay whole."""
     if question.get("in_doubt"):
-        return f"In doubt. {question['reason']}"
-    return f"{question['reason']} [{', '.join(question['rules'])}]" if question["rules"] else str(question["reason"])
+        return shortened(f"In doubt. {question['reason']}", most)
+    rules = f" [{', '.join(question['rules'])}]" if question["rules"] else ""
+    return shortened(question["reason"], max(most - len(rules), most // 2)) + rules
 
 
 def actions_table(specs: Sequence[ActionSpec]) -> Table:

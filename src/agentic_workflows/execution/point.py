@@ -20,7 +20,7 @@ from agentic_workflows.graph.checks import input_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.inside import named_by
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.outcome import GIVEN, Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
 from agentic_workflows.graph.values import JsonValue, beginning
@@ -129,7 +129,8 @@ class ExecutionPoint:
         answer, run = case.answer, case.run
         if isinstance(answer, Respond):
             case.use_answer()
-            return self._checked(case, answer.message, attempts=0)
+            given = self._checked(case, answer.message, attempts=0)
+            return replace(given, reason=GIVEN) if given.status == OutcomeStatus.SUCCEEDED else given
         if fault := _fault(case):
             case.use_answer()
             return Outcome(status=OutcomeStatus.FAILED, reason=fault, quotes_output=False, took_place=case.took_place)

@@ -67,6 +67,12 @@ def test_what_a_plan_writes_fits_the_published_schema(plan: Plan) -> None:
     assert jsonschema_rs.is_valid(PLAN_SCHEMA, plan.to_json())
 
 
+def test_every_key_of_a_step_says_what_it_does() -> None:
+    schema: Any = PLAN_SCHEMA
+    keys = schema["$defs"]["step"]["properties"]
+    assert [name for name, key in keys.items() if not key.get("description")] == []
+
+
 def test_a_step_keeps_the_positions_of_the_article() -> None:
     step = WorkflowStep("a", "act", {"x": 1}, ["out"], {"type": "object"}, True)
     assert step.to_json() == {
