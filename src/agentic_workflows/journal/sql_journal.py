@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar, cast
@@ -161,10 +162,12 @@ class SqlJournal:
             if until is not None and self.now() >= until:
                 raise RefusedError(ExpiredError(until))
             row = to.send("lease", by_thread_id=lease.thread_id)
-            recorded = write_calls(to, run_id, intents, outcomes, used)
+            with _lost_first(row, lease):
+                recorded = write_calls(to, run_id, intents, outcomes, used)
 
             def asked() -> "Request | None":
-                held = _lease_row(row, lease)
+                with _lost_first(row, lease):  # what was sent after the row may fail as it is read
+                    held = _lease_row(row, lease)
                 refuse_recorded(run_id, outcomes, recorded)
                 return cast("Request | None", held[5])
 
@@ -344,6 +347,20 @@ def _lease_row(found: Sent, lease: Lease) -> Row:
     if lost := _lost(row, lease):
         raise RefusedError(lost)
     return row[0]
+
+
+@contextmanager
+def _lost_first(found: Sent, lease: Lease) -> Iterator[None]:
+    """Say of what fails inside that the lease is lost, where it is: its new owner may have written the same calls."""
+    try:
+        yield
+    except Exception as error:
+        lost = None
+        with suppress(Exception):  # where the connection is gone, the row is not heard of either
+            lost = _lost(found.rows, lease)
+        if lost is None:
+            raise
+        raise lost from error
 
 
 def _lost(row: Sequence[Row], lease: Lease) -> LeaseLostError | None:
