@@ -72,6 +72,8 @@ class Case:
     """An equal effect of an earlier plan, which counts as this call; in doubt again where `intent` is its own."""
     is_wanted_again: bool = False
     """Whether a person said that what is in doubt is to be done again."""
+    heard: str = ""
+    """How its last attempt went wrong: what it said, or that it did not finish in time."""
     is_unsure: bool = False
     """Whether nobody could find out about what is in doubt, and it is done again: it is idempotent."""
     used: list[str] = field(default_factory=list)

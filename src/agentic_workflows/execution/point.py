@@ -109,7 +109,7 @@ class ExecutionPoint:
             return None
         return await self._resolved(case, case.intent, attempts=0)
 
-    async def _resolved(self, case: Case, doubt: Intent, *, attempts: int, reason: str = "") -> Outcome | None:
+    async def _resolved(self, case: Case, doubt: Intent, *, attempts: int) -> Outcome | None:
         """Return what becomes of an effect in doubt: found out, or asked; None where it is to be done."""
         match await settle_doubt(case, doubt):
             case Found(result=result):
@@ -119,9 +119,9 @@ class ExecutionPoint:
                 if known.status == OutcomeStatus.SUCCEEDED:
                     return known
                 case.run.log.refuse(doubt, known.reason)
-                return Outcome(status=OutcomeStatus.ASKED, reason=reason, ask=ask_about(case, doubt).to_json())
+                return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=ask_about(case, doubt).to_json())
             case Question() as question:
-                return Outcome(status=OutcomeStatus.ASKED, reason=reason, ask=question.to_json())
+                return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=question.to_json())
             case Again():
                 return None
 
@@ -177,26 +177,26 @@ class ExecutionPoint:
         try:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
         except ActionError as error:
-            reason = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
-            known = await self._lost(case, reason, attempts=attempts) if isinstance(error, LostError) else None
+            case.heard = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
+            known = await self._lost(case, attempts=attempts) if isinstance(error, LostError) else None
             return known or Outcome(
                 status=OutcomeStatus.FAILED,
-                reason=reason,
+                reason=case.heard,
                 attempts=attempts,
                 quotes_output=error.quotes_output,
                 took_place=may_have_happened and case.took_place,
             )
         return self._checked(case, result, attempts=attempts)
 
-    async def _lost(self, case: Case, reason: str, *, attempts: int) -> Outcome | None:
+    async def _lost(self, case: Case, *, attempts: int) -> Outcome | None:
         """Return what becomes of an effect that was lost sight of; None where it may have happened and is a failure."""
         if not case.key or case.intent is None:
             return None
-        known = await self._resolved(case, case.intent, attempts=attempts, reason=reason)
+        known = await self._resolved(case, case.intent, attempts=attempts)
         if known is None and not case.action.annotations.is_retryable:
             return Outcome(
                 status=OutcomeStatus.FAILED,
-                reason=f"{reason} It did not happen.",
+                reason=f"{case.heard} It did not happen.",
                 attempts=attempts,
             )
         return known
