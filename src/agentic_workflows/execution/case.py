@@ -68,6 +68,8 @@ class Case:
     place: Place
     intent: Intent | None = None
     """Written down for this call; without an outcome it is in doubt."""
+    since: float = 0.0
+    """When that was done, by the clock that tells how long the call took; 0 where it was done before."""
     done: Recorded | None = None
     """An equal effect of an earlier plan, which counts as this call; in doubt again where `intent` is its own."""
     is_wanted_again: bool = False

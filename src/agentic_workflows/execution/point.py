@@ -61,7 +61,7 @@ class ExecutionPoint:
             LeaseLostError: another process has the run now.
 
         """
-        started, clock = datetime.now(UTC).isoformat(), perf_counter()
+        started, since = datetime.now(UTC).isoformat(), perf_counter()
         async with run.slots:
             case = None
             try:
@@ -73,8 +73,9 @@ class ExecutionPoint:
                 reason, took_place = f"{type(error).__name__}: {said(error)}", case is not None and case.took_place
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, took_place=took_place)
         sources = call.provenance.label if call.provenance else None
-        begun = case.intent.at if case is not None and case.intent is not None else started
-        outcome = replace(outcome, started=begun, seconds=round(perf_counter() - clock, 6), sources=sources)
+        if case is not None and case.intent is not None:  # what comes after it begins when it has ended, and no sooner
+            started, since = case.intent.at, case.since or since
+        outcome = replace(outcome, started=started, seconds=round(perf_counter() - since, 6), sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
             run.log.record(case.place, outcome, case.intent, done=case.done, action=call.action, used=case.used)
         return outcome
@@ -151,7 +152,7 @@ class ExecutionPoint:
         call, run = case.call, case.run
         attempts, may_have_happened = 0, case.took_place
         if case.key:
-            until = run.grants.until(case.used)
+            until, case.since = run.grants.until(case.used), perf_counter()
             try:
                 case.intent = await run.log.intend(
                     case.place, call.action, case.key, again=case.intent, used=case.used, until=until
