@@ -117,6 +117,8 @@ def from_json(data: Mapping[str, Any]) -> Outcome:
     read = Outcome(**{**data, "status": OutcomeStatus(data["status"]), "items": items, "settlement": settlement})
     if not isfinite(read.span[1]):
         raise ValueError(f"{read.seconds} are no seconds")
+    if not isinstance(read.attempts, int):
+        raise TypeError(f"{read.attempts!r} is no number of attempts")
     return read
 
 

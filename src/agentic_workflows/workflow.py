@@ -290,8 +290,11 @@ class AgenticWorkflow(ShowsRuns):
         if not isinstance(goal, str) or (plan is None and not goal.strip()):
             raise RunError("There is no goal. Say in one sentence what is wanted.")
         given = _plain(plan)
-        refuse_nameless("" if thread_id is None else thread_id)
-        async with self._held(thread_id or str(uuid4()), is_new=thread_id is None) as run:
+        name = str(uuid4()) if thread_id is None else thread_id
+        refuse_nameless(name)
+        if not name.strip():
+            raise RunError("thread_id is empty. Give the run a name, or leave it out for a new one.")
+        async with self._held(name, is_new=thread_id is None) as run:
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")
             if run.exists and run_of_key(run.thread_id):

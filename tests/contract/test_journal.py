@@ -338,6 +338,26 @@ async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, 
     assert await journal.runs("t") == {"another run": "g"}
 
 
+async def test_who_lost_its_lease_is_told_so_also_where_another_one_has_written_what_it_writes(house: House) -> None:
+    mine, other = house.open(), house.open()
+    lease = await mine.acquire("t", new_owner(), 30)
+    await mine.answer(answer_row("q"))
+    house.clock.now += 31
+    taken = await other.acquire("t", new_owner(), 30)
+    await other.write(taken, RUN, intents=[intent()], outcomes=[outcome_of(intent("a"))], used=["q"])
+    late: list[dict[str, Any]] = [
+        {"intents": [intent()]},
+        {"outcomes": [outcome_of(intent("a"))]},
+        {"outcomes": [outcome_of(intent("b"))], "intents": [intent(), intent("c")]},
+        {"used": ["q"]},
+    ]
+    for write in late:
+        with pytest.raises(LeaseLostError):
+            await mine.write(lease, RUN, **write)
+    past = await other.past(RUN)
+    assert (past.in_doubt, past.outcomes) == ((intent(),), (outcome_of(intent("a")),))
+
+
 async def test_a_lease_that_was_never_given_writes_nothing(journal: Journal) -> None:
     made_up = Lease(thread_id="unknown", owner="me", token=1, expires=1e12)
     with pytest.raises(LeaseLostError):

@@ -1465,6 +1465,19 @@ async def test_all_checkpoints_since_the_goal_are_lost_and_nothing_happens_again
     assert (done["state"], done["reviews"], here.world, here.planned) == ("COMPLETE", [], world, planned)
 
 
+async def test_another_run_on_a_thread_that_lost_all_its_checkpoints_is_told_as_it_is(
+    house: Callable[..., House],
+) -> None:
+    here = house(REVIEWED, REVIEWED)
+    await here.open().run("first", thread_id="t")
+    with closing(sqlite3.connect(here.path)) as connection:
+        connection.executescript("DELETE FROM checkpoints; DELETE FROM writes")
+    assert (await here.open().result("t"))["state"] == "UNKNOWN"
+    begun = await here.open().run("second", thread_id="t")
+    assert begun == await here.open().result("t")
+    assert (begun["goal"], begun["state"], begun["reason"]) == ("second", "REVIEWING", None)
+
+
 # Runs on a thread with the name of a call's key.
 
 INNER = plan(step("first", "told"), step("second", "told", after=["first"]))

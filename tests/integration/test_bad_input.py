@@ -178,6 +178,14 @@ async def test_a_thread_that_is_no_text_is_refused_on_every_way_in(thread: Any, 
     assert (act.calls, await workflow.runs()) == ([], [])
 
 
+@pytest.mark.parametrize("thread", ["", " \n"])
+async def test_a_run_with_an_empty_name_is_refused(thread: str) -> None:
+    workflow, act = start()
+    with pytest.raises(RunError, match=r"thread_id is empty\. Give the run a name, or leave it out for a new one\."):
+        await workflow.run("g", thread_id=thread)
+    assert (act.calls, await workflow.runs()) == ([], [])
+
+
 async def test_nothing_but_a_pause_or_a_cancel_can_be_asked_of_a_run() -> None:
     workflow, _ = start(REVIEWED)
     await workflow.run("g", thread_id="t")

@@ -132,6 +132,18 @@ async def test_a_corrupt_number_of_a_plan_is_one_clear_error_and_nothing_runs(ho
     assert len(house.act.calls) == 1
 
 
+@pytest.mark.parametrize(
+    "change", ["owner = 'x'", "owner = x'ff'", "token = 'x'", "expires = 'x'", "owner = 'x', expires = 1e12"]
+)
+async def test_a_corrupt_lease_is_one_clear_error_and_nothing_runs(house: House, change: str) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    execute(house.path, f"UPDATE agentic_leases SET {change}")
+    with pytest.raises(CorruptError, match="the row of the thread t in agentic_leases is corrupt"):
+        await house.open().resume(approve(asked["reviews"][0]["id"]), thread_id="t")
+    assert len(house.act.calls) == 1
+    await house.open().database.shrink()  # nobody knows whether it is held, and it stays as it is
+
+
 @pytest.mark.parametrize("column", ["run_id", "goal", "at"])
 async def test_a_timeline_of_a_corrupt_run_is_one_clear_error(house: House, column: str) -> None:
     await house.open().run("g", thread_id="t")

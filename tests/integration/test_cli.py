@@ -82,7 +82,16 @@ async def pay() -> str:
         raise ConnectionError("gone")
     return "paid"
 
-ACTIONS = [wait, block, pay]
+@action(read_only=True, open_world=False)
+async def flaky(file: str) -> str:
+    '''Fail twice, and then read.'''
+    with Path(file).open("a") as tried:
+        tried.write("x")
+    if Path(file).read_text() in {"x", "xx"}:
+        raise ValueError("not yet")
+    return "read"
+
+ACTIONS = [wait, block, pay, flaky]
 """
 
 
@@ -862,6 +871,23 @@ def test_the_timeline_tells_a_doubt_after_what_settled_it_and_export_its_key(
     assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
     (key,) = {entry["idempotency_key"] for entry in entries if entry["what"] == "intent"}
     assert key.startswith(f"{entries[0]['run_id']}:")
+
+
+def test_the_timeline_tells_how_often_a_call_was_tried(call: Callable[..., Any], folder: Path) -> None:
+    each = {"name": "each", "action": "flaky", "foreach": "${items}", "inputs": {"file": "${item}"}, "retries": 2}
+    steps = [{"name": "list", "action": "list_files", "outputs": ["items"]}, each]
+    (folder / "each.json").write_text(json.dumps({"goal": "Read", "steps": steps}))
+    options = ["--plan", "each.json", "--actions", "own:ACTIONS", "--workspace", "files", "--thread", "t"]
+    assert call("run", *options)[0] == COMPLETE
+    lines = re.findall(r"UTC  (each.*)$", call("show", "t")[1], re.MULTILINE)
+    assert sorted(re.sub(r"\d\.\d s", "...", line) for line in lines) == [
+        "each succeeded ...",
+        "each, item 1 succeeded ... in 3 attempts",
+        "each, item 2 succeeded ... in 3 attempts",
+    ]
+    told = [json.loads(line) for line in call("export", "t")[1].splitlines()]
+    tried = [(one["step"], one["item"], one["attempts"]) for one in told if one["what"] == "outcome"]
+    assert sorted(tried, key=str) == [("each", 0, 3), ("each", 1, 3), ("each", None, 6), ("list", None, 1)]
 
 
 def test_items_are_counted_from_one_as_everywhere(call: Callable[..., Any], folder: Path) -> None:

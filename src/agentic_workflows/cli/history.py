@@ -85,12 +85,18 @@ def _line(entry: Mapping[str, object]) -> str:
             return f"{_where(entry)} settled  {entry['reason']}"
         case "outcome":
             reason = f"  {entry['reason']}" if entry["reason"] else ""
-            return f"{_where(entry)} {entry['status']} {entry['seconds']:.1f} s{reason}"
+            return f"{_where(entry)} {entry['status']} {entry['seconds']:.1f} s{_often(entry)}{reason}"
         case _:
             answer = entry["answer"] if isinstance(entry["answer"], dict) else {}
             said = f"  {answer['message']}" if answer.get("message") else ""
             about = _where(entry) if entry["step"] else entry["review_id"]
             return f"{entry['reviewer'] or 'somebody'} answered {about}: {answer.get('type')}{said}"
+
+
+def _often(entry: Mapping[str, object]) -> str:
+    """Return how often a call was tried, where that was more than once; of a `foreach`, each item tells its own."""
+    is_call, attempts = bool(entry["action"]), int(str(entry["attempts"]))
+    return f" in {attempts} attempts" if is_call and attempts > 1 else ""
 
 
 def _where(entry: Mapping[str, object]) -> str:

@@ -67,10 +67,14 @@ class Case:
     place: Place
     intent: Intent | None = None
     """Written down for this call; without an outcome it is in doubt."""
+    since: float = 0.0
+    """When that was done, by the clock that tells how long the call took; 0 where it was done before."""
     done: Recorded | None = None
     """An equal effect of an earlier plan, which counts as this call; in doubt again where `intent` is its own."""
     is_wanted_again: bool = False
     """Whether a person said that what is in doubt is to be done again."""
+    heard: str = ""
+    """How its last attempt went wrong: what it said, or that it did not finish in time."""
     is_unsure: bool = False
     """Whether nobody could find out about what is in doubt, and it is done again: it is idempotent."""
     used: list[str] = field(default_factory=list)

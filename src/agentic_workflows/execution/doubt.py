@@ -122,7 +122,7 @@ def doubt_id(case: Case, doubt: Intent) -> str:
 
 def ask_about(case: Case, doubt: Intent, why: str = "") -> Question:
     """Return the question about an effect in doubt, with all that is known of it."""
-    known = f"{case.run.log.told(doubt)} {why}".strip()
+    known = f"{case.run.log.told(doubt, heard=case.heard)} {why}".strip()
     reason = (
         f"It was begun at {doubt.at} and may have happened; {known} Respond with its result if it happened, approve to "
         f"do it again, reject to give it up."

@@ -61,7 +61,7 @@ class ExecutionPoint:
             LeaseLostError: another process has the run now.
 
         """
-        started, clock = datetime.now(UTC).isoformat(), perf_counter()
+        started, since = datetime.now(UTC).isoformat(), perf_counter()
         async with run.slots:
             case = None
             try:
@@ -73,8 +73,9 @@ class ExecutionPoint:
                 reason, took_place = f"{type(error).__name__}: {said(error)}", case is not None and case.took_place
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, took_place=took_place)
         sources = call.provenance.label if call.provenance else None
-        begun = case.intent.at if case is not None and case.intent is not None else started
-        outcome = replace(outcome, started=begun, seconds=round(perf_counter() - clock, 6), sources=sources)
+        if case is not None and case.intent is not None:  # what comes after it begins when it has ended, and no sooner
+            started, since = case.intent.at, case.since or since
+        outcome = replace(outcome, started=started, seconds=round(perf_counter() - since, 6), sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
             run.log.record(case.place, outcome, case.intent, done=case.done, action=call.action, used=case.used)
         return outcome
@@ -109,7 +110,7 @@ class ExecutionPoint:
             return None
         return await self._resolved(case, case.intent, attempts=0)
 
-    async def _resolved(self, case: Case, doubt: Intent, *, attempts: int, reason: str = "") -> Outcome | None:
+    async def _resolved(self, case: Case, doubt: Intent, *, attempts: int) -> Outcome | None:
         """Return what becomes of an effect in doubt: found out, or asked; None where it is to be done."""
         match await settle_doubt(case, doubt):
             case Found(result=result):
@@ -119,9 +120,9 @@ class ExecutionPoint:
                 if known.status == OutcomeStatus.SUCCEEDED:
                     return known
                 case.run.log.refuse(doubt, known.reason)
-                return Outcome(status=OutcomeStatus.ASKED, reason=reason, ask=ask_about(case, doubt).to_json())
+                return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=ask_about(case, doubt).to_json())
             case Question() as question:
-                return Outcome(status=OutcomeStatus.ASKED, reason=reason, ask=question.to_json())
+                return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=question.to_json())
             case Again():
                 return None
 
@@ -152,7 +153,7 @@ class ExecutionPoint:
         call, run = case.call, case.run
         attempts, may_have_happened = 0, case.took_place
         if case.key:
-            until = run.grants.until(case.used)
+            until, case.since = run.grants.until(case.used), perf_counter()
             try:
                 case.intent = await run.log.intend(
                     case.place, call.action, case.key, again=case.intent, used=case.used, until=until
@@ -178,26 +179,26 @@ class ExecutionPoint:
         try:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
         except ActionError as error:
-            reason = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
-            known = await self._lost(case, reason, attempts=attempts) if isinstance(error, LostError) else None
+            case.heard = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
+            known = await self._lost(case, attempts=attempts) if isinstance(error, LostError) else None
             return known or Outcome(
                 status=OutcomeStatus.FAILED,
-                reason=reason,
+                reason=case.heard,
                 attempts=attempts,
                 quotes_output=error.quotes_output,
                 took_place=may_have_happened and case.took_place,
             )
         return self._checked(case, result, attempts=attempts)
 
-    async def _lost(self, case: Case, reason: str, *, attempts: int) -> Outcome | None:
+    async def _lost(self, case: Case, *, attempts: int) -> Outcome | None:
         """Return what becomes of an effect that was lost sight of; None where it may have happened and is a failure."""
         if not case.key or case.intent is None:
             return None
-        known = await self._resolved(case, case.intent, attempts=attempts, reason=reason)
+        known = await self._resolved(case, case.intent, attempts=attempts)
         if known is None and not case.action.annotations.is_retryable:
             return Outcome(
                 status=OutcomeStatus.FAILED,
-                reason=f"{reason} It did not happen.",
+                reason=f"{case.heard} It did not happen.",
                 attempts=attempts,
             )
         return known

@@ -35,7 +35,7 @@ def _process(pid: int) -> str:
 
 def is_dead(owner: str) -> bool:
     """Tell whether the owner is known not to run any more; of another host or container that is never known."""
-    host, pid, began, _ = owner.rsplit(":", 3)
+    host, pid, began, *_ = [*owner.rsplit(":", 3), "", ""]  # what names no process is no dead one
     if host != socket.gethostname() or not pid.isdigit() or not began.startswith(SPACE):
         return False
     if _start_of(int(pid)) not in (began.removeprefix(SPACE), ""):
@@ -63,6 +63,12 @@ def heir(owner: str, earlier: str, now: float) -> str:
 def nobody(owner: str) -> str:
     """Return what is left of an owner that has given the lease back."""
     return owner.removeprefix(name_of(owner))
+
+
+def is_owner(owner: str) -> bool:
+    """Tell whether this names an owner, or is what is left of one that has given the lease back."""
+    name = name_of(owner)
+    return not name or ":" in name.rsplit(":", 2)[0]
 
 
 def unsure_until(owner: str) -> float:

@@ -15,13 +15,14 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.values import JsonObject, canonical
-from agentic_workflows.journal.entries import Answered, Begun, Intent, Place, Recorded
+from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Place, Recorded
 from agentic_workflows.journal.faults import CORRUPT, corrupt
+from agentic_workflows.journal.owner import is_owner
 
 Read = TypeVar("Read")
 Row: TypeAlias = tuple[Any, ...]
 RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", "agentic_answers"
-BODIES, LABELS = "agentic_bodies", "agentic_labels"
+BODIES, LABELS, LEASES = "agentic_bodies", "agentic_labels", "agentic_leases"
 SAVED: Final = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 """What LangGraph's saver keeps of a thread."""
 PLACE, ATTEMPT, KEY, OUTCOME = slice(1, 4), 4, 6, 9
@@ -164,3 +165,12 @@ def plan_of(row: Row) -> JsonObject:
 def number_of(row: Row) -> int:
     """Return which planner call gave a plan."""
     return int(row[1])
+
+
+@_reads(LEASES, "the thread {0[0]}")
+def lease_of(row: Row) -> Lease:
+    """Return the lease of a thread; of one that was given back, the owner is what is left of it."""
+    thread_id, owner, token, expires, _, request = row
+    if not is_owner(owner):
+        raise ValueError(f"{owner!r} is no owner")
+    return Lease(thread_id=thread_id, owner=owner, token=int(token), expires=float(expires), request=request)

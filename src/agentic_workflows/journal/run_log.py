@@ -121,10 +121,10 @@ class RunLog:
         """Note why nobody can use what is known of an effect, for whoever is asked about it."""
         self._refused[doubt] = why
 
-    def told(self, doubt: Intent) -> str:
-        """Return what is known of an effect in doubt."""
-        why = self._refused.get(doubt)
-        return "nothing is known of its end." if why is None else f"this is known of it: {why}"
+    def told(self, doubt: Intent, *, heard: str = "") -> str:
+        """Return what is known of an effect in doubt: why nobody can use that, or what was heard of its end."""
+        known = self._refused.get(doubt, heard).removesuffix(".")
+        return f"this is known of it: {known}." if known else "nothing is known of its end."
 
     def may_still_happen(self, doubt: Intent) -> bool:
         """Tell whether who began an effect may only have been frozen, and do it yet."""

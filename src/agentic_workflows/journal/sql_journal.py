@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar, cast
@@ -34,6 +36,7 @@ from agentic_workflows.journal.rows import (
     begun_of,
     intent_of,
     just_after,
+    lease_of,
     number_of,
     plan_of,
     plan_text,
@@ -160,10 +163,18 @@ class SqlJournal:
             if until is not None and self.now() >= until:
                 raise RefusedError(ExpiredError(until))
             row = to.send("lease", by_thread_id=lease.thread_id)
-            recorded = write_calls(to, run_id, intents, outcomes, used)
+            try:
+                recorded = write_calls(to, run_id, intents, outcomes, used)
+            except Exception as error:
+                _refuse_lost(row, lease, error)
+                raise
 
             def asked() -> "Request | None":
-                held = _lease_row(row, lease)
+                try:
+                    held = _lease_row(row, lease)
+                except Exception as error:  # what was sent after the row may fail as it is read
+                    _refuse_lost(row, lease, error)
+                    raise
                 refuse_recorded(run_id, outcomes, recorded)
                 return cast("Request | None", held[5])
 
@@ -195,13 +206,12 @@ class SqlJournal:
                 if to.send("first_lease", **first).changed == 1:
                     return Lease(thread_id=thread_id, owner=owner, token=1, expires=expires)
                 found = to.send("lease", by_thread_id=thread_id).rows
-            _, holder, token, until, _, request = found[0]
-            if holder and until > now and not is_dead(holder):
-                raise RefusedError(RunBusyError(thread_id, name_of(holder), until))
-            mine = heir(owner, holder, now)
-            earlier = {"by_thread_id": thread_id, "by_token": token, "by_owner": holder}
-            to.send("take_lease", **earlier, token=token + 1, **held | {"owner": mine})
-            return Lease(thread_id=thread_id, owner=mine, token=token + 1, expires=expires, request=request)
+            last = lease_of(found[0])
+            if last.owner and last.expires > now and not is_dead(last.owner):
+                raise RefusedError(RunBusyError(thread_id, name_of(last.owner), last.expires))
+            mine = replace(last, owner=heir(owner, last.owner, now), token=last.token + 1, expires=expires)
+            to.send("take_lease", **_held(last, **held | {"owner": mine.owner, "token": mine.token}))
+            return mine
 
         return await self._writer.do(work)
 
@@ -245,12 +255,9 @@ class SqlJournal:
 
     async def holder(self, thread_id: str) -> Lease | None:
         """Return the lease of a thread, where anybody holds it who is not known to be dead."""
-        for _, owner, token, expires, *_ in await self._writer.do(
-            lambda to: to.send("lease", by_thread_id=thread_id).rows
-        ):
-            if expires > self._clock() and not is_dead(owner):
-                return Lease(thread_id=thread_id, owner=owner, token=token, expires=expires)
-        return None
+        rows = await self._writer.do(lambda to: to.send("lease", by_thread_id=thread_id).rows)
+        held = (one for one in map(lease_of, rows) if one.expires > self._clock() and not is_dead(one.owner))
+        return next(held, None)
 
     async def is_held(self) -> bool:
         """Tell whether anybody holds a thread."""
@@ -345,11 +352,20 @@ def _lease_row(found: Sent, lease: Lease) -> Row:
     return row[0]
 
 
+def _refuse_lost(found: Sent, lease: Lease, error: Exception) -> None:
+    """Refuse a write that has failed where its lease is lost: the new owner may have written the same calls."""
+    lost = None
+    with suppress(Exception):  # where the connection is gone, the row is not heard of either
+        lost = _lost(found.rows, lease)
+    if lost is not None:
+        raise lost from error
+
+
 def _lost(row: Sequence[Row], lease: Lease) -> LeaseLostError | None:
     """Return what tells that a lease is not held any more, by the row of its thread, where there is one."""
     if row and (row[0][1], row[0][2]) == (lease.owner, lease.token):
         return None
-    return LeaseLostError(lease.thread_id, name_of(row[0][1]) if row else "")
+    return LeaseLostError(lease.thread_id, name_of(str(row[0][1])) if row else "")
 
 
 def _held(lease: Lease, **values: object) -> dict[str, object]:

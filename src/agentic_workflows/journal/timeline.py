@@ -36,6 +36,7 @@ def outcome_entry(recorded: Recorded) -> JsonObject:
         "action": recorded.intent.action,
         "status": str(outcome.status),
         "reason": outcome.reason,
+        "attempts": outcome.attempts,
         "seconds": outcome.seconds,
         "result": outcome.result,
         "settlement": outcome.settlement and str(outcome.settlement),

@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, RLock, Thread
 from typing import Any, Generic, Protocol, TypeVar
 
+from agentic_workflows.errors import RunError
 from agentic_workflows.journal.faults import as_database_error
 
 Result = TypeVar("Result")
@@ -126,6 +127,7 @@ class Writer:
         """Return what the work returns, once its transaction is durable.
 
         Raises:
+            RunError: the work raised it; nothing of it was written.
             DatabaseError: the transaction failed; nothing of it was written.
 
         """
@@ -200,8 +202,7 @@ class Writer:
             elif retries and self._backend.gave_way(error):
                 self._transact(orders, waiting, retries=retries - 1)
             else:
-                told = error.reason if isinstance(error, RefusedError) else as_database_error(self._name, error)
-                orders[0].error = told
+                orders[0].error = _told(self._name, error)
 
     def _one_by_one(self, orders: list[_Order[Any]]) -> None:
         """Run each order in a transaction of its own: one bad order must not fail the others."""
@@ -244,6 +245,13 @@ class UnheardError(Exception):
     def __init__(self, reason: Exception) -> None:
         self.reason = reason
         super().__init__(str(reason))
+
+
+def _told(name: str, error: BaseException) -> BaseException:
+    """Return what the caller of work that failed is told."""
+    if isinstance(error, RefusedError):
+        return error.reason
+    return error if isinstance(error, RunError) else as_database_error(name, error)
 
 
 def _deliver(orders: list[_Order[Any]]) -> None:

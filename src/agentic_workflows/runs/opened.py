@@ -122,7 +122,7 @@ class OpenRun:
         run_id = str(uuid4())
         if self.held is not None:
             await self.journal.begin(self.held.lease, run_id, goal, {**entry, "metadata": dict(self.metadata)})
-        self.begun = Begun(run_id=run_id, goal=goal, entry=entry, at="")
+        self.begun, self.where = Begun(run_id=run_id, goal=goal, entry=entry, at=""), Whereabouts.HERE
         return as_input(self.begun)
 
     async def result(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 # ruff: noqa: ARG001 - fakes have the parameters of what they stand for
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -411,6 +412,15 @@ async def test_no_more_calls_run_than_the_limit_says() -> None:
     bench = Bench(limits=Limits(max_parallel=3))
     await asyncio.gather(*(bench.execute(doing(counting)) for _ in range(10)))
     assert most == 3
+
+
+async def test_what_a_call_waits_for_before_its_effect_is_no_part_of_how_long_that_took() -> None:
+    bench, mail = Bench(limits=Limits(max_parallel=1)), RecordingAction("send", read_only=False)
+    async with bench.run.slots:
+        waits = asyncio.ensure_future(bench.execute(mail))
+        await asyncio.sleep(0.1)
+    done = await waits
+    assert (mail.has_effect, done.seconds < 0.1, done.span[1] <= time.time()) == (True, True, True)
 
 
 async def test_cancelling_a_call_stops_the_action() -> None:

@@ -57,9 +57,10 @@ def test_only_a_result_or_a_skip_lets_dependents_go_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"seconds": float("nan")}, {"seconds": "x"}, {"started": "yesterday"}, {"started": 1}]
+    "changed",
+    [{"seconds": float("nan")}, {"seconds": "x"}, {"attempts": "x"}, {"started": "yesterday"}, {"started": 1}],
 )
-def test_an_outcome_that_tells_no_time_is_refused(changed: dict[str, Any]) -> None:
+def test_an_outcome_that_tells_no_time_or_attempts_is_refused(changed: dict[str, Any]) -> None:
     told = Outcome(status=OutcomeStatus.SUCCEEDED, started="2026-01-01T00:00:00Z", seconds=1.5).to_json()
     began, ended = from_json(told).span
     assert ended - began == 1.5
