@@ -228,16 +228,18 @@ async def _announced(
     with that: one that is cut in between would be due nowhere.
     """
     refuse_changed(state)
-    begins = name == "plan" and is_new_run(state)
-    if not begins and (problem := schemas.check_setting(state.get("setting") or {})):
-        raise RunError(problem)
+    may_begin = name == "plan" and is_new_run(state)
+    if not may_begin:
+        _refuse_setting(state, schemas)
     come_after(checkpoints_before(config).values())
     serves = WorkflowState.PLANNING if name == "plan" else None
     if serves and OWNER not in config.get("configurable", {}):  # its owner has looked
         come_after(await last_kept(config))
     update = await node(state, config, runtime)
-    if begins:
+    if "run_id" in update:
         update["setting"] = schemas.setting
+    elif may_begin:  # the run before it goes on first
+        _refuse_setting(state, schemas)
     reason = update.get("reason")
     if reason:
         update["reason"] = reason = writable(reason)
@@ -245,3 +247,14 @@ async def _announced(
     if entered and entered != (serves or state.get("status")):
         runtime.stream_writer(StateEntered(state=WorkflowState(entered).value, reason=reason).to_json())
     return Command(update=update, goto=route(cast("State", {**state, **update}))) if name in _ROUTED else update
+
+
+def _refuse_setting(state: State, schemas: Schemas) -> None:
+    """Refuse to go on with a run in another setting than that in which it was begun.
+
+    Raises:
+        RunError: what is missing.
+
+    """
+    if problem := schemas.check_setting(state.get("setting") or {}):
+        raise RunError(problem)

@@ -99,6 +99,8 @@ def limits_from_json(data: JsonObject | None, *, default: Limits = Limits()) -> 
     return Limits(**{**known, **(data or {})})
 
 
+SETTING: Final = "agentic_setting"
+"""Key of what was chosen for a server's run, beside the metadata that were kept with it."""
 Request: TypeAlias = Literal["pause", "cancel"]
 """What somebody may ask of a run that is under way."""
 

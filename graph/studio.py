@@ -11,12 +11,12 @@ Whoever can call the server chooses workspace, policies, annotations and model, 
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph_sdk.runtime import ServerRuntime
@@ -37,8 +37,6 @@ from agentic_workflows.journal.database import DEFAULT_DATABASE, Database
 from agentic_workflows.policies.files import BUILT_IN
 
 Model = TypeVar("Model", bound=BaseModel)
-_SETTING: Final = {"workspace", "policies", "annotations"}
-"""What a run that waits must not go on without: an approval is for these files, under these rules."""
 _OF_THE_SERVER = ("__", "checkpoint_", "cron_id", "langgraph_", "run_id", "thread_id")
 
 
@@ -97,6 +95,14 @@ class StudioContext(BaseModel):
         default=86_400, ge=1, le=31_536_000, description="An approval not used for this long is asked for again."
     )
 
+    def setting(self) -> JsonObject:
+        """Return what a run that waits must not go on without: an approval is for these files, under these rules."""
+        return {
+            "workspace": str(Path(self.workspace).absolute()),
+            "policies": [one if one in BUILT_IN else str(Path(one).absolute()) for one in self.policies],
+            "annotations": [str(Path(one).absolute()) for one in self.annotations],
+        }
+
     def limits(self) -> Limits:
         """Return how much a run may use."""
         return Limits(**self.model_dump(include={limit.name for limit in fields(Limits)}))
@@ -140,6 +146,7 @@ def _shape() -> Graph:
 def _build(context: StudioContext) -> Graph:
     """Return the graph of a context; policies and annotations are read anew, so that a run obeys them as they are."""
     rules = (one for one in (*context.policies, *context.annotations) if one not in BUILT_IN)
+    setting = context.setting()
     agent, actions = _collaborators(context.workspace, context.model, ("langgraph.json", *rules))
     return build_graph(
         agent,
@@ -152,8 +159,8 @@ def _build(context: StudioContext) -> Graph:
             input=StudioInput,
             context=StudioContext,
             check_input=_check_input,
-            setting=context.model_dump(include=_SETTING),
-            check_setting=partial(_check_setting, context),
+            setting=setting,
+            check_setting=partial(_check_setting, setting, context.model_fields_set),
         ),
     )
 
@@ -171,13 +178,9 @@ def _collaborators(workspace: str, model_name: str, reserved: tuple[str, ...]) -
     return ModelAgent(model, actions), actions
 
 
-def _check_setting(context: StudioContext, begun: Mapping[str, Any]) -> str:
+def _check_setting(setting: JsonObject, said: Collection[str], begun: JsonObject) -> str:
     """Return what keeps a run from going on: what was chosen for it, and this call leaves out."""
-    left_out = {
-        name: value
-        for name, value in begun.items()
-        if name not in context.model_fields_set and value != getattr(context, name)
-    }
+    left_out = {name: value for name, value in begun.items() if name not in said and value != setting.get(name)}
     if not left_out:
         return ""
     chosen = ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in left_out.items())

@@ -1,5 +1,6 @@
 """The real server on loopback, driven as Studio drives it."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -18,7 +19,9 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from agentic_workflows import Limits, RunError, ScriptedAgent, build_graph
+from agentic_workflows.graph.build import Schemas
 from agentic_workflows.graph.studio import StudioContext, _checked, _given, _graph_of, _shape
+from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.files import BUILT_IN
 from agentic_workflows.testing import RecordingAction
 
@@ -223,12 +226,42 @@ async def test_a_run_goes_on_with_nothing_else_than_what_it_was_begun_with_unles
 
     await result(client, thread, assistant, input={"given_plan": REPLACE}, context=context)
     refused = await result(client, thread, assistant, command=approve)
-    assert f'was begun with the workspace "{workspace.name}", which' in refused["__error__"]["message"]
+    assert f'was begun with the workspace "{workspace}", which' in refused["__error__"]["message"]
     assert [(one / "note.txt").read_text() for one in (workspace, other)] == ["old", "of another"]
-    done = await result(client, thread, assistant, command=approve, context=context)
-    assert (done["status"], (workspace / "note.txt").read_text()) == ("COMPLETE", "old, and new")
+    there, here = f"{folder / '.agentic' / 'agentic.db'}", folder / "examples"
+    review = [
+        sys.executable,
+        "-m",
+        "agentic_workflows.cli.main",
+        "review",
+        thread,
+        "--approve",
+        "all",
+        "--database",
+        there,
+    ]
+    done = await asyncio.to_thread(subprocess.run, review, cwd=here, capture_output=True, text=True)
+    assert (done.returncode, (workspace / "note.txt").read_text()) == (0, "old, and new"), done.stderr
     begun = await result(client, thread, assistant, input={"given_plan": {**REPLACE, "goal": "Another."}})
-    assert (begun["status"], begun["setting"]["workspace"]) == ("REVIEWING", "examples/workspace")
+    assert (begun["status"], begun["setting"]["workspace"]) == ("REVIEWING", str(other))
+
+
+async def test_a_goal_that_comes_while_an_effect_is_in_doubt_lets_the_run_go_on_nowhere_else(tmp_path: Path) -> None:
+    def graph(workspace: str) -> Any:
+        setting: JsonObject = {"workspace": workspace}
+        told = Schemas(setting=setting, check_setting=lambda begun: "" if begun in ({}, setting) else "not here")
+        lost = RecordingAction("lost", error=ConnectionError(), read_only=False, destructive=False, open_world=False)
+        steps = {"steps": [{"name": "lost", "action": "lost"}]}
+        return build_graph(ScriptedAgent([steps]), actions=[lost], schemas=told, checkpointer=saver, database=database)
+
+    saver, database = InMemorySaver(), tmp_path / "x.db"
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    assert (await graph("one").ainvoke({"goal": "g"}, thread))["status"] == "REVIEWING"
+    for given in (None, {"goal": "another"}):
+        with pytest.raises(RunError, match="not here"):
+            await graph("other").ainvoke(given, thread)
+    waits = await graph("one").ainvoke({"goal": "another"}, thread)
+    assert (waits["status"], waits["goal"], waits["setting"]) == ("REVIEWING", "g", {"workspace": "one"})
 
 
 async def test_input_that_cannot_be_used_fails_with_its_reason(client: LangGraphClient, workspace: Path) -> None:

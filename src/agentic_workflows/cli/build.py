@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from agentic_workflows.actions.builtin import builtin_actions
 from agentic_workflows.actions.overlay import annotated
@@ -16,7 +16,7 @@ from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.cli.options import Flags, absolute
 from agentic_workflows.errors import ActionError, RunError, WorkflowError, said
-from agentic_workflows.graph.state import Limits
+from agentic_workflows.graph.state import SETTING, Limits
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.files import BUILT_IN, DEFAULT
 
@@ -49,7 +49,7 @@ class Setup:
 
 def setup_from(flags: Flags, kept: JsonObject | None = None) -> Setup:
     """Return the setup that flags say, and where they are silent what a run has kept."""
-    saved: dict[str, Any] = json.loads(str((kept or {}).get(KEPT, "{}")))
+    saved = {} if kept is None else saved_setup(kept)
     here = absolute(flags.workspace or Path())
     named = tuple(one if one in BUILT_IN else str(absolute(Path(one))) for one in flags.policies or ())
     notes = tuple(str(absolute(Path(one))) for one in flags.annotations or ())
@@ -61,6 +61,12 @@ def setup_from(flags: Flags, kept: JsonObject | None = None) -> Setup:
         folder=str(Path.cwd()) if flags.actions else saved.get("folder") or "",
         annotations=notes or tuple(saved.get("annotations") or ()),
     )
+
+
+def saved_setup(kept: JsonObject) -> dict[str, Any]:
+    """Return what a run has kept of its setup: that of the command, or of a server; nothing where it has kept none."""
+    saved: dict[str, Any] = json.loads(str(kept[KEPT])) if KEPT in kept else cast("dict[str, Any]", kept[SETTING])
+    return saved
 
 
 def build_workflow(setup: Setup, named: str | None, *, limits: Limits | None = None) -> "AgenticWorkflow":

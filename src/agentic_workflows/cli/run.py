@@ -180,11 +180,11 @@ def reopened(thread: str, chosen: Flags, database: str | None, runner: asyncio.R
         RunError: there is no such run, or it has kept no workspace, and none is given.
 
     """
-    from agentic_workflows.cli.build import KEPT, build_reader, build_workflow, setup_from  # noqa: PLC0415
+    from agentic_workflows.cli.build import build_reader, build_workflow, saved_setup, setup_from  # noqa: PLC0415
 
     reader = build_reader(database)
     kept = runner.run(reader.metadata_of(thread))
-    if KEPT not in kept and chosen.workspace is None:
+    if not saved_setup(kept) and chosen.workspace is None:
         _refuse_homeless(runner.run(reader.result(thread)))
     setup = setup_from(chosen, kept)
     return build_workflow(setup, database), setup.workspace

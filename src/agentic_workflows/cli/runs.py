@@ -49,8 +49,7 @@ def runs(ctx: typer.Context, *, database: Database = None, _json: Json = False) 
 
 def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
     """Show a run: its plan with decisions, its steps, outputs, reason and open questions."""
-    from agentic_workflows.cli.build import KEPT, build_reader, setup_from  # noqa: PLC0415 - heavy
-    from agentic_workflows.cli.options import Flags  # noqa: PLC0415
+    from agentic_workflows.cli.build import build_reader, saved_setup  # noqa: PLC0415 - heavy
     from agentic_workflows.cli.summary import show_summary  # noqa: PLC0415
 
     reader = build_reader(database)
@@ -58,7 +57,7 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
     ctx.obj.document(result)
     if not ctx.obj.is_json:
         kept = asyncio.run(reader.metadata_of(thread))
-        workspace = setup_from(Flags(), kept).workspace if KEPT in kept else ""
+        workspace = str(saved_setup(kept).get("workspace", ""))
         told = asyncio.run(reader.timeline(thread))
         _show_steps(result, ctx.obj)
         history.show_timeline(told, ctx.obj)

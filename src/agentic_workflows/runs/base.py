@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.errors import CorruptError, DatabaseError, RunError
 from agentic_workflows.graph.build import Graph
-from agentic_workflows.graph.state import MAX_SECONDS, NO_STATE, Request, WorkflowState
+from agentic_workflows.graph.state import MAX_SECONDS, NO_STATE, SETTING, Request, WorkflowState
 from agentic_workflows.graph.threads import inside
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.database import Database
@@ -108,14 +108,14 @@ class Runs(ABC):
         return list(gone)
 
     async def metadata_of(self, thread_id: str) -> JsonObject:
-        """Return what was kept with a run when it began.
+        """Return what was kept with a run when it began; of a server's, also what was chosen for it.
 
         Raises:
             RunError: there is no such run.
 
         """
         async with self._looked_at(thread_id) as run:
-            return run.kept
+            return {**run.kept, SETTING: run.values.get("setting") or {}}
 
     def request(self, thread_id: str, request: Request) -> None:
         """Ask a run that is under way, in whichever process, to stop at its next step boundary.
