@@ -12,7 +12,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import RunnableConfig
@@ -90,7 +90,8 @@ def named_by(key: str) -> Iterator[None]:
     """Have graphs that are called inside, by code of others in a node of ours, be named by a key and not by the task.
 
     Our graph may have kept no checkpoint yet, and is begun again after a kill; then the task is another one. Nobody can
-    be asked there: what was answered is for a question of ours.
+    be asked there: what was answered is for a question of ours. Nor do they get the name of our run: LangGraph takes
+    calls on a thread that have one name for one, and drops all but the first.
     """
     config = var_child_runnable_config.get()
     given = config.get("configurable", {}) if config else {}
@@ -107,7 +108,7 @@ def named_by(key: str) -> Iterator[None]:
             given[COUNTS], subgraph_counter=_OfOneAttempt(), resume=[], get_null_resume=lambda _=False: None
         ),
     }
-    with configured(own):
+    with configured(own, metadata={key: one for key, one in config.get("metadata", {}).items() if key != "run_id"}):
         yield
 
 
@@ -117,10 +118,10 @@ def unanswered(counts: Any) -> Any:
 
 
 @contextmanager
-def configured(own: Mapping[str, object]) -> Iterator[None]:
+def configured(own: Mapping[str, object], **more: Any) -> Iterator[None]:
     """Have a node, and what it calls, be configured otherwise."""
     config = var_child_runnable_config.get() or {}
-    changed: RunnableConfig = {**config, "configurable": {**config.get("configurable", {}), **own}}
+    changed = cast("RunnableConfig", {**config, "configurable": {**config.get("configurable", {}), **own}, **more})
     if changed.get("recursion_limit") == NO_LIMIT:  # which is not meant for what it calls
         del changed["recursion_limit"]
     token = var_child_runnable_config.set(changed)

@@ -45,6 +45,8 @@ class Proxy:
 
     url: str
     passes: asyncio.Event
+    seconds: float = 0.0
+    """How long each piece of 64 KB takes on its way to the server."""
 
 
 @pytest.fixture
@@ -61,21 +63,23 @@ async def proxy(postgres: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     info, passes = conninfo_to_dict(postgres), asyncio.Event()
     passes.set()
 
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_slow: bool) -> None:
         while data := await reader.read(1 << 16):
             await passes.wait()
+            await asyncio.sleep(proxy.seconds if is_slow else 0)
             writer.write(data)
         writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_unix_connection(f"{info['host']}/.s.PGSQL.{info.get('port', 5432)}")
         with suppress(OSError, asyncio.CancelledError), closing(writer), closing(back):
-            await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+            await asyncio.gather(pass_on(reader, back, is_slow=True), pass_on(there, writer, is_slow=False))
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         url = f"postgresql://{info['user']}@127.0.0.1:{port}/{info['dbname']}?sslmode=disable&gssencmode=disable"
-        yield Proxy(url, passes)
+        proxy = Proxy(url, passes)
+        yield proxy
 
 
 def new_database(server: object) -> str:

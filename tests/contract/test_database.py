@@ -654,6 +654,18 @@ async def test_a_server_that_was_waited_for_in_vain_is_waited_for_a_moment_by_th
     assert await journal.threads() == []
 
 
+async def test_a_server_that_takes_in_slowly_what_is_written_is_not_silent(
+    proxy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.postgres.SILENT_SECONDS", 1)
+    journal, long = Database(proxy.url).journal, "long " * 10_000_000
+    lease = await journal.acquire("t", "me", 30)
+    proxy.seconds, began = 0.004, time.monotonic()
+    await journal.begin(lease, "run", long)
+    assert time.monotonic() - began > 1.5, "longer than anybody waits for a silent server here"
+    assert await journal.run_of("run") == ("t", long)
+
+
 async def test_a_large_database_is_swept_however_long_that_takes(postgres: str, proxy: Any) -> None:
     import psycopg
 

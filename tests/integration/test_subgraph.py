@@ -327,6 +327,22 @@ async def test_a_node_may_call_a_graph_on_threads_of_its_own_whatever_name_a_ser
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 2)
 
 
+async def test_an_action_may_call_a_graph_of_others_often_on_one_thread() -> None:
+    remembering = outside(lambda state: seen.append(state["goal"]), InMemorySaver())
+
+    async def talk(call: ActionCall) -> object:
+        for word in ("one", "other"):
+            await remembering.ainvoke({"goal": f"{call.step.name} {word}"}, THREAD)
+        return call.step.name
+
+    seen = list[str]()
+    talks = Action(name="talk", run=talk, annotations=Annotations(destructive=False, open_world=False))
+    steps = [{"name": name, "action": "talk"} for name in "ab"]
+    workflow = AgenticWorkflow(ScriptedAgent([{"steps": steps}]), actions=[talks])
+    assert (await workflow.run("g"))["state"] == "COMPLETE"
+    assert seen == ["a one", "a other", "b one", "b other"]
+
+
 async def test_a_node_may_give_a_workflow_one_goal_after_the_other_whatever_name_a_server_gives_its_run() -> None:
     act = RecordingAction("act", result=1)
     inner = AgenticWorkflow(ScriptedAgent([plan("act")] * 2), actions=[act])

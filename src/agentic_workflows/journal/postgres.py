@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.abc import RV, PQGen
+from psycopg.waiting import Wait
 
 Row = TypeVar("Row")
 BUSY_SECONDS: Final = 10
@@ -66,14 +67,16 @@ def _watched(
 
     Looks are counted, and no time is measured: in a process that was frozen, the answer may have been there for long.
     """
-    in_vain = 0
+    in_vain, has_more = 0, False
     try:
         wanted = next(gen)
         while True:
-            ready = yield wanted
+            ready = yield Wait(wanted | Wait.W) if has_more else wanted
             in_vain = 0 if ready else in_vain + 1
-            if not ready:  # what was sent last, psycopg sends on once only, and the rest of it is waited for
-                connection.pgconn.flush()
+            if has_more or not ready:  # what was sent last psycopg sends on once only, and then waits for the answer
+                has_more = bool(connection.pgconn.flush())
+            if ready and not ready & wanted:
+                continue
             if connection.is_patient or in_vain * interval < SILENT_SECONDS:
                 wanted = gen.send(ready)
             else:
