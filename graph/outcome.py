@@ -41,10 +41,19 @@ class Settlement(StrEnum):
 
     AGAIN = "again"
     """A later attempt does it again."""
+    FOUND = "found"
+    """The action's `reconcile` found that it had happened."""
     ANSWERED = "answered"
     """A person said what became of it."""
     REPLACED = "replaced"
     """Its plan was replaced, and no person had to say: the next planner is told."""
+
+
+SETTLED: Final = {
+    Settlement.FOUND: "It was in doubt, and was found to have happened.",
+    Settlement.ANSWERED: "It was in doubt, and a reviewer gave its result.",
+}
+"""Reasons of what succeeded after all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.history import NAMELESS, SAID, has_late, late_marks
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
+from agentic_workflows.graph.outcome import SETTLED, Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import plan_name, restore
 from agentic_workflows.graph.review import Answer, Reject, listed, named, request, response_schema, step_of
 from agentic_workflows.graph.state import State, Update, WorkflowState
@@ -225,8 +225,8 @@ def _outcome_of(row: Answered) -> Outcome:
         reason = "It was in doubt, and a reviewer gave it up."
         failed = Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1, took_place=True)
         return replace(failed, quotes_output=False, sources=frozenset(), settlement=Settlement.ANSWERED)
-    reason = "It was in doubt, and a reviewer gave its result."
-    happened = Outcome(status=OutcomeStatus.SUCCEEDED, reason=reason, attempts=1, settlement=Settlement.ANSWERED)
+    reason, by = SETTLED[Settlement.ANSWERED], Settlement.ANSWERED
+    happened = Outcome(status=OutcomeStatus.SUCCEEDED, reason=reason, attempts=1, settlement=by)
     return replace(happened, result=row.answer["message"])
 
 

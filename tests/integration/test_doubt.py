@@ -354,6 +354,26 @@ async def test_what_happened_as_somebody_said_of_a_refused_effect_is_not_asked_a
     assert (done["state"], done["history"][-1]["result"], house.sent) == ("COMPLETE", "sent", ["mail"])
 
 
+@pytest.mark.parametrize("by", ["found", "answered"])
+async def test_the_timeline_tells_how_and_when_an_effect_in_doubt_was_settled(by: str) -> None:
+    async def find(_: ActionCall) -> Found | None:
+        return Found(result="sent")
+
+    @action(destructive=False, open_world=False, reconcile=find if by == "found" else None)
+    async def send(text: str) -> str:
+        """Send it."""
+        raise ConnectionError(text)
+
+    workflow = AgenticWorkflow(ScriptedAgent([plan(step("mail", "send"))]), actions=[send])
+    await workflow.run("g", thread_id="t")
+    if by == "answered":
+        await workflow.resume(respond("sent"), thread_id="t")
+    *told, last = [one for one in await workflow.timeline("t") if one["what"] in {"intent", "answer", "outcome"}]
+    assert [one["what"] for one in told] == ["intent"] + ["answer"] * (by == "answered")
+    assert (last["what"], last["status"], last["result"], last["settlement"]) == ("outcome", "succeeded", "sent", by)
+    assert str(last["at"]) >= str(told[-1]["at"])
+
+
 def in_a_circle() -> dict[str, Any]:
     """Return what has no end as JSON."""
     circle: dict[str, Any] = {}

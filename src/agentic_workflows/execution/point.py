@@ -20,7 +20,7 @@ from agentic_workflows.graph.checks import input_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.inside import named_by
-from agentic_workflows.graph.outcome import GIVEN, Outcome, OutcomeStatus
+from agentic_workflows.graph.outcome import GIVEN, SETTLED, Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
 from agentic_workflows.graph.values import JsonValue, beginning
@@ -73,8 +73,8 @@ class ExecutionPoint:
                 reason, took_place = f"{type(error).__name__}: {said(error)}", case is not None and case.took_place
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, took_place=took_place)
         sources = call.provenance.label if call.provenance else None
-        if case is not None and case.intent is not None:  # what comes after it begins when it has ended, and no sooner
-            started, since = case.intent.at, case.since or since
+        if case is not None and case.intent is not None and case.since:
+            started, since = case.intent.at, case.since  # what comes after it begins when it has ended, and no sooner
         outcome = replace(outcome, started=started, seconds=round(perf_counter() - since, 6), sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
             run.log.record(case.place, outcome, case.intent, done=case.done, action=call.action, used=case.used)
@@ -114,11 +114,12 @@ class ExecutionPoint:
         """Return what becomes of an effect in doubt: found out, or asked; None where it is to be done."""
         match await settle_doubt(case, doubt):
             case Found(result=result):
-                return self._checked(case, result, attempts=attempts)
+                found = self._checked(case, result, attempts=attempts)
+                return _settled(found, Settlement.FOUND) or found
             case Said(result=result):
                 known = self._checked(case, result, attempts=attempts)
-                if known.status == OutcomeStatus.SUCCEEDED:
-                    return known
+                if settled := _settled(known, Settlement.ANSWERED):
+                    return settled
                 case.run.log.refuse(doubt, known.reason)
                 return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=ask_about(case, doubt).to_json())
             case Question() as question:
@@ -217,6 +218,11 @@ class ExecutionPoint:
                 took_place=case.took_place,
             )
         return Outcome(status=OutcomeStatus.SUCCEEDED, result=result, attempts=attempts)
+
+
+def _settled(known: Outcome, by: Settlement) -> Outcome | None:
+    """Return how an effect in doubt was settled by its result; None where that cannot be used."""
+    return replace(known, settlement=by, reason=SETTLED[by]) if known.status == OutcomeStatus.SUCCEEDED else None
 
 
 def _fault(case: Case) -> str:
