@@ -7,7 +7,7 @@ from; and makes new ids for whatever it has not kept.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
@@ -85,8 +85,7 @@ class _OfOneAttempt:
         return next(self._numbers)
 
 
-@contextmanager
-def named_by(key: str) -> Iterator[None]:
+def named_by(key: str) -> AbstractContextManager[None]:
     """Have graphs that are called inside, by code of others in a node of ours, be named by a key and not by the task.
 
     Our graph may have kept no checkpoint yet, and is begun again after a kill; then the task is another one. Nobody can
@@ -96,20 +95,17 @@ def named_by(key: str) -> Iterator[None]:
     config = var_child_runnable_config.get()
     given = config.get("configurable", {}) if config else {}
     if config is None or COUNTS not in given:
-        yield
-        return
+        return nullcontext()
     around, _, task = str(given["checkpoint_ns"]).rpartition("|")
     name = f"{task.partition(':')[0]}:{sha256(key.encode()).hexdigest()[:32]}"
     own = {
         "checkpoint_ns": f"{around}|{name}" if around else name,
         "checkpoint_map": {place: one for place, one in checkpoints_before(config).items() if place != around},
-        # What was answered is for a question of ours: nobody can be asked there.
         COUNTS: replace(
             given[COUNTS], subgraph_counter=_OfOneAttempt(), resume=[], get_null_resume=lambda _=False: None
         ),
     }
-    with configured(own, metadata={key: one for key, one in config.get("metadata", {}).items() if key != "run_id"}):
-        yield
+    return configured(own, metadata={key: one for key, one in config.get("metadata", {}).items() if key != "run_id"})
 
 
 def unanswered(counts: Any) -> Any:
