@@ -101,16 +101,14 @@ def named_by(key: str) -> AbstractContextManager[None]:
     own = {
         "checkpoint_ns": f"{around}|{name}" if around else name,
         "checkpoint_map": {place: one for place, one in checkpoints_before(config).items() if place != around},
-        COUNTS: replace(
-            given[COUNTS], subgraph_counter=_OfOneAttempt(), resume=[], get_null_resume=lambda _=False: None
-        ),
+        COUNTS: unanswered(given[COUNTS], subgraph_counter=_OfOneAttempt(), resume=[]),
     }
     return configured(own, metadata={key: one for key, one in config.get("metadata", {}).items() if key != "run_id"})
 
 
-def unanswered(counts: Any) -> Any:
+def unanswered(counts: Any, **more: Any) -> Any:
     """Return what counts for a node, without the single answer that LangGraph has kept for whatever is asked."""
-    return replace(counts, get_null_resume=lambda _=False: None)
+    return replace(counts, get_null_resume=lambda _=False: None, **more)
 
 
 @contextmanager

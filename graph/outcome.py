@@ -1,7 +1,7 @@
 """What became of a step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from math import isfinite
@@ -49,11 +49,10 @@ class Settlement(StrEnum):
     """Its plan was replaced, and no person had to say: the next planner is told."""
 
 
-SETTLED: Final = {
+_SETTLED: Final = {
     Settlement.FOUND: "It was in doubt, and was found to have happened.",
     Settlement.ANSWERED: "It was in doubt, and a reviewer gave its result.",
 }
-"""Reasons of what succeeded after all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +128,11 @@ def from_json(data: Mapping[str, Any]) -> Outcome:
     if not isinstance(read.attempts, int):
         raise TypeError(f"{read.attempts!r} is no number of attempts")
     return read
+
+
+def settled(happened: Outcome, by: Settlement) -> Outcome:
+    """Return what became of an effect in doubt that has happened after all."""
+    return replace(happened, settlement=by, reason=_SETTLED[by])
 
 
 def named_outputs(step: WorkflowStep, result: JsonValue) -> JsonObject | None:

@@ -71,6 +71,12 @@ def beginning(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def some_of(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Return names as one text; of more than that, so many of them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{separator.join(names[:most])}{more}"
+
+
 def digest(value: object) -> str:
     """Return the SHA-256 of a value's canonical text, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()

@@ -16,12 +16,12 @@ from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.events import AnswerRefused, ReviewAnswered
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.history import NAMELESS, SAID, has_late, late_marks
-from agentic_workflows.graph.outcome import SETTLED, Outcome, OutcomeStatus, Settlement
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement, settled
 from agentic_workflows.graph.plan import plan_name, restore
 from agentic_workflows.graph.review import Answer, Reject, listed, named, request, response_schema, step_of
 from agentic_workflows.graph.state import State, Update, WorkflowState
 from agentic_workflows.graph.threads import place_of, thread_of
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject, JsonValue, some_of
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.collaborators import ANSWER, Node, holding, refuse_foreign, uncounted
@@ -225,19 +225,17 @@ def _outcome_of(row: Answered) -> Outcome:
         reason = "It was in doubt, and a reviewer gave it up."
         failed = Outcome(status=OutcomeStatus.FAILED, reason=reason, attempts=1, took_place=True)
         return replace(failed, quotes_output=False, sources=frozenset(), settlement=Settlement.ANSWERED)
-    reason, by = SETTLED[Settlement.ANSWERED], Settlement.ANSWERED
-    happened = Outcome(status=OutcomeStatus.SUCCEEDED, reason=reason, attempts=1, settlement=by)
-    return replace(happened, result=row.answer["message"])
+    happened = Outcome(status=OutcomeStatus.SUCCEEDED, result=row.answer["message"], attempts=1)
+    return settled(happened, Settlement.ANSWERED)
 
 
 def _beside(kept: Sequence[JsonObject], state: State) -> str:
     """Return what becomes of answers beside a rejection: a plan that was given is never followed by another one."""
     if not kept:
         return ""
-    steps = "; ".join(map(step_of, kept[:MOST_NAMED]))
-    more = f" and {len(kept) - MOST_NAMED} more" if len(kept) > MOST_NAMED else ""
+    steps = some_of([step_of(one) for one in kept], MOST_NAMED, "; ")
     becomes = "is not done" if state.get("run_plan") else "still counts if a plan only leaves steps out"
-    return f" What was answered beside it ({steps}{more}) {becomes}."
+    return f" What was answered beside it ({steps}) {becomes}."
 
 
 def _feedback(question: JsonObject, row: Answered, beside: str, *, is_late: bool) -> JsonObject:

@@ -28,7 +28,7 @@ from agentic_workflows.graph.labels import (
 from agentic_workflows.graph.paths import only_selects
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep
 from agentic_workflows.graph.references import Reference, is_literal, parse
-from agentic_workflows.graph.values import JsonObject, JsonValue
+from agentic_workflows.graph.values import JsonObject, JsonValue, some_of
 from agentic_workflows.policies.goal import is_said
 
 Origins: TypeAlias = Mapping[str, Origin]
@@ -113,7 +113,7 @@ class Provenance:
         found = [f"This `{argument}` comes from {_untrusted(self._label(argument))}." for argument in arguments]
         for argument in secrets:
             names = _names(self._label(argument), lambda one: one.is_secret)
-            found.append(f"This `{argument}` holds a secret from {_joined_names(names)}.")
+            found.append(f"This `{argument}` holds a secret from {some_of(names, _MOST_SHOWN)}.")
         return found
 
     def control_sentences(self) -> list[str]:
@@ -136,17 +136,12 @@ def _handed(flow: Flow, action: ActionSpec) -> Label:
 
 def _untrusted(label: Label) -> str:
     names = _names(label, lambda one: not one.is_trusted)
-    return f"{_joined_names(names)}, which {'is' if len(names) == 1 else 'are'} untrusted"
+    return f"{some_of(names, _MOST_SHOWN)}, which {'is' if len(names) == 1 else 'are'} untrusted"
 
 
 def _names(label: Label, is_meant: Callable[[Source], bool]) -> list[str]:
     meant = sorted((one for one in label if is_meant(one)), key=lambda one: one.shown)
     return list(dict.fromkeys(f"`{one.shown}`" if one.action else one.shown for one in meant))
-
-
-def _joined_names(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return f"{', '.join(names[:_MOST_SHOWN])}{more}"
 
 
 def trace(plan: Plan, catalogue: Catalogue) -> dict[str, Provenance]:

@@ -20,7 +20,7 @@ from agentic_workflows.graph.checks import input_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.inside import named_by
-from agentic_workflows.graph.outcome import GIVEN, SETTLED, Outcome, OutcomeStatus, Settlement
+from agentic_workflows.graph.outcome import GIVEN, Outcome, OutcomeStatus, Settlement, settled
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
 from agentic_workflows.graph.values import JsonValue, beginning
@@ -115,11 +115,11 @@ class ExecutionPoint:
         match await settle_doubt(case, doubt):
             case Found(result=result):
                 found = self._checked(case, result, attempts=attempts)
-                return _settled(found, Settlement.FOUND) or found
+                return settled(found, Settlement.FOUND) if found.status == OutcomeStatus.SUCCEEDED else found
             case Said(result=result):
                 known = self._checked(case, result, attempts=attempts)
-                if settled := _settled(known, Settlement.ANSWERED):
-                    return settled
+                if known.status == OutcomeStatus.SUCCEEDED:
+                    return settled(known, Settlement.ANSWERED)
                 case.run.log.refuse(doubt, known.reason)
                 return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=ask_about(case, doubt).to_json())
             case Question() as question:
@@ -218,11 +218,6 @@ class ExecutionPoint:
                 took_place=case.took_place,
             )
         return Outcome(status=OutcomeStatus.SUCCEEDED, result=result, attempts=attempts)
-
-
-def _settled(known: Outcome, by: Settlement) -> Outcome | None:
-    """Return how an effect in doubt was settled by its result; None where that cannot be used."""
-    return replace(known, settlement=by, reason=SETTLED[by]) if known.status == OutcomeStatus.SUCCEEDED else None
 
 
 def _fault(case: Case) -> str:

@@ -29,7 +29,7 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import Plan, restore
 from agentic_workflows.graph.review import Edit, Question
 from agentic_workflows.graph.state import State, Update, limits_from_json
-from agentic_workflows.graph.values import JsonObject, digest
+from agentic_workflows.graph.values import JsonObject, digest, some_of
 from agentic_workflows.journal.entries import WHOLE, Intent, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.run_log import RunLog
@@ -57,7 +57,7 @@ _MAY_HAVE_HAPPENED = replace(
     took_place=True,
 )
 MOST_NAMED: Final = 20
-"""Items of a `foreach` that came to the same, and of which a planner is told the numbers."""
+"""Items of a `foreach`, or steps, that came to the same, and of which a planner is told which they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +210,7 @@ def _partly(known: Sequence[Recorded]) -> Iterator[str]:
 
 
 def _numbered(items: Sequence[int]) -> str:
-    more = f" and {len(items) - MOST_NAMED} more" if len(items) > MOST_NAMED else ""
-    return f"item{'s' if len(items) > 1 else ''} {', '.join(map(str, items[:MOST_NAMED]))}{more}"
+    return f"item{'s' if len(items) > 1 else ''} {some_of([*map(str, items)], MOST_NAMED)}"
 
 
 def _edited(past: Past) -> Iterator[str]:
