@@ -382,7 +382,16 @@ _CALL = "run_id TEXT, plan TEXT, step TEXT, item INTEGER, attempt INTEGER, actio
 _SAME = "run_id, plan, step, item, attempt, action, key, occurrence"
 _LABELED = "agentic_calls LEFT JOIN agentic_labels ON id = label WHERE outcome IS NOT NULL"
 _PRIMARY = "PRIMARY KEY (run_id, plan, step, item, attempt)"
-TO_VERSION_3 = ("DELETE FROM agentic_version WHERE version > 3", "INSERT INTO agentic_version VALUES (3)")
+TO_VERSION_4 = (
+    "ALTER TABLE agentic_calls DROP COLUMN rules",
+    "DELETE FROM agentic_version WHERE version > 4",
+    "INSERT INTO agentic_version VALUES (4)",
+)
+TO_VERSION_3 = (
+    TO_VERSION_4[0],
+    "DELETE FROM agentic_version WHERE version > 3",
+    "INSERT INTO agentic_version VALUES (3)",
+)
 TO_VERSION_2 = (
     f"CREATE TABLE agentic_intents ({_CALL}, at TEXT, {_PRIMARY})",
     f"CREATE TABLE agentic_outcomes ({_CALL}, outcome TEXT, body TEXT, sources TEXT, {_PRIMARY})",
@@ -402,7 +411,11 @@ TO_VERSION_1 = (
 )
 
 
-@pytest.mark.parametrize("statements", [TO_VERSION_3, TO_VERSION_2, TO_VERSION_1], ids=["from 3", "from 2", "from 1"])
+@pytest.mark.parametrize(
+    "statements",
+    [TO_VERSION_4, TO_VERSION_3, TO_VERSION_2, TO_VERSION_1],
+    ids=["from 4", "from 3", "from 2", "from 1"],
+)
 async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
     house: House, statements: tuple[str, ...]
 ) -> None:

@@ -262,6 +262,21 @@ async def test_any_value_comes_back_as_it_was(journal: Journal, lease: Lease, va
     assert (await journal.past(RUN)).outcomes == (one,)
 
 
+async def test_the_rules_that_allowed_a_call_are_kept_with_it(journal: Journal, lease: Lease) -> None:
+    effect = replace(intent("act"), rules=("payments", ODD_NAME))
+    read = replace(intent("look", key=""), rules=("known-action",))
+    await journal.begin(lease, RUN, "g")
+    await journal.write(lease, RUN, intents=[effect])
+    await journal.write(lease, RUN, outcomes=[outcome_of(effect), outcome_of(read)])
+    assert {one.intent.rules for one in (await journal.past(RUN)).outcomes} == {effect.rules, read.rules}
+    told = [(one["what"], one["step"], one["rules"]) for one in await journal.timeline("t") if "rules" in one]
+    assert sorted(told, key=str) == [
+        ("intent", "act", ["payments", ODD_NAME]),
+        ("outcome", "act", []),
+        ("outcome", "look", ["known-action"]),
+    ]
+
+
 async def test_the_past_of_very_many_calls_lets_others_have_their_turn(
     shared: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -842,10 +842,10 @@ def test_export_prints_what_happened_a_json_object_a_line() -> None:
     assert done.returncode == COMPLETE
     assert [entry["what"] for entry in entries[:2]] == ["run begun", "plan"]
     assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
-    written = [entry["what"] for entry in entries if entry.get("action") == "write_file"]
-    assert written == ["intent", "outcome"]
+    written = [(entry["what"], entry["rules"]) for entry in entries if entry.get("action") == "write_file"]
+    assert written == [("intent", ["known-action"]), ("outcome", [])]
     assert json.loads(agentic("export", "t", "--json").stdout) == entries
-    assert "is about to act" in agentic("show", "t").stdout
+    assert "(write_file) is about to act  [known-action]" in agentic("show", "t").stdout
 
 
 def test_the_timeline_tells_a_doubt_after_what_settled_it_and_export_its_key(
@@ -861,10 +861,10 @@ def test_the_timeline_tells_a_doubt_after_what_settled_it_and_export_its_key(
     assert [re.sub(r"^\S+ answered|\d\.\d s", "...", line) for line in lines] == [
         "run begun",
         "plan 1",
-        "pay (pay) is about to act",
+        "pay (pay) is about to act  [known-action]",
         "... pay: approve",
         "pay settled  It was in doubt, and is done again.",
-        "pay, attempt 2 (pay) is about to act",
+        "pay, attempt 2 (pay) is about to act  [known-action]",
         "pay, attempt 2 succeeded ...",
     ]
     entries = [json.loads(line) for line in call("export", "t")[1].splitlines()]
@@ -882,8 +882,8 @@ def test_the_timeline_tells_how_often_a_call_was_tried(call: Callable[..., Any],
     lines = re.findall(r"UTC  (each.*)$", call("show", "t")[1], re.MULTILINE)
     assert sorted(re.sub(r"\d\.\d s", "...", line) for line in lines) == [
         "each succeeded ...",
-        "each, item 1 succeeded ... in 3 attempts",
-        "each, item 2 succeeded ... in 3 attempts",
+        "each, item 1 succeeded ... in 3 attempts  [known-action]",
+        "each, item 2 succeeded ... in 3 attempts  [known-action]",
     ]
     told = [json.loads(line) for line in call("export", "t")[1].splitlines()]
     tried = [(one["step"], one["item"], one["attempts"]) for one in told if one["what"] == "outcome"]

@@ -545,6 +545,14 @@ async def test_an_approval_that_expires_while_it_is_decided_on_is_asked_for_agai
     assert ids(again) != ids(asked)
 
 
+async def test_the_timeline_tells_which_rules_asked_about_a_call_that_was_approved(house: House) -> None:
+    house.rules = '@id("board") forbid (principal, action == Action::"send", resource) unless { context.approved };'
+    asked = await house.run(plan(step("a", "bob", human_review_required=False)))
+    assert (await house.resume(approve()))["state"] == "COMPLETE", asked
+    told = {one["step"]: one["rules"] for one in await house.open().timeline("t") if one["what"] == "intent"}
+    assert told == {"a": ["board"]}
+
+
 # By when an answer must come.
 
 

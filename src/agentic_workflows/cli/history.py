@@ -80,17 +80,23 @@ def _line(entry: Mapping[str, object]) -> str:
         case "plan":
             return f"plan {entry['number']}"
         case "intent":
-            return f"{_where(entry)} ({entry['action']}) is about to act"
+            return f"{_where(entry)} ({entry['action']}) is about to act{_under(entry)}"
         case "outcome" if is_settled(entry):
             return f"{_where(entry)} settled  {entry['reason']}"
         case "outcome":
             reason = f"  {entry['reason']}" if entry["reason"] else ""
-            return f"{_where(entry)} {entry['status']} {entry['seconds']:.1f} s{_often(entry)}{reason}"
+            return f"{_where(entry)} {entry['status']} {entry['seconds']:.1f} s{_often(entry)}{_under(entry)}{reason}"
         case _:
             answer = entry["answer"] if isinstance(entry["answer"], dict) else {}
             said = f"  {answer['message']}" if answer.get("message") else ""
             about = _where(entry) if entry["step"] else entry["review_id"]
             return f"{entry['reviewer'] or 'somebody'} answered {about}: {answer.get('type')}{said}"
+
+
+def _under(entry: Mapping[str, object]) -> str:
+    """Return the ids of the rules under which policy allowed a call, or of those that asked and a person approved."""
+    rules = entry["rules"]
+    return "  " + " ".join(f"[{rule}]" for rule in rules) if isinstance(rules, list) and rules else ""
 
 
 def _often(entry: Mapping[str, object]) -> str:

@@ -79,6 +79,8 @@ class Case:
     """Whether nobody could find out about what is in doubt, and it is done again: it is idempotent."""
     used: list[str] = field(default_factory=list)
     """Answers that this call uses up, in the transaction that writes it down."""
+    rules: tuple[str, ...] = ()
+    """Ids of the policy rules under which it is done."""
 
     @cached_property
     def first_id(self) -> str:

@@ -77,7 +77,9 @@ class ExecutionPoint:
             started, since = case.intent.at, case.since  # what comes after it begins when it has ended, and no sooner
         outcome = replace(outcome, started=started, seconds=round(perf_counter() - since, 6), sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
-            run.log.record(case.place, outcome, case.intent, done=case.done, action=call.action, used=case.used)
+            run.log.record(
+                case.place, outcome, case.intent, done=case.done, action=call.action, rules=case.rules, used=case.used
+            )
         return outcome
 
     async def _granted(self, case: Case) -> Outcome:
@@ -148,6 +150,7 @@ class ExecutionPoint:
             return _denied(case, _because(decision), quotes_inputs=decision.quotes_inputs)
         # No await between the decision and the count it was made on.
         run.counts[case.call.action] = case.count + 1
+        case.rules = tuple(rule.id for rule in decision.rules)
         return await self._act(case)
 
     async def _act(self, case: Case) -> Outcome:
@@ -157,7 +160,13 @@ class ExecutionPoint:
             until, case.since = run.grants.until(case.used), perf_counter()
             try:
                 case.intent = await run.log.intend(
-                    case.place, call.action, case.key, again=case.intent, used=case.used, until=until
+                    case.place,
+                    call.action,
+                    case.key,
+                    rules=case.rules,
+                    again=case.intent,
+                    used=case.used,
+                    until=until,
                 )
             except ExpiredError:
                 run.counts[call.action] -= not case.is_begun

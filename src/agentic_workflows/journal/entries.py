@@ -62,6 +62,8 @@ class Intent:
     occurrence: int = 0
     at: str = ""
     """ISO 8601, UTC."""
+    rules: tuple[str, ...] = ()
+    """Ids of the policy rules under which it was allowed; where a person approved it, of those that asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ MIGRATIONS: Final = {
     2: ("ALTER TABLE agentic_outcomes ADD COLUMN sources TEXT",),
     3: (
         "ALTER TABLE agentic_runs ADD COLUMN entry TEXT",
+        "ALTER TABLE agentic_calls DROP COLUMN rules",  # new here, it was made as it is now, and 5 adds this to others
         "INSERT INTO agentic_labels (text) SELECT DISTINCT sources FROM agentic_outcomes WHERE sources IS NOT NULL",
         _OUTCOMES,
         _IN_DOUBT,
@@ -30,5 +31,6 @@ MIGRATIONS: Final = {
         "DROP TABLE agentic_outcomes",
     ),
     4: (),  # a long plan is compressed, which an older version could not read
+    5: ("ALTER TABLE agentic_calls ADD COLUMN rules TEXT",),
 }
 """By the version that the statements lead to."""

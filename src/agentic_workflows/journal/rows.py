@@ -10,6 +10,7 @@ from functools import lru_cache, wraps
 from sys import intern
 from typing import Any, Final, TypeAlias, TypeVar
 
+from agentic_workflows.errors import CorruptError
 from agentic_workflows.graph.labels import Label, label_from_json
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
@@ -25,7 +26,7 @@ RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", 
 BODIES, LABELS, LEASES = "agentic_bodies", "agentic_labels", "agentic_leases"
 SAVED: Final = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 """What LangGraph's saver keeps of a thread."""
-PLACE, ATTEMPT, KEY, OUTCOME = slice(1, 4), 4, 6, 9
+PLACE, ATTEMPT, KEY, OUTCOME = slice(1, 4), 4, 6, 10
 """Places of columns in a row of the calls."""
 LARGE: Final = 65_536
 """Characters of a result beyond which it is stored by itself, once."""
@@ -52,7 +53,13 @@ def call_columns(run_id: str, one: Intent) -> dict[str, object]:
         "key": one.key,
         "occurrence": one.occurrence,
         "at": one.at,
+        "rules": _rules_text(one.rules),
     }
+
+
+@lru_cache(maxsize=1024)
+def _rules_text(rules: tuple[str, ...]) -> str | None:
+    return canonical(rules) if rules else None
 
 
 def outcome_columns(outcome: Outcome) -> tuple[dict[str, object], dict[str, str]]:
@@ -82,6 +89,8 @@ def _reads(table: str, name: str) -> Callable[[Callable[[Row], Read]], Callable[
         def checked(row: Row) -> Read:
             try:
                 return read(row)
+            except CorruptError:
+                raise
             except CORRUPT as error:
                 raise corrupt("journal", f"the row of {name.format(row)} in {table}", error) from error
 
@@ -93,10 +102,25 @@ def _reads(table: str, name: str) -> Callable[[Callable[[Row], Read]], Callable[
 @_reads(CALLS, "step {0[2]}")
 def intent_of(row: Row) -> Intent:
     """Return the intent of a call, whether it has an outcome or not."""
-    _, plan, step, item, attempt, action, key, occurrence, at = row[:OUTCOME]
+    _, plan, step, item, attempt, action, key, occurrence, at, rules = row[:OUTCOME]
     place = Place(intern(plan), intern(step), int(item))  # a `foreach` has very many of them
-    attempt, occurrence = int(attempt), int(occurrence)
-    return Intent(place=place, attempt=attempt, action=intern(action), key=key, occurrence=occurrence, at=at)
+    return Intent(
+        place=place,
+        attempt=int(attempt),
+        action=intern(action),
+        key=key,
+        occurrence=int(occurrence),
+        at=at,
+        rules=_rules(rules),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _rules(text: str | None) -> tuple[str, ...]:
+    rules = [] if text is None else json.loads(text)
+    if not isinstance(rules, list):
+        raise TypeError(f"{rules!r} are no rules")
+    return tuple(map(str, rules))
 
 
 @_reads(CALLS, "step {0[2]}")

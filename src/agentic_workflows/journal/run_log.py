@@ -137,6 +137,7 @@ class RunLog:
         action: str,
         key: str,
         *,
+        rules: tuple[str, ...] = (),
         again: Intent | None = None,
         used: Sequence[str] = (),
         until: datetime | None = None,
@@ -155,7 +156,7 @@ class RunLog:
         self._occurrences[key] = following + (not is_same)
         self._attempts[place] = attempt + 1
         at = datetime.now(UTC).isoformat()
-        intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
+        intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at, rules=rules)
         self._claimed[place.plan, key, occurrence] = place
         doubt = None if again is None else self._in_doubt.pop(again.place, None)
         # In the transaction of what takes its place; where that has other inputs, this may have happened beside it.
@@ -178,6 +179,7 @@ class RunLog:
         *,
         done: Recorded | None = None,
         action: str = "",
+        rules: tuple[str, ...] = (),
         used: Sequence[str] = (),
     ) -> None:
         """Write down what became of a call, soon: with the next intent, or by itself after a moment.
@@ -192,7 +194,9 @@ class RunLog:
         key, occurrence = (effect.key, effect.occurrence) if effect else ("", 0)
         if begun is None or begun.place != place:
             attempt, at = self._attempts.get(place, 0), outcome.started
-            begun = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at)
+            begun = Intent(
+                place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at, rules=rules
+            )
         self._claimed[place.plan, key, occurrence] = place
         recorded = Recorded(intent=begun, outcome=outcome)
         self._by_step[place[:2]][place.item] = recorded

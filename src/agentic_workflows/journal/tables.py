@@ -42,7 +42,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from agentic_workflows.journal.rows import SAVED
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 _metadata = MetaData()
 
@@ -85,6 +85,7 @@ CALLS = Table(
     _text("key"),
     Column("occurrence", Integer, nullable=False),
     _text("at"),
+    _text("rules", nullable=True),
     _text("outcome", nullable=True),
     _text("body", nullable=True),
     Column("label", Integer),
@@ -124,7 +125,7 @@ INDEXES = (
 )
 
 _PLACE = ("run_id", "plan", "step", "item", "attempt")
-_CALL = (*_PLACE, "action", "key", "occurrence", "at")
+_CALL = (*_PLACE, "action", "key", "occurrence", "at", "rules")
 
 Statement = Insert | Update | Delete | Select[Any] | TextClause
 

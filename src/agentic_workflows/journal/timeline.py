@@ -22,18 +22,20 @@ def intent_entry(run_id: str, intent: Intent) -> JsonObject:
         "attempt": intent.attempt,
         "action": intent.action,
         "idempotency_key": idempotency_key(run_id, intent.key, intent.occurrence),
+        "rules": list(intent.rules),
     }
 
 
 def outcome_entry(recorded: Recorded) -> JsonObject:
-    """Return an entry for what became of a call."""
-    outcome = recorded.outcome
+    """Return an entry for what became of a call; the rules that allowed an effect are in the entry of its intent."""
+    intent, outcome = recorded.intent, recorded.outcome
     return {
         "at": _ended(outcome),
         "what": "outcome",
-        **_where(recorded.intent.place),
-        "attempt": recorded.intent.attempt,
-        "action": recorded.intent.action,
+        **_where(intent.place),
+        "attempt": intent.attempt,
+        "action": intent.action,
+        "rules": [] if intent.key else list(intent.rules),
         "status": str(outcome.status),
         "reason": outcome.reason,
         "attempts": outcome.attempts,
