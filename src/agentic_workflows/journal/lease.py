@@ -14,7 +14,7 @@ from typing import Final
 from agentic_workflows.errors import DatabaseError, LeaseLostError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.entries import Intent, Journal, Known, Lease, Recorded
-from agentic_workflows.journal.owner import name_of, new_owner
+from agentic_workflows.journal.owner import give_up, name_of, new_owner
 from agentic_workflows.under_way import when_ended
 
 LEASE_SECONDS: Final = 30.0
@@ -155,25 +155,33 @@ class Leases:
         taking = asyncio.ensure_future(self.journal.acquire(thread_id, owner, self.seconds))
         try:
             return await asyncio.shield(taking)
+        except DatabaseError:  # it may have been taken all the same, and nobody heard of it
+            give_up(owner)
+            raise
         except asyncio.CancelledError:
-            await _through(self._refuse(taking))
+            await _through(self._refuse(taking, owner))
             raise
 
-    async def _refuse(self, taking: "asyncio.Future[Lease]") -> None:
-        with suppress(RunBusyError, DatabaseError):
+    async def _refuse(self, taking: "asyncio.Future[Lease]", owner: str) -> None:
+        try:
             await self.journal.release(await taking)
+        except RunBusyError:
+            pass
+        except (DatabaseError, asyncio.CancelledError):  # the event loop ends, and cuts everything
+            give_up(owner)
 
     async def _end(self, held: Held) -> None:
-        await self._keep_no_longer(held)
-        await self._let_go(held)
+        try:
+            await self._keep_no_longer(held)
+        finally:
+            await self._let_go(held)
 
     async def _let_go(self, held: Held) -> None:
         if not self._leave(held):
             try:
                 await self.journal.release(held.lease)
-            except DatabaseError:  # it expires by itself; until then this process can go on with it
-                with _lock:
-                    _left[name_of(held.lease.owner)] = Held(self.journal, replace(held.lease, request=None))
+            except (DatabaseError, asyncio.CancelledError):  # another process waits until it expires
+                give_up(held.lease.owner)
 
     def _leave(self, held: Held) -> bool:
         """Keep a lease for acts of its runs that go on: who got it now would find that nothing had happened.
@@ -191,7 +199,8 @@ class Leases:
                 _left[owner] = None
             try:
                 Thread(target=_give_back, args=[self.journal, held.lease], daemon=True).start()
-            except RuntimeError:  # none is to be had: it expires by itself
+            except RuntimeError:  # none is to be had
+                give_up(owner)
                 del _left[owner]
 
         with _lock:
@@ -237,8 +246,7 @@ _lock = Lock()
 _left: dict[str, Held | None] = {}
 """By the name of their owner, the leases of this process that nobody holds, and that others do not get yet.
 
-An act of their runs goes on, or they could not be given back. None is one whose acts have ended, and that is on its way
-back.
+An act of their runs goes on. None is one whose acts have ended, and that is on its way back.
 """
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+from collections import deque
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,9 @@ _INHERITED: Final = re.compile(r"~(\d+\.\d+)$")
 SPACE: Final = _space()
 """Found out once, at import: a server refuses to wait for a file in its event loop."""
 
+_gone: Final = deque[str](maxlen=1_000)
+"""Owners of this process that hold nothing any more, whatever a database says; of the oldest, leases expire."""
+
 
 def new_owner() -> str:
     """Return a name for one holder in this process: host, process, where and when it began, and a part of its own."""
@@ -33,8 +37,15 @@ def _process(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}:{SPACE}{_start_of(pid)}"
 
 
+def give_up(owner: str) -> None:
+    """Have this process take over at once what an owner of its own may hold, because nobody will give that back."""
+    _gone.append(name_of(owner))
+
+
 def is_dead(owner: str) -> bool:
     """Tell whether the owner is known not to run any more; of another host or container that is never known."""
+    if name_of(owner) in _gone:
+        return True
     host, pid, began, *_ = [*owner.rsplit(":", 3), "", ""]  # what names no process is no dead one
     if host != socket.gethostname() or not pid.isdigit() or not began.startswith(SPACE):
         return False
