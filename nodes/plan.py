@@ -7,7 +7,6 @@ from itertools import takewhile
 from time import perf_counter
 from typing import Any, TypeAlias, cast
 
-from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
@@ -25,6 +24,7 @@ from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.beginning import begin, begun_before, gone_on_with, is_new_run, left_in_doubt, write_down
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, holding, shown
 from agentic_workflows.nodes.stopping import stopped
+from agentic_workflows.nodes.usage import counted_usage
 
 POLL_SECONDS = 0.25
 """How often a model call looks whether somebody asked the run to stop."""
@@ -97,7 +97,7 @@ class _Call:
             Exception: whatever else the agent raised, or the lease.
 
         """
-        with get_usage_metadata_callback() as usage:
+        with counted_usage() as usage:
             began = perf_counter()
             history, self.saw_untrusted = shown(self._agent, state["history"])
             with named_by(f"{state['run_id']}:{number}"):
