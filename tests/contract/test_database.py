@@ -546,6 +546,38 @@ async def test_runs_read_what_is_committed_in_postgres_whatever_its_default(post
     assert seen == {(table, "read committed") for table in ("agentic_calls", "checkpoints")}
 
 
+async def test_a_role_that_may_create_nothing_uses_the_tables_that_are_there(postgres: str) -> None:
+    await House(postgres).open().run("g")
+    info = conninfo_to_dict(postgres)
+    for statement in (
+        f"CREATE ROLE {info['dbname']} LOGIN",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {info['dbname']}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {info['dbname']}",
+    ):
+        execute(postgres, statement)
+    mine = House(postgres.replace(f"{info['user']}:@", f"{info['dbname']}@"))
+    assert mine.url != postgres
+    asked = await mine.open().run("g", thread_id="t")
+    assert (await mine.open().resume(approve(), thread_id="t"))["state"] == "COMPLETE", asked
+    assert await mine.open().prune(timedelta(0)) == ["t"]
+
+
+@pytest.mark.parametrize("kind, goal", [("SQL_ASCII", "plain"), ("UTF8", "Grüße an 中")])
+async def test_runs_end_whatever_the_encoding_of_a_database_and_of_its_clients(
+    postgres: str, kind: str, goal: str
+) -> None:
+    info = conninfo_to_dict(postgres)
+    url = postgres.replace(str(info["dbname"]), f"{info['dbname']}x")
+    create = f"CREATE DATABASE {info['dbname']}x ENCODING '{kind}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(create)  # type: ignore[arg-type]  # a name
+        connection.execute(f"ALTER DATABASE {info['dbname']}x SET client_encoding = 'latin1'")  # type: ignore[arg-type]
+    await House(url).open().run(goal, thread_id="t")
+    done = await House(url).open().resume(approve(), thread_id="t")
+    assert (done["state"], done["goal"]) == ("COMPLETE", goal)
+
+
 async def seen_by_writes(url: str, setting: str, default: str) -> set[tuple[str, str]]:
     """Return what a setting is where a run writes its journal and checkpoints, with that default of the database."""
     execute(url, f"ALTER DATABASE {conninfo_to_dict(url)['dbname']} SET {setting} = '{default}'")
@@ -670,12 +702,12 @@ async def test_a_server_that_was_waited_for_in_vain_is_waited_for_a_moment_by_th
 async def test_a_server_that_takes_in_slowly_what_is_written_is_not_silent(
     proxy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentic_workflows.journal.postgres.SILENT_SECONDS", 1)
+    monkeypatch.setattr("agentic_workflows.journal.postgres.SILENT_SECONDS", 3)
     journal, long = Database(proxy.url).journal, "long " * 10_000_000
     lease = await journal.acquire("t", "me", 30)
-    proxy.seconds, began = 0.004, time.monotonic()
+    proxy.seconds, began = 0.007, time.monotonic()
     await journal.begin(lease, "run", long)
-    assert time.monotonic() - began > 1.5, "longer than anybody waits for a silent server here"
+    assert time.monotonic() - began > 4, "longer than anybody waits for a silent server here"
     assert await journal.run_of("run") == ("t", long)
 
 

@@ -230,9 +230,8 @@ def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) 
     """
     known = json.loads(Path(__file__).with_name(f"{kind}.json").read_text(encoding="utf-8"))
     newest, definitions = known["version"], known["definitions"]
-    backend.execute(definitions["agentic_version"])
     backend.learn(known["statements"])
-    version = int(backend.send("get_version").rows[0][0] or 0)
+    version = int(backend.send("get_version").rows[0][0] or 0) if backend.send("has_version").rows else 0
     if version > newest:
         raise DatabaseError(
             f"The journal in {name} has version {version}, and this program knows {newest}. Upgrade agentic-workflows."

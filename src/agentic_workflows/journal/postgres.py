@@ -20,6 +20,7 @@ LOOK_SECONDS = 0.1
 """Between two looks at whether the server has said something."""
 OPTIONS: Final[dict[str, Any]] = {
     "autocommit": True,
+    "client_encoding": "utf8",  # in another one, the server or psycopg would refuse texts that the database holds
     "connect_timeout": BUSY_SECONDS,
     "keepalives_idle": 10,  # where nobody waits for it, too: one that is dead is replaced before it is used
     "keepalives_interval": 5,

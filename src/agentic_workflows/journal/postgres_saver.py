@@ -76,7 +76,12 @@ async def _refuse_dead(connection: AsyncConnection[DictRow]) -> None:
 
 
 async def _set_up(saver: AsyncPostgresSaver, connection: AsyncWatchedConnection[DictRow]) -> None:
-    """Create the saver's tables, one process at a time: LangGraph's own statements fail beside each other."""
+    """Create the saver's tables, one process at a time: LangGraph's own statements fail beside each other.
+
+    Where they are there, nothing is asked for that only their owner may do.
+    """
+    if await _newest(connection) >= len(saver.MIGRATIONS) - 1:
+        return
     lock = "lock(hashtext('agentic_checkpoints'))"
     # Asked again and again: one that waits inside the database would keep `CREATE INDEX CONCURRENTLY` waiting.
     while await (await connection.execute(f"SELECT 1 WHERE NOT pg_try_advisory_{lock}")).fetchone():  # noqa: ASYNC110 - others are other processes
@@ -87,3 +92,12 @@ async def _set_up(saver: AsyncPostgresSaver, connection: AsyncWatchedConnection[
     finally:
         connection.is_patient = False
         await connection.execute(f"SELECT pg_advisory_un{lock}")
+
+
+async def _newest(connection: AsyncConnection[DictRow]) -> int:
+    """Return the number of the last of LangGraph's migrations that was done; -1 for none."""
+    there = await connection.execute("SELECT 1 WHERE to_regclass('checkpoint_migrations') IS NOT NULL")
+    if not await there.fetchone():
+        return -1
+    newest = await (await connection.execute("SELECT coalesce(max(v), -1) AS v FROM checkpoint_migrations")).fetchone()
+    return int(newest["v"]) if newest else -1

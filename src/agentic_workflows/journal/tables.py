@@ -197,6 +197,14 @@ def _lock(table: Table, dialect: Dialect) -> TextClause:
     return text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE" if dialect.name == "postgresql" else "SELECT 1")
 
 
+def _has(name: str, dialect: Dialect) -> "Select[Any]":
+    """Return what finds a table. To create one where it is missing is more than Postgres lets many a role do."""
+    given: Any = literal_column(f"'{name}'")
+    if dialect.name == "postgresql":
+        return select(literal_column("1")).where(func.to_regclass(given).is_not(None))
+    return select(literal_column("1")).select_from(table("sqlite_master")).where(column("name") == given)
+
+
 def _each(name: str, dialect: Dialect) -> "Select[Any]":
     """Return the texts that are given as one list in JSON."""
     given = bindparam(name, type_=Text)
@@ -208,6 +216,7 @@ def _each(name: str, dialect: Dialect) -> "Select[Any]":
 def statements(dialect: Dialect) -> dict[str, str]:
     """Return every statement of the journal by name, compiled for the database."""
     named: dict[str, Statement] = {
+        "has_version": _has(VERSIONS.name, dialect),
         "get_version": select(func.max(VERSIONS.c.version)),
         "set_version": insert(VERSIONS),
         "begin": _insert(RUNS, dialect),
