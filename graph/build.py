@@ -53,7 +53,11 @@ _ROUTED: Final = ("validate", "review", "pause")
 
 
 class _Called(CompiledStateGraph[State, Any, Input, Any]):
-    """A graph that each attempt at a node that calls it calls as the first did, and that goes where its state says."""
+    """Our compiled graph, which decides itself what a call of it does.
+
+    An input resets the keys that it leaves out, `Command(goto=...)` is refused, and a node of another graph that is
+    tried again calls the same run.
+    """
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **given: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's own name
         if isinstance(input, Mapping):  # what it leaves out was given to another goal
@@ -222,10 +226,10 @@ def assemble(
 async def _announced(
     state: State, config: RunnableConfig, runtime: Runtime[Any], *, name: str, node: Node, schemas: Schemas
 ) -> Update | Command[Any]:
-    """Do what a node does, and tell whenever the run came into another state than the one that the node serves.
+    """Do what a node does, and emit `StateEntered` where the run comes into another state than the node serves.
 
-    What it comes to is kept after what it has come from, whatever the clock says; and where the run goes next together
-    with that: one that is cut in between would be due nowhere.
+    The checkpoint that follows comes after those that the node goes on from, whatever the clock says. The node to go to
+    is written together with the update: of a run that is cut between the two, no node would be due.
     """
     refuse_changed(state)
     may_begin = name == "plan" and is_new_run(state)

@@ -1,7 +1,7 @@
 """A graph inside another one: its run is found again by its name alone, so that must be the same after a kill.
 
-LangGraph names what a node calls by the task of that, which follows from the id of the checkpoint that the node goes on
-from; and makes new ids for whatever it has not kept.
+LangGraph names a graph that a node calls by the node's task. The id of a task follows from the id of the checkpoint
+that the node goes on from, and a checkpoint that was not kept has another id when it is made again.
 """
 
 import asyncio
@@ -23,32 +23,32 @@ from langgraph.runtime import get_runtime
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.checkpoint_order import SAVER, checkpoints_before
 from agentic_workflows.graph.state import MAX_WHOLE
-from agentic_workflows.graph.threads import place_of
+from agentic_workflows.graph.threads import namespace_of
 
 _DURABILITY: Final = "__pregel_durability"
 """Key of the configuration of a node: how often the checkpoints of its graph are kept."""
 NO_LIMIT: Final = MAX_WHOLE
 """LangGraph's limit of steps, as good as none: a run has limits of its own, and says which of them was used up."""
-COUNTS: Final = "__pregel_scratchpad"
-"""Key of the configuration of a node: what counts the graphs that it calls, and gives answers to its interrupts."""
+SCRATCHPAD: Final = "__pregel_scratchpad"
+"""Key of the configuration of a node: it counts the graphs that the node calls, and gives answers to its interrupts."""
 _PLACE: Final = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
-"""Keys of the configuration with which whoever calls a graph gives it a place of its own."""
+"""Keys of the configuration by which a caller says itself where a graph keeps its checkpoints."""
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
 
 
 async def wait_until_kept(config: RunnableConfig, *, seconds: float) -> None:
-    """Wait until the checkpoints are kept from which the graphs around a node's graph have come to call it.
+    """Wait until each graph around a node's graph has kept the checkpoint from which it came to call that.
 
-    LangGraph keeps them while it goes on already. Where there is no saver, or one that is given nothing before the end
-    (the durability `exit`), nothing of those graphs outlives a kill, and there is nothing to wait for.
+    LangGraph writes checkpoints while the graph already goes on. Without a saver, or with one that is given nothing
+    before the end (the durability `exit`), nothing of those graphs outlives a kill, and there is nothing to wait for.
 
     Raises:
-        RunError: one is not kept within the seconds.
+        RunError: one is not kept within so many seconds.
 
     """
     given = config.get("configurable", {})
-    saver, here, until = given.get(SAVER), place_of(config), monotonic() + seconds
+    saver, here, until = given.get(SAVER), namespace_of(config), monotonic() + seconds
     if saver is None or not here or given.get(_DURABILITY) == "exit":
         return
     kept = set[str]()
@@ -70,13 +70,13 @@ async def wait_until_kept(config: RunnableConfig, *, seconds: float) -> None:
 
 
 async def _has(saver: BaseCheckpointSaver[Any], place: dict[str, str]) -> bool:
-    """Tell whether a saver has a checkpoint; one that has only the last of each graph gives that, whatever is asked."""
+    """Tell whether a saver has exactly this checkpoint: one that keeps only the last of each graph gives that one."""
     found = await saver.aget_tuple({"configurable": place})
     return found is not None and found.checkpoint["id"] == place["checkpoint_id"]
 
 
-class _OfOneAttempt:
-    """Counts the graphs that one attempt at a call of our nodes calls; the next attempt has another one."""
+class _AttemptCounter:
+    """Numbers the graphs that an agent or an action calls in one attempt; the next attempt begins at 0 again."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -86,34 +86,41 @@ class _OfOneAttempt:
 
 
 def named_by(key: str) -> AbstractContextManager[None]:
-    """Have graphs that are called inside, by code of others in a node of ours, be named by a key and not by the task.
+    """Have the graphs that an agent or an action calls meanwhile be named by a key, and not by the task of our node.
 
-    Our graph may have kept no checkpoint yet, and is begun again after a kill; then the task is another one. Nobody can
-    be asked there: what was answered is for a question of ours. Nor do they get the name of our run: LangGraph takes
-    calls on a thread that have one name for one, and drops all but the first.
+    Our graph may have kept no checkpoint yet. After a kill it is begun again and the task is another one; the key is
+    the same, and so finds the same runs. These graphs get no answers, for what was answered is for a question of ours.
+    Nor do they get the id of our run: LangGraph takes calls on one thread with one run id for the same call, and drops
+    all but the first.
     """
     config = var_child_runnable_config.get()
     given = config.get("configurable", {}) if config else {}
-    if config is None or COUNTS not in given:
+    if config is None or SCRATCHPAD not in given:
         return nullcontext()
     around, _, task = str(given["checkpoint_ns"]).rpartition("|")
     name = f"{task.partition(':')[0]}:{sha256(key.encode()).hexdigest()[:32]}"
     own = {
         "checkpoint_ns": f"{around}|{name}" if around else name,
         "checkpoint_map": {place: one for place, one in checkpoints_before(config).items() if place != around},
-        COUNTS: unanswered(given[COUNTS], subgraph_counter=_OfOneAttempt(), resume=[]),
+        SCRATCHPAD: unanswered(given[SCRATCHPAD], subgraph_counter=_AttemptCounter(), resume=[]),
     }
     return configured(own, metadata={key: one for key, one in config.get("metadata", {}).items() if key != "run_id"})
 
 
-def unanswered(counts: Any, **more: Any) -> Any:
-    """Return what counts for a node, without the single answer that LangGraph has kept for whatever is asked."""
-    return replace(counts, get_null_resume=lambda _=False: None, **more)
+def unanswered(scratchpad: Any, **changes: Any) -> Any:
+    """Return a node's scratchpad, changed, and without the single answer that is kept for whatever is asked next."""
+    return replace(scratchpad, get_null_resume=lambda _=False: None, **changes)
 
 
 @contextmanager
 def configured(own: Mapping[str, object], **more: Any) -> Iterator[None]:
-    """Have a node, and what it calls, be configured otherwise."""
+    """Change the configuration of the node that runs, and of what it calls, for the code inside.
+
+    Args:
+        own: takes the place of what has these keys under `configurable`.
+        **more: takes the place of other keys.
+
+    """
     config = var_child_runnable_config.get() or {}
     changed = cast("RunnableConfig", {**config, "configurable": {**config.get("configurable", {}), **own}, **more})
     if changed.get("recursion_limit") == NO_LIMIT:  # which is not meant for what it calls
@@ -126,9 +133,9 @@ def configured(own: Mapping[str, object], **more: Any) -> Iterator[None]:
 
 
 class _Calls:
-    """How the calls of our graphs by one task are numbered, which each attempt at it makes in the same order.
+    """The numbers of the calls that one task makes to graphs of ours: each attempt at it makes them in the same order.
 
-    LangGraph's number is that where it has counted no graph of others; else it would be another one in each attempt.
+    They are LangGraph's own, unless the task calls graphs of others, too: these count on from attempt to attempt.
     """
 
     def __init__(self) -> None:
@@ -136,7 +143,10 @@ class _Calls:
         self._made = defaultdict[int, int](int)
 
     def number(self, attempt: int, following: Callable[[], int]) -> int | str:
-        """Return the number of the next call of an attempt; LangGraph gives none that begins with a zero."""
+        """Return the number of an attempt's next call, given what LangGraph counts with.
+
+        A number of ours begins with a zero, as none of LangGraph's does.
+        """
         at = self._made[attempt]
         self._made[attempt] += 1
         if at == len(self._numbers):
@@ -145,25 +155,25 @@ class _Calls:
 
 
 _calls = WeakKeyDictionary[Callable[..., Any], _Calls]()
-"""By what LangGraph makes for a task once, for all attempts at it."""
+"""By a function that LangGraph makes once for a task, and keeps for all attempts at it."""
 
 
 def as_in_each_attempt(*configs: RunnableConfig | None) -> RunnableConfig | None:
-    """Return the configuration to call a graph with, so that a node that fails and is begun again calls the same run.
+    """Return the configuration to call a graph of ours with, so that a node that is tried again calls the same run.
 
-    LangGraph numbers the graphs that a task calls, and counts on where its `RetryPolicy` begins the task again.
+    LangGraph numbers the graphs that a task calls, and counts on where a `RetryPolicy` tries the task again.
 
     Args:
-        configs: the graph's own, and the one that it is called with.
+        configs: the graph's own, and last the one that it is called with.
 
     """
     last, around = configs[-1] or {}, (var_child_runnable_config.get() or {}).get("configurable", {})
     own = {key: one for each in configs for key, one in (each or {}).get("configurable", {}).items()}
-    counts = (own if any(own.get(key) for key in _PLACE) else around).get(COUNTS)
-    if counts is None or COUNTS not in around or isinstance(counts.subgraph_counter, _OfOneAttempt):
+    scratchpad = (own if any(own.get(key) for key in _PLACE) else around).get(SCRATCHPAD)
+    if scratchpad is None or SCRATCHPAD not in around or isinstance(scratchpad.subgraph_counter, _AttemptCounter):
         return configs[-1]
     info = get_runtime().execution_info
-    calls = _calls.setdefault(counts.get_null_resume, _Calls())
-    number = calls.number(info.node_attempt if info else 1, counts.subgraph_counter)
-    named = {COUNTS: replace(counts, subgraph_counter=lambda: number)}
+    calls = _calls.setdefault(scratchpad.get_null_resume, _Calls())
+    number = calls.number(info.node_attempt if info else 1, scratchpad.subgraph_counter)
+    named = {SCRATCHPAD: replace(scratchpad, subgraph_counter=lambda: number)}
     return {**last, "configurable": {**last.get("configurable", {}), **named}}

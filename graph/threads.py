@@ -1,7 +1,8 @@
-"""How a run is called: by its thread, and inside another graph by the thread of that one and where in there it stands.
+"""The name of a run: its thread, and inside another graph that graph's thread and the checkpoint namespace in it.
 
-LangGraph writes such a place as `agent:TASK`, as `agent:TASK|1` for a further call of the same node, as `agent` for a
-graph that keeps its state, and one inside the other with `|` between them.
+LangGraph writes the namespace as `agent:TASK` for a graph that the node `agent` calls, as `agent:TASK|1` for a further
+call by the same node, as `agent` for a graph that keeps its state from call to call, and those of graphs inside each
+other with `|` between them.
 """
 
 from collections import defaultdict
@@ -17,49 +18,51 @@ _CALLING: Final = {"plan", "validate", "execute"}
 
 
 def thread_of(state: State, config: RunnableConfig) -> str:
-    """Return the thread of a run; one without a thread stands for itself.
+    """Return the name of the thread that a run belongs to; without a thread it is the id of the run.
 
-    A graph inside another one has a thread there for each call of it, or one for all where it keeps its state.
+    Inside another graph it is `THREAD|NAMESPACE`: one for each call, or one for all calls of a graph that keeps its
+    state.
     """
     thread = config.get("configurable", {}).get("thread_id")
     if not thread:
         return str(state.get("run_id") or "")
-    return "|".join(filter(None, (str(thread), place_of(config))))
+    return "|".join(filter(None, (str(thread), namespace_of(config))))
 
 
 def run_of(config: RunnableConfig) -> str | None:
-    """Return the id of the run that whoever calls the graph has chosen.
+    """Return the run id that the caller of the graph has given it; None where it has given none.
 
-    One call of a graph inside another one is one run, also where it is begun again after a kill.
+    Inside another graph it is the name of the thread, where that stands for a single call: a call that is made again
+    after a kill is the same run.
     """
-    if not (outside := place_of(config)):
+    if not (namespace := namespace_of(config)):
         return config.get("metadata", {}).get("run_id")
-    is_one_call = ":" in next((part for part in reversed(outside.split("|")) if not part.isdecimal()), "")
+    is_one_call = ":" in next((part for part in reversed(namespace.split("|")) if not part.isdecimal()), "")
     return (thread_of(NO_STATE, config) or None) if is_one_call else None
 
 
-def places_of(thread: str) -> Iterator[tuple[str, str]]:
-    """Yield where a run of this name would stand inside another graph: the thread of that one, and where in there."""
+def outers_of(thread: str) -> Iterator[tuple[str, str]]:
+    """Yield each thread of a graph that a run of this name may be inside of, with the namespace that it has there."""
     parts = thread.split("|")
     for at in range(1, len(parts)):
         yield "|".join(parts[:at]), "|".join(parts[at:])
 
 
 def is_inside(thread: str, outer: str) -> bool:
-    """Tell whether a run of this name would stand inside a graph that has the other thread."""
+    """Tell whether a run of this name would be inside a graph on the thread `outer`."""
     return thread.startswith(f"{outer}|")
 
 
-def inside(threads: Iterable[str]) -> Mapping[str, Sequence[str]]:
-    """Return by the name of a thread those that runs inside of a run of ours there would have."""
+def runs_inside(threads: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """Return, for each thread of a run of ours, the threads whose names say that one of its nodes called their runs."""
     found = defaultdict[str, list[str]](list)
     for thread in threads:
-        for outer, within in places_of(thread):
-            if within.partition("|")[0].partition(":")[0] in _CALLING:
+        for outer, namespace in outers_of(thread):
+            if namespace.partition("|")[0].partition(":")[0] in _CALLING:
                 found[outer].append(thread)
     return found
 
 
-def place_of(config: RunnableConfig) -> str:
-    """Return where a node's graph stands in others; empty where it stands in none."""
+def namespace_of(config: RunnableConfig) -> str:
+    """Return the checkpoint namespace of a node's graph; empty for a graph that is not inside another one."""
     return str(config.get("configurable", {}).get("checkpoint_ns") or "").rpartition("|")[0]

@@ -8,7 +8,7 @@ from langgraph.runtime import Runtime
 
 from agentic_workflows.graph.asking import asked, single_value
 from agentic_workflows.graph.state import State, Update, WorkflowState
-from agentic_workflows.graph.threads import place_of
+from agentic_workflows.graph.threads import namespace_of
 from agentic_workflows.graph.values import digest
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import Node, holding
@@ -36,7 +36,7 @@ def make_pause(leases: Leases) -> Node:
 
 def _name(config: RunnableConfig) -> object:
     """Return what ends a pause; inside another graph its own name, for what was given to something else comes there."""
-    return digest(config.get("configurable", {})["checkpoint_ns"])[:16] if place_of(config) else True
+    return digest(config.get("configurable", {})["checkpoint_ns"])[:16] if namespace_of(config) else True
 
 
 def _continues(given: object, name: object) -> bool:

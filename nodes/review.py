@@ -20,7 +20,7 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement, 
 from agentic_workflows.graph.plan import plan_name, restore
 from agentic_workflows.graph.review import Answer, Reject, listed, named, request, response_schema, step_of
 from agentic_workflows.graph.state import State, Update, WorkflowState
-from agentic_workflows.graph.threads import place_of, thread_of
+from agentic_workflows.graph.threads import namespace_of, thread_of
 from agentic_workflows.graph.values import JsonObject, JsonValue, some_of
 from agentic_workflows.journal.entries import WHOLE, Answered, Journal, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held, Leases
@@ -131,7 +131,7 @@ def _ask(
         ReviewError, ActionError: what was given cannot count.
 
     """
-    is_inside = bool(place_of(config))
+    is_inside = bool(namespace_of(config))
     single = single_value(config) if is_inside else None
     if fault := _fault(single, questions, read):
         problem = problem if named(single) & known.keys() else fault

@@ -13,7 +13,7 @@ from agentic_workflows.actions.action import Registry
 from agentic_workflows.errors import CorruptError, DatabaseError, RunError
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.state import MAX_SECONDS, NO_STATE, SETTING, Request, WorkflowState
-from agentic_workflows.graph.threads import inside
+from agentic_workflows.graph.threads import runs_inside
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Past
@@ -93,7 +93,7 @@ class Runs(ABC):
                 others=savers,
             )
             threads = await self.database.journal.threads()
-            inner = inside(threads)
+            inner = runs_inside(threads)
             for thread_id in threads:
                 try:
                     if thread_id not in gone:

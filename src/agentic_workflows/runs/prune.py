@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agentic_workflows.errors import LeaseLostError, RunBusyError, RunError
-from agentic_workflows.graph.threads import places_of
+from agentic_workflows.graph.threads import outers_of
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import run_of_key
 from agentic_workflows.journal.faults import CORRUPT
@@ -72,7 +72,7 @@ class Pruning:
 
     async def _is_kept(self, thread_id: str) -> bool:
         """Tell whether a thread, or one that it may be a part of, is kept anywhere."""
-        outers, savers = [outer for outer, _ in places_of(thread_id)], [self.saver, *(self.others or ())]
+        outers, savers = [outer for outer, _ in outers_of(thread_id)], [self.saver, *(self.others or ())]
         if any([await self.database.journal.begun(outer) for outer in outers]):
             return True  # a run of ours that has left no checkpoint yet
         return any([await _has(saver, thread) for thread in (thread_id, *outers) for saver in savers])

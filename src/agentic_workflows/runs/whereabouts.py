@@ -9,7 +9,7 @@ from langgraph.types import StateSnapshot
 
 from agentic_workflows.graph.build import Graph
 from agentic_workflows.graph.state import Input, State, WorkflowState, refuse_misshapen
-from agentic_workflows.graph.threads import is_inside, places_of
+from agentic_workflows.graph.threads import is_inside, outers_of
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Begun, Journal
 
@@ -62,8 +62,8 @@ async def _is_ours(values: Mapping[str, Any], journal: Journal, thread_id: str) 
 async def _within(graph: Graph, thread_id: str) -> tuple[str, StateSnapshot] | None:
     """Return the thread of the graph around a run, and the run's last checkpoint there, where it is kept here, too."""
     saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
-    for outer, within in places_of(thread_id):
-        saved = await saver.aget_tuple({"configurable": {"thread_id": outer, "checkpoint_ns": within}})
+    for outer, namespace in outers_of(thread_id):
+        saved = await saver.aget_tuple({"configurable": {"thread_id": outer, "checkpoint_ns": namespace}})
         if saved is not None:
             kept = saved.checkpoint["channel_values"]
             values = {name: value for name, value in kept.items() if name in State.__annotations__}
