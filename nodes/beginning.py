@@ -1,4 +1,4 @@
-"""How a run begins: what it is given, and what of the runs before it on its thread says that it is none, or not yet."""
+"""How a run begins, and where it must not: beside a run of its thread that has not ended, or that it could repeat."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
@@ -20,11 +20,11 @@ from agentic_workflows.nodes.collaborators import ANSWER
 from agentic_workflows.nodes.stopping import in_doubt, may_have_happened
 
 _TAKEN: Final = dict.fromkeys(("given_plan", "given_limits", "given_run_id"))
-"""What came in with a goal counts once."""
+"""Resets what came in with a goal: it counts for one run."""
 
 
 def is_new_run(state: State) -> bool:
-    """Tell whether a new goal came in, or the run that is under way plans once more.
+    """Tell whether a new run begins; otherwise the run that is under way plans once more.
 
     One that plans once more has the status PLANNING, the goal that it was begun with, and no given run id any more.
     """
@@ -33,7 +33,7 @@ def is_new_run(state: State) -> bool:
 
 
 def begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
-    """Return the state of a run that begins, whatever the one before it has left; limits hold where none come in."""
+    """Return the state that a run begins with, whatever the one before it left; `limits` hold where none came in."""
     given, goal = state.get("given_plan"), state.get("goal")
     goal = goal if isinstance(goal, str) else ""
     if isinstance(given, Mapping) and not goal:
@@ -67,7 +67,7 @@ def begin(state: State, config: RunnableConfig, limits: Limits) -> Update:
 
 
 async def left_in_doubt(state: State, begins: str, held: Held) -> list[str]:
-    """Return the steps in doubt of another run than the one that begins, which has not ended on this thread."""
+    """Return the steps in doubt of the run before the one that begins, where that has not ended on this thread."""
     run_id = state.get("run_id")
     if not run_id or run_id == begins or state.get("status") in FINISHED:
         return []
@@ -76,7 +76,7 @@ async def left_in_doubt(state: State, begins: str, held: Held) -> list[str]:
 
 
 def gone_on_with(state: State, doubts: Sequence[str]) -> Update:
-    """Return what makes the run go on that is under way, and forgets the goal that came in instead of an answer."""
+    """Return what has the run under way go on; the goal that came in is dropped, and a finding says so."""
     problem = (
         f"The new goal was not begun, for the run before it has not ended.{may_have_happened(doubts)} That one goes "
         f"on; give the goal again once it has ended."
@@ -91,9 +91,9 @@ def gone_on_with(state: State, doubts: Sequence[str]) -> Update:
 
 
 async def begun_before(state: State, update: Update, held: Held) -> str:
-    """Return the id of the run that begins: that of an equal one, where its checkpoint knows nothing of one under way.
+    """Return the id of the run that begins: that of an equal run under way which the checkpoint does not know, if any.
 
-    The checkpoints of that one are lost, or somebody goes back to where it begins. It does nothing again.
+    The checkpoints of that run are lost, or somebody went back to before it began. Under its id nothing is done again.
     """
     run_id, journal = str(update["run_id"]), held.journal
     begun = await journal.runs(held.lease.thread_id)
@@ -109,10 +109,15 @@ async def begun_before(state: State, update: Update, held: Held) -> str:
 
 
 async def write_down(state: State, before: str | None, held: Held) -> None:
-    """Write down that a run begins, where it does not begin once more; `before` is the run that its checkpoint knows.
+    """Write down that a run begins, unless the journal has it already.
+
+    Args:
+        state: of the run that begins.
+        before: the id of the run that the checkpoint knows, if any.
+        held: the lease of the thread.
 
     Raises:
-        RunError: it is not to begin.
+        RunError: it must not begin.
 
     """
     if not await _is_known(state, held.journal):
@@ -122,10 +127,16 @@ async def write_down(state: State, before: str | None, held: Held) -> None:
 
 
 async def refuse_forgotten(journal: Journal, thread: str, known: str | None, goal: str) -> None:
-    """Refuse a goal where the thread has a run of which what it is begun from knows nothing, and which it could repeat.
+    """Refuse a goal whose run could repeat what a run of the thread has done that the checkpoint does not know.
 
-    The checkpoints of that run are lost, or somebody goes back to where it had not begun. One with the same goal is not
-    begun again, and beside one that has left an effect in doubt none is.
+    The checkpoints of that run are lost, or somebody went back to before it began. If it has done anything, no run with
+    the same goal is begun; if it has left an effect in doubt, none at all.
+
+    Args:
+        journal: has every run of the thread.
+        thread: where the goal came in.
+        known: the id of the last run that the checkpoint knows, if any.
+        goal: what is wanted.
 
     Raises:
         RunError: effects could happen twice.
@@ -144,7 +155,7 @@ async def refuse_forgotten(journal: Journal, thread: str, known: str | None, goa
 
 
 def _begun_since(known: str | None, begun: Iterable[str]) -> list[str]:
-    """Return the runs of a thread after the one that is known, of all that have begun on it, oldest first."""
+    """Return the runs of a thread that began after the known one; all of them where that is none of them."""
     every = list(begun)
     return every[every.index(known) + 1 :] if known in every else every
 
@@ -164,7 +175,7 @@ async def _is_under_way(run_id: str, journal: Journal) -> bool:
 
 
 async def _is_known(state: State, journal: Journal) -> bool:
-    """Tell whether the journal has a run that begins here already: it was begun before, and is gone on with.
+    """Tell whether the journal has the run that begins here: then it was begun before, and goes on.
 
     Raises:
         RunError: it was begun with another goal or plan, such as by a call that does not call the same graphs each
@@ -185,7 +196,7 @@ async def _is_known(state: State, journal: Journal) -> bool:
 
 
 async def _came_with(begins: Mapping[str, Any], run_id: str, journal: Journal) -> bool:
-    """Tell whether a run whose plan is written down came with the plan that comes with a goal, if one does."""
+    """Tell whether a run can have come with the plan that comes with this goal; a first plan that differs says no."""
     given, written = begins["run_plan"], await journal.next_plan(run_id, 1)
     if given is None or written is None:
         return True

@@ -1,4 +1,4 @@
-"""What the nodes are given."""
+"""What the nodes are given: the agent that they ask, and the lease that they hold."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,19 +19,20 @@ from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held, Leases
 
 OWNER: Final = "__agentic_owner"
-"""Key of the configuration: who holds the lease already, further out in the same process."""
+"""Key of the configuration: the owner of the lease, where the caller of the graph holds it already."""
 ANSWER: Final = "answer"
-"""The field of a finding that says why what came in did not count as an answer."""
+"""The field of a finding that says why an answer, or a goal in place of one, did not count."""
 
 
 class Agent(Protocol):
-    """Plans; any object with this method is one, best a coroutine: a plain function holds up all other runs.
+    """Makes plans: any object with this method, best a coroutine, for a plain function holds up all other runs.
 
     An agent that brings no declared actions also has `execute_step(step)`, as in the article. `review_progress(goal,
-    history)` is optional: asked when every step is done, it returns what is still missing, or nothing. An agent with
-    `sees_outputs = False` plans again, and reviews, without a word of what is untrusted; the later plans of any other
-    agent are untrusted themselves, once there was untrusted output in its history, and the goal of the run is theirs.
-    No agent is shown what may hold a secret that an action gave.
+    history)` is optional: it is asked when every step is done, and returns what is still missing, or nothing.
+
+    An agent with `sees_outputs = False` plans again, and reviews, without a word of what is untrusted. For any other
+    agent, plans that it makes once there was untrusted output in its history are untrusted themselves, and cannot
+    change the goal. No agent is shown what may hold a secret that an action gave.
     """
 
     def create_plan(self, goal: str, history: Sequence[JsonObject]) -> Awaitable[Plan | Mapping[str, Any]]:
@@ -48,13 +49,13 @@ def shown(agent: object, history: Sequence[JsonObject]) -> tuple[list[JsonObject
 
 
 def uncounted(state: State) -> str:
-    """Return why what came in last did not count, be it an answer or a goal; nothing where it did."""
+    """Return why the answer or goal that came in last did not count; empty where it did."""
     findings = state.get("findings") or []
     return " ".join(str(one["problem"]) for one in findings if one.get("field") == ANSWER)
 
 
 async def ask(method: Callable[[str, Sequence[JsonObject]], Any], goal: str, history: Sequence[JsonObject]) -> Any:
-    """Return what a method of an agent gives, also of one that is no coroutine; the history that it gets is its own."""
+    """Return what a method of an agent gives, whether it is a coroutine or not; it gets a copy of the history."""
     return await awaited(method(goal, deepcopy(history)))
 
 
@@ -82,7 +83,7 @@ async def holding(leases: Leases, state: State, config: RunnableConfig) -> Async
 
 
 async def refuse_foreign(journal: Journal, state: State, thread: str) -> None:
-    """Refuse a thread whose run the journal knows of another thread, or does not know at all.
+    """Refuse to go on with a run that by the journal belongs to another thread, or that the journal does not know.
 
     Raises:
         RunError: going on could do effects twice.

@@ -170,6 +170,7 @@ def _shown(result: JsonValue) -> JsonValue:
 
 
 def _exhausted(flow: Dataflow, limits: Limits, iteration: int, *, in_time: bool) -> Update:
+    """Return the update that ends the run, where a limit is used up or nothing can start; empty where it goes on."""
     failed: Update = {"status": WorkflowState.FAILED.value, "left": WorkflowState.EXECUTING.value}
     if not in_time:
         cut = "; what ran was cut" if flow.started else ""

@@ -35,10 +35,10 @@ def make_pause(leases: Leases) -> Node:
 
 
 def _name(config: RunnableConfig) -> object:
-    """Return what ends a pause; inside another graph its own name, for what was given to something else comes there."""
+    """Return the value that ends a pause: True, or inside another graph, where values for others come, its own name."""
     return digest(config.get("configurable", {})["checkpoint_ns"])[:16] if namespace_of(config) else True
 
 
 def _continues(given: object, name: object) -> bool:
-    """Tell whether a value ends a pause: what it asks for, or where that is no name, all but answers to questions."""
+    """Tell whether a value ends a pause: it is the name, or where that is True, anything but answers to questions."""
     return given == name or (name is True and not (isinstance(given, Mapping) and "decisions" in given))

@@ -71,10 +71,10 @@ async def _go_on(state: State, agent: Agent, held: Held, settle: Settle, runtime
     if settled.get("asks"):
         return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}
     now = cast("State", {**state, **settled})
-    return {**settled, **await _propose(now, _Call(agent, held), runtime)}
+    return {**settled, **await _propose(now, _PlannerCall(agent, held), runtime)}
 
 
-class _Call:
+class _PlannerCall:
     """One planner call: its tokens counted, cut when the run must stop."""
 
     def __init__(self, agent: Agent, held: Held) -> None:
@@ -130,7 +130,7 @@ class _Call:
 
 
 def _exhausted(state: State) -> Update:
-    """Return what a run ends with that may plan no more; of iterations, it can be given more where it left."""
+    """Return how a run ends that may plan no more, and empty where it may; `left` says where more iterations help."""
     limits = limits_from_json(state["limits"])
     findings = [str(finding_from_json(one)) for one in state.get("findings", [])]
     last = f" Last: {' '.join(findings)[:1_000]}" if findings else ""
@@ -145,7 +145,8 @@ def _exhausted(state: State) -> Update:
     return {}
 
 
-async def _propose(state: State, call: _Call, runtime: Runtime[Any]) -> Update:
+async def _propose(state: State, call: _PlannerCall, runtime: Runtime[Any]) -> Update:
+    """Return what one planner call came to: a plan, which is written down first, findings, or the end of the run."""
     limits, journal = limits_from_json(state["limits"]), call.held.journal
     # Calls that gave no plan before a process was killed were made, and count.
     due = state["plan_number"] + 1
@@ -190,7 +191,7 @@ def _no_plan(error: Exception) -> Finding:
     return Finding(problem=f"The agent gave no plan: {type(error).__name__}: {said(error)}")
 
 
-async def _candidate(state: State, call: _Call, number: int, seconds: float) -> object:
+async def _candidate(state: State, call: _PlannerCall, number: int, seconds: float) -> object:
     """Return the plan that came with the goal, or the agent's."""
     given = state.get("run_plan")
     if given is None:

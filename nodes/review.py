@@ -32,7 +32,7 @@ DEADLINE: Final = "the deadline"
 GIVEN_IN = "given_in"
 """Key of an answer: the server's run that it came with."""
 
-_NAMELESS: Final = (
+_NEEDS_ID: Final = (
     'Inside another graph, an answer has the id of its question, {"type": "approve", "id": ...}, or comes by the id of '
     "the interrupt."
 )
@@ -141,7 +141,7 @@ def _ask(
         raise _Waiting(given.waiting.args[0]) from None
     answers = read(given.values[-1])
     if is_inside and not (given.is_meant or named(given.values[-1])):
-        raise ReviewError(f"{_NAMELESS} {listed(questions)}")
+        raise ReviewError(f"{_NEEDS_ID} {listed(questions)}")
     return answers
 
 
@@ -151,7 +151,7 @@ def _fault(single: object, questions: Sequence[JsonObject], read: Read) -> str:
         answers = {} if single is None else read(single)
     except (ReviewError, ActionError) as error:
         return str(error)
-    return f"{_NAMELESS} {listed(questions)}" if answers and not named(single) else ""
+    return f"{_NEEDS_ID} {listed(questions)}" if answers and not named(single) else ""
 
 
 async def _update(
@@ -206,7 +206,10 @@ async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, A
 
 
 def _recorded(question: JsonObject, row: Answered, past: Past, state: State) -> Iterator[Recorded]:
-    """Yield what an answer says of an effect that may have happened; of one that had ended, as that of the call."""
+    """Yield what an answer says of an effect that may have happened.
+
+    An effect of an earlier plan that has an outcome keeps it; a result that is given now is that of this plan's call.
+    """
     at, outcome = question["in_doubt"], _outcome_of(row)
     for doubt in (one for one in past.in_doubt if attempt_of(one) == at):
         yield Recorded(intent=doubt, outcome=replace(outcome, started=doubt.at))
@@ -230,7 +233,7 @@ def _outcome_of(row: Answered) -> Outcome:
 
 
 def _beside(kept: Sequence[JsonObject], state: State) -> str:
-    """Return what becomes of answers beside a rejection: a plan that was given is never followed by another one."""
+    """Return what becomes of answers beside a rejection, as a sentence; no other plan follows one that was given."""
     if not kept:
         return ""
     steps = some_of([step_of(one) for one in kept], MOST_NAMED, "; ")

@@ -47,6 +47,7 @@ def make_validate(examine: Examine, agent: object, journal: Journal, registry: R
 async def _gate_in(
     state: State, examine: Examine, runtime: Runtime[Any], journal: Journal, registry: Registry
 ) -> Update:
+    """Return what becomes of a new plan: it is executed, planned again, or ends the run."""
     if state.get("plan") is None:
         return _refuse(state, [finding_from_json(one) for one in state["findings"]], runtime)
     plan = restore(state["plan"] or {})
@@ -105,6 +106,7 @@ def _is_budget(report: Report) -> bool:
 
 
 def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) -> Update:
+    """Return the update that has the agent plan again, with these findings in the history."""
     found: list[JsonValue] = [finding.to_json() for finding in findings]
     runtime.stream_writer(PlanRefused(findings=found).to_json())
     is_late = bool(state.get("late"))  # then the findings quote its words
@@ -113,6 +115,7 @@ def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) ->
 
 
 async def _gate_out(state: State, agent: object, journal: Journal) -> Update:
+    """Return where a run goes after a pass of execution."""
     outcomes = state["steps"]
     failed = [(name, one) for name, one in outcomes.items() if OutcomeStatus(str(one["status"])).is_failure]
     if failed:
@@ -130,6 +133,7 @@ async def _is_replaced(state: State, journal: Journal) -> bool:
 
 
 def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_replaced: bool) -> Update:
+    """Return what becomes of a run with failed steps: it plans again, once nothing is in doubt, or it ends."""
     reason = " ".join(f"Step {name} {outcome['status']}: {outcome['reason']}" for name, outcome in failed)
     doubts = [ask for ask in state["asks"] if ask.get("in_doubt")]
     limit = _limits(state).max_replans
@@ -155,6 +159,7 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_rep
 
 
 async def _complete(state: State, agent: object, journal: Journal) -> Update:
+    """Return what becomes of a run whose steps are all done: it is complete, unless its agent says what is missing."""
     history, saw_untrusted = shown(agent, state["history"])
     try:  # another judgement could drop a later plan, which may have begun
         is_replaced = await _is_replaced(state, journal)
