@@ -32,10 +32,10 @@ class Budget:
         self._left = MOST
 
     def take(self, parts: int) -> None:
-        """Use up so much of it.
+        """Use up so many parts.
 
         Raises:
-            UnresolvedReferenceError: so much is not left.
+            UnresolvedReferenceError: there are not so many left.
 
         """
         self._left -= parts
@@ -43,10 +43,10 @@ class Budget:
             raise UnresolvedReferenceError(f"It would be more than {MOST:,} parts; give less of it.")
 
     def take_value(self, value: Any, depth: int = 0) -> None:
-        """Use up what a value takes that stands so deep inside an argument.
+        """Use up the parts of a value, which stands at a depth inside an argument.
 
         Raises:
-            UnresolvedReferenceError: so much is not left, or what reads it could not go as deep.
+            UnresolvedReferenceError: there are not so many left, or it would be nested more than `MAX_DEPTH` levels.
 
         """
         if not isinstance(value, dict | list):

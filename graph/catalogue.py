@@ -17,7 +17,7 @@ DANGEROUS = ("delete_all", "admin_action", "financial_transaction")
 """The three actions that no run ever executes; always part of the policy schema."""
 TRUST = "trust"
 """The Cedar action of rules that vouch for data; no action may take this name."""
-KEPT = 1_024
+MOST_REMEMBERED = 1_024
 """Results that are remembered of one action; with one more, all of them are forgotten."""
 GROUPS = ("read_only", "effect", "destructive", "open_world", "undeclared")
 """Cedar groups an action can be in; no action may take one of these names."""
@@ -63,7 +63,12 @@ class Annotations:
 
 
 def _meant(name: str, kind: object, given: object) -> object:
-    """Return an annotation as it is kept; what is no such thing could pass for a yes."""
+    """Return the value of an annotation in the type that it is kept in.
+
+    Raises:
+        ActionError: it is of another type; the text "no", for example, would pass for a yes.
+
+    """
     if kind is bool:
         if isinstance(given, bool):
             return given
@@ -81,7 +86,7 @@ def _meant(name: str, kind: object, given: object) -> object:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ActionSpec:
-    """The declaration of one action; two of them are never the same, so that what is known of one can be kept."""
+    """The declaration of one action; it equals itself only, so that what was worked out of it can be remembered."""
 
     name: str
     description: str = ""
@@ -144,7 +149,7 @@ class ActionSpec:
 
     @cached_property
     def remembered(self) -> dict[tuple[Hashable, ...], Any]:
-        """What functions have found out of the action, by these and by what else they were given."""
+        """Results of functions under `@remembered`, by the function and what else it was given."""
         return {}
 
 
@@ -155,14 +160,14 @@ def _compiled(schema: JsonObject) -> Any:
 
 
 def remembered(find: Find) -> Find:
-    """Have what a function finds out of an action and of more kept while there is the action, and no longer."""
+    """Remember the results of a function of an action and further hashable arguments, as long as the action lives."""
 
     @wraps(find)
     def recalled(action: ActionSpec, *more: Hashable) -> Any:
         known, key = action.remembered, (find, *more)
         found = known.get(key)
         if found is None:
-            if len(known) >= KEPT:
+            if len(known) >= MOST_REMEMBERED:
                 known.clear()
             found = known[key] = find(action, *more)
         return found

@@ -14,12 +14,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 IDS: Final = "langgraph.checkpoint.base.id"
+"""The module that makes the ids."""
 LAST: Final = "_last_v6_timestamp"
-"""What an id of this process comes after, whatever the time; LangGraph has no other place where that can be said."""
+"""Its time of the last id, which the next one comes after whatever the clock says: the only place to say so."""
 SAVER: Final = "__pregel_checkpointer"
 """Key of the configuration of a node: what keeps the checkpoints of its graph."""
-MOST: Final = 1 << 59
-"""In the year 3409, and half of what an id can hold: one that somebody made up must not use up those of all runs."""
+LATEST: Final = 1 << 59
+"""Ids from a later time, beyond the year 3409, are not followed: one that somebody made up must not use up all ids."""
 
 
 def come_after(checkpoint_ids: Iterable[str]) -> None:
@@ -27,7 +28,7 @@ def come_after(checkpoint_ids: Iterable[str]) -> None:
     ids: Any = sys.modules.get(IDS)
     for one in checkpoint_ids:
         time = _time_of(one)
-        if hasattr(ids, LAST) and (getattr(ids, LAST) or 0) < time < MOST:
+        if hasattr(ids, LAST) and (getattr(ids, LAST) or 0) < time < LATEST:
             setattr(ids, LAST, time)
 
 
@@ -37,7 +38,7 @@ def checkpoints_before(config: RunnableConfig) -> Mapping[str, str]:
 
 
 async def last_kept(config: RunnableConfig) -> list[str]:
-    """Return the ids of the last checkpoints that are kept of these graphs: what a goal made may stand before them."""
+    """Return the ids of the last checkpoints kept of these graphs; that of a goal just given may stand before them."""
     given = config.get("configurable", {})
     saver, thread = given.get(SAVER), given.get("thread_id")
     if not isinstance(saver, BaseCheckpointSaver) or not thread:

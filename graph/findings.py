@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from agentic_workflows.graph.values import JsonObject
 
 MOST_FINDINGS = 20
-"""Of one value against one schema: each row of a table may break it."""
+"""Findings about one value under one schema: each row of a table may break it, and no more are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,6 @@ def from_json(data: JsonObject) -> Finding:
 
 
 def did_you_mean(name: str, known: Collection[str], *, title: str) -> str:
-    """Return the remedy for a name that nobody knows: the one that it is near to, or all of them under a title."""
+    """Return the remedy for an unknown name: the known one that is most like it, or a title and all known ones."""
     near = get_close_matches(name, known, n=1)
     return f"Did you mean {near[0]!r}?" if near else f"{title}: {', '.join(known) or 'none'}."

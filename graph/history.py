@@ -1,4 +1,8 @@
-"""What a planner may see of a run's history: no secret, only what no stranger can have written, or what went wrong."""
+"""What a planner may see of a run's history: no secret, and where it must see nothing untrusted, no word of that.
+
+A late plan is one that was made after its planner was shown untrusted output: then its own words, such as the names of
+its steps, are untrusted, too.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""JSON Schema (2020-12), compiled once, fetching nothing, and with an end."""
+"""JSON Schema (2020-12): each is compiled once, fetches nothing, and checks a value in limited time."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 MOST_PARTS: Final = 100_000
-"""Schemas in a schema, one counted as often as it is referred to: checking a value visits each, and cannot be cut."""
+"""Schemas in a schema, each counted as often as it is referred to: a check may visit all of them, and cannot be cut."""
 
 
 @lru_cache(maxsize=2048)
@@ -32,7 +32,7 @@ def _fetch_nothing(uri: str) -> Any:
 
 
 class _Parts:
-    """Counts the parts of a schema with its references written out; one inside of what it refers to is one part."""
+    """Counts the parts of a schema with its references written out; a reference to what it stands in adds one part."""
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema

@@ -26,9 +26,17 @@ class Source:
     field: str = ""
     """Dotted names, without the indexes of lists; empty for the whole output."""
     traits: frozenset[Trait] = frozenset()
-    """`behind` says that the source only had a part in the call that gave the value, and nothing of it is in the value;
-    `reworked`, that something else may have been made of it; `entrusted`, that it is a secret that an action was given
-    in an argument made for secrets, and so is taken not to be in what it gave.
+    """What is known of it:
+
+    - `trusted`: it may steer an effect.
+    - `assigned`: the system itself has given it, such as an id.
+    - `directory`: it names whom the system knows, such as a member or a sender.
+    - `created`: an action with an effect gave it.
+    - `secret`: it is a credential, or holds one.
+    - `behind`: it only had a part in the call that gave the value, and nothing of it is in the value.
+    - `reworked`: something else may have been made of it.
+    - `entrusted`: it is a secret that an action was given in an argument made for secrets, and so is taken not to be in
+      what that action gave.
     """
 
     @cached_property
@@ -59,7 +67,7 @@ NOTHING: Final[Label] = frozenset()
 GOAL: Final[Label] = frozenset({Source("goal", traits=frozenset({"trusted"}))})
 PLAN: Final[Label] = frozenset({Source("plan", traits=frozenset({"trusted"}))})
 LATE_PLAN: Final[Label] = frozenset({Source("plan")})
-"""Of what a plan says that was made after untrusted output was seen."""
+"""Of the words of a plan that was made after untrusted output was seen."""
 _ANYWHERE: Final = frozenset({""})
 UNKNOWN: Final[Label] = frozenset({Source("output")})
 """Of what nobody has labelled."""
@@ -105,7 +113,7 @@ class Origin:
     parts: frozenset[str] = frozenset({""})
     """Fields of the result that the value is or is made of."""
     under: frozenset[str] = frozenset({""})
-    """Where in the result these fields may stand; more than one place where only the run tells."""
+    """Names in the result below which the fields may stand: empty for the result itself, several before the run."""
     content: Label = NOTHING
     """What the call was given as content, and so steered nothing of what it did."""
     choosing: frozenset[str] = frozenset()
@@ -183,7 +191,7 @@ def behind(label: Label) -> Label:
 
 @lru_cache(maxsize=256)
 def reworked(label: Label) -> Label:
-    """Return the label of what something else may be made of."""
+    """Return a label with a note at its untrusted sources that something else may have been made of them."""
     return frozenset(map(_reworked, label))
 
 
@@ -214,12 +222,12 @@ def _entrusted(source: Source) -> Source:
 
 @remembered
 def output_label(action: ActionSpec, fields: frozenset[str], under: str) -> Label:
-    """Return the sources that fields of an action's output are if they stand under a name in it."""
+    """Return the label of fields of an action's output, where they stand under a name in it, or of the whole of it."""
     return frozenset(output_source(action, field, under) for field in fields)
 
 
 def output_source(action: ActionSpec, part: str, under: str = "") -> Source:
-    """Return the source that a field of an action's output is, or of what stands under a name in it."""
+    """Return the source for a field of an action's output, or of what stands under a name in that."""
     notes, field = action.annotations, ".".join(filter(None, (under, part)))
     holds: dict[Trait, bool] = {
         "trusted": notes.trusted,

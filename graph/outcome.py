@@ -37,7 +37,7 @@ class OutcomeStatus(StrEnum):
 
 
 class Settlement(StrEnum):
-    """How an effect in doubt was settled where its own call did not do it."""
+    """How an effect in doubt, of which nobody knew whether it had happened, was settled later."""
 
     AGAIN = "again"
     """A later attempt does it again."""
@@ -63,7 +63,7 @@ class Outcome:
     result: JsonValue = None
     """What the action gave; for a `foreach`, the list of what each item gave."""
     reason: str = ""
-    """Often an error's text, which may hold what no database can; that is written out."""
+    """Often an error's text; characters that no database can hold are written out."""
     attempts: int = 0
     started: str = ""
     """ISO 8601, UTC."""
@@ -79,7 +79,7 @@ class Outcome:
     took_place: bool = False
     """Of a failure: whether the effect took place all the same, or may have; an equal one is not done unasked."""
     settlement: Settlement | None = None
-    """Of an effect that was in doubt; older rows lack it. The reason says it, too, as an action's own error could."""
+    """Of an effect that was in doubt; older rows lack it. The reason alone does not tell: an error may say the same."""
     sources: Label | None = None
     """All that determined the call; None where nobody wrote it down, and then nothing of the result is trusted."""
 
@@ -89,7 +89,7 @@ class Outcome:
 
     @property
     def standing(self) -> JsonObject:
-        """Return how a step stands with this, without its result."""
+        """Return the outcome without its result, as the state of a run keeps it for each step."""
         return {
             "status": self.status.value,
             "reason": self.reason,
@@ -100,7 +100,7 @@ class Outcome:
 
     @property
     def span(self) -> tuple[float, float]:
-        """Return when it was under way, in seconds since the epoch."""
+        """Return when it began and when it ended, in seconds since the epoch."""
         began = datetime.fromisoformat(self.started).timestamp() if self.started else 0.0
         return began, began + self.seconds
 

@@ -11,6 +11,7 @@ import jmespath
 
 _KEEPS_ELEMENTS: Final = frozenset({"sort_by", "sort", "reverse", "max_by", "min_by", "max", "min"})
 """Functions whose result is one of the elements of their first argument, or some order of them."""
+# Kinds of nodes of a parsed JMESPath, by what they make of the fields that they are given.
 _PASSES: Final = frozenset({"current", "identity", "index", "slice"})
 _CHAINS: Final = frozenset(
     {"subexpression", "index_expression", "pipe", "projection", "flatten", "key_val_pair", "expref"}

@@ -67,11 +67,11 @@ class WorkflowStep:
             finding = Finding(step=self.name, field="timeout", problem=f"is {self.timeout!r}.", remedy=remedy)
             raise PlanError([finding], source="A step")
 
-    def own(self) -> "WorkflowStep":
+    def copied(self) -> "WorkflowStep":
         """Return an equal step that shares nothing with this one that can change."""
-        own = copy(self)  # not `replace`, which costs three times as much, at every call
-        vars(own).update(inputs=copied(dict(self.inputs)), validation=copied(self.validation))
-        return own
+        step = copy(self)  # not `replace`, which costs three times as much, at every call
+        vars(step).update(inputs=copied(dict(self.inputs)), validation=copied(self.validation))
+        return step
 
     def references(self) -> Sequence[tuple[str, Reference]]:
         """Return each reference with the field that it stands in.
@@ -209,7 +209,7 @@ def from_json(data: object, *, goal: str = "", source: str = "The plan", max_ste
 
 
 _restored: deque[tuple[JsonObject, Plan]] = deque(maxlen=16)
-"""Plans read last; the nodes of a run hand on one and the same object."""
+"""The plans that were read last, each with the JSON object it was read from: a run's nodes hand on one and the same."""
 
 
 def restore(data: JsonObject) -> Plan:

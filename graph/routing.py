@@ -34,7 +34,7 @@ def route(state: State) -> str:
 
 
 class Route(Runnable[State, str]):
-    """The route as LangGraph asks for it; a plain function it calls in a thread, and waits until one is free."""
+    """`route` for LangGraph, which would call a plain function in a thread and wait until one is free."""
 
     name = "route"
 

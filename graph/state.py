@@ -32,7 +32,7 @@ FINISHED: Final = (WorkflowState.COMPLETE, WorkflowState.FAILED)
 
 
 MAX_WHOLE: Final = 2**63 - 1
-"""What a database can hold."""
+"""The greatest whole number that a database can hold."""
 MAX_SECONDS: Final = 100 * 365 * 86_400
 """A hundred years; what is added to a date must give a date."""
 
@@ -100,7 +100,7 @@ def limits_from_json(data: JsonObject | None, *, default: Limits = Limits()) -> 
 
 
 SETTING: Final = "agentic_setting"
-"""Key of what was chosen for a server's run, beside the metadata that were kept with it."""
+"""Key of what was chosen for a server's run (`State.setting`), where it is told beside the run's metadata."""
 Request: TypeAlias = Literal["pause", "cancel"]
 """What somebody may ask of a run that is under way."""
 
@@ -128,7 +128,7 @@ class State(TypedDict):
     status: str
     """A `WorkflowState`."""
     left: str
-    """The state that PAUSED left, or in which a budget ran out."""
+    """The state to go back to: where the run was paused, or where its iterations were used up."""
     run_id: str
     setting: JsonObject
     """What the call that began this run had chosen on a server."""
@@ -174,11 +174,11 @@ _ENTRIES: Final[Mapping[str, set[str]]] = {
     "history": {"step", "result"},
     "findings": {"problem"},
 }
-"""What the entries of a list have, each of which is a mapping."""
+"""Keys that each entry of a list in the state has."""
 
 
 def refuse_misshapen(values: Mapping[str, Any]) -> None:
-    """Refuse what cannot be a state, whole or of a run that has only begun, because somebody else has changed it.
+    """Refuse values that are no state: somebody else has changed them. As a run begins, keys may be missing.
 
     Raises:
         ValueError, TypeError, LookupError, RunError: a value has another shape than nodes write.
@@ -207,7 +207,7 @@ def _refuse_entries(values: Mapping[str, Any]) -> None:
 
 
 def refuse_changed(values: Mapping[str, Any]) -> None:
-    """Refuse a state that somebody has changed to what is none, in Studio or with `update_state`.
+    """Refuse a state that somebody has made unusable, in Studio or with `update_state`.
 
     Raises:
         RunError: what is wrong with it.

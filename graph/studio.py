@@ -38,6 +38,7 @@ from agentic_workflows.policies.files import BUILT_IN
 
 Model = TypeVar("Model", bound=BaseModel)
 _OF_THE_SERVER = ("__", "checkpoint_", "cron_id", "langgraph_", "run_id", "thread_id")
+"""How the names begin that a server adds to a context."""
 
 
 class StudioInput(BaseModel):
@@ -122,7 +123,7 @@ async def graph(runtime: ServerRuntime[dict[str, Any]]) -> Graph:
 
 
 def _given(context: Mapping[str, Any]) -> JsonObject:
-    """Return what somebody has given of a context: a server puts names of its own beside it."""
+    """Return a context without the names that the server has added to it."""
     return {name: value for name, value in context.items() if not name.startswith(_OF_THE_SERVER)}
 
 

@@ -45,7 +45,7 @@ def as_json(value: object, *, where: str = "value") -> JsonValue:
 
 
 def copied(value: Json) -> Json:
-    """Return plain JSON once more, sharing nothing that can change; it was checked when it came in."""
+    """Return a copy of plain JSON that shares nothing that can change; it is not checked again."""
     again: Any = value
     if isinstance(value, dict):
         again = {key: copied(inner) for key, inner in value.items()}
@@ -60,19 +60,19 @@ def canonical(value: object) -> str:
 
 
 def writable(text: str) -> str:
-    """Return a text as every database can hold it, with NUL and what is no Unicode written out."""
+    """Return a text as every database can hold it: NUL and lone surrogates are written out as escapes."""
     if text.isascii() and "\0" not in text:
         return text
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def beginning(text: str, most: int) -> str:
-    """Return a text as it is shown: of one with more characters than that, so many of them."""
+    """Return a text, or where it is longer its first `most` characters and `...`."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def some_of(names: Sequence[str], most: int, separator: str = ", ") -> str:
-    """Return names as one text; of more than that, so many of them, and how many more there are."""
+    """Return names as one text: the first `most` of them, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{separator.join(names[:most])}{more}"
 

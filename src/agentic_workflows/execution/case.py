@@ -185,7 +185,7 @@ class Case:
         inputs = copied(dict(self.call.inputs))
         if self.secrets:
             inputs |= {argument: self.secrets[name] for argument, name in self.secret_arguments.items()}
-        return replace(self.call, inputs=inputs, step=self.call.step.own(), idempotency_key=key)
+        return replace(self.call, inputs=inputs, step=self.call.step.copied(), idempotency_key=key)
 
     def name_of(self, handed: ActionCall) -> str:
         """Return what names the call for whatever it calls, equal for every attempt at it, also after a kill."""
