@@ -39,8 +39,8 @@ def said(error: BaseException) -> str:
         return ""
 
 
-def heard(future: "Future[Any]") -> None:
-    """Take note of the error of what nobody may wait for any more, or asyncio reports it."""
+def take_error(future: "Future[Any]") -> None:
+    """Take the error out of a future that nobody may wait for any more; otherwise asyncio would report it."""
     if not future.cancelled():
         future.exception()
 

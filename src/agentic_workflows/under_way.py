@@ -1,4 +1,4 @@
-"""Acts that go on in this process: one that was cut may do so, in a thread or by not letting itself be cut."""
+"""Acts: effects that this process is carrying out. One that was cut may go on, in a thread or by ignoring that."""
 
 import os
 from collections import Counter
@@ -8,12 +8,12 @@ from threading import Lock
 
 _acts, _lock = Counter[str](), Lock()
 _waiting: list[tuple[Collection[str], Callable[[], object]]] = []
-"""Runs, and what is done when the last act of these has ended."""
+"""Ids of runs, and what to call when the last act of these has ended."""
 
 
 @contextmanager
 def under_way(key: str) -> Iterator[None]:
-    """Have the act with this idempotency key be known as going on; what has none is no effect."""
+    """Count what is done inside as an act, by its idempotency key; a call without one has no effect, and is none."""
     if not key:
         yield
         return
@@ -38,7 +38,7 @@ def is_under_way(key: str) -> bool:
 
 
 def when_ended(run_ids: Collection[str], then: Callable[[], object]) -> bool:
-    """Call something when no act of these runs goes on any more, in whatever thread; False where none does now."""
+    """Have `then` called, in whatever thread, when the last act of these runs has ended; False where none goes on."""
     with _lock:
         if not _goes_on(run_ids):
             return False

@@ -68,15 +68,15 @@ class Case:
     intent: Intent | None = None
     """Written down for this call; without an outcome it is in doubt."""
     since: float = 0.0
-    """When that was done, by the clock that tells how long the call took; 0 where it was done before."""
+    """When the intent was written, by `perf_counter`; 0 where that was before this pass."""
     done: Recorded | None = None
-    """An equal effect of an earlier plan, which counts as this call; in doubt again where `intent` is its own."""
+    """An equal effect of an earlier plan, which counts as this call; in doubt again where `intent` is its intent."""
     is_wanted_again: bool = False
     """Whether a person said that what is in doubt is to be done again."""
     heard: str = ""
     """How its last attempt went wrong: what it said, or that it did not finish in time."""
     is_unsure: bool = False
-    """Whether nobody could find out about what is in doubt, and it is done again: it is idempotent."""
+    """Whether nobody could find out if the effect took place, and it is done again because it is idempotent."""
     used: list[str] = field(default_factory=list)
     """Answers that this call uses up, in the transaction that writes it down."""
     rules: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Final, TypeVar
 
-from agentic_workflows.errors import WorkflowError, heard, said
+from agentic_workflows.errors import WorkflowError, said, take_error
 
 Result = TypeVar("Result")
 GRACE_SECONDS: Final = 2.0
@@ -36,7 +36,7 @@ async def contained(work: Awaitable[Result], seconds: float) -> Result:
     finally:
         timer.cancel()
         if not in_time:  # it was cut, and ends later or in the same instant: nobody asks how
-            task.add_done_callback(heard)
+            task.add_done_callback(take_error)
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=GRACE_SECONDS)

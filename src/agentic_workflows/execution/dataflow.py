@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
-from typing import TypeAlias
 from weakref import proxy
 
 from agentic_workflows.actions.action import Action, Registry
@@ -24,9 +23,6 @@ from agentic_workflows.graph.schedule import Footprint, Schedule
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Place
 
-Choose: TypeAlias = Callable[[], WorkflowStep | None]
-"""Picks the next step in place of the schedule; one at a time."""
-
 _SAYS_NOTHING = frozenset({OutcomeStatus.SKIPPED, OutcomeStatus.ASKED})
 _NOTHING = Footprint(has_effect=False, resources=frozenset())
 _EVERYTHING = {has_effect: Footprint(has_effect=has_effect) for has_effect in (True, False)}
@@ -42,7 +38,7 @@ class Dataflow:
         run: what the calls of this pass share.
         is_stopped: asked before each start, that of an item included.
         starts: how many steps may still start.
-        choose: picks each next step in place of the schedule.
+        choose: picks each next step in place of the schedule, which then start one at a time.
 
     """
 
@@ -55,18 +51,18 @@ class Dataflow:
         run: RunPass,
         is_stopped: Callable[[], bool],
         starts: int,
-        choose: Choose | None,
+        choose: Callable[[], WorkflowStep | None] | None,
     ) -> None:
         self.outcomes = recorded_steps(plan, run.log.outcomes_of(run.plan), run.plan)
         """What ended, in this pass or before; it is not run again."""
-        self.news: list[tuple[str, Outcome]] = []
-        """Steps that ended in this pass, in the order in which they did."""
+        self._ended_before = len(self.outcomes)
         self.started = 0
         self.wants_more = False
         """Whether a step could have started, had there been any start left."""
         self.fault = ""
         """What kept a subclass from picking a step."""
-        self._asked: dict[str, Outcome] = {}
+        self.asked: dict[str, Outcome] = {}
+        """Steps that wait for a person, with what of them is done already."""
         self._plan, self._point, self._registry, self._run = plan, point, registry, run
         self._is_stopped, self._starts, self._choose = is_stopped, starts, choose
         self._scope = Scope(plan, registry, run.run_id, self.outcomes)
@@ -92,12 +88,7 @@ class Dataflow:
     @property
     def has_progress(self) -> bool:
         """Tell whether this pass brought the run further."""
-        return bool(self.news or self._asked) or self.is_finished
-
-    @property
-    def asked(self) -> Mapping[str, Outcome]:
-        """Return the steps that wait for a person, with what of them is done already."""
-        return self._asked
+        return len(self.outcomes) > self._ended_before or bool(self.asked) or self.is_finished
 
     async def run_all(self, seconds: float) -> bool:
         """Run until nothing can start any more; False where the time ran out and what ran was cancelled."""
@@ -121,11 +112,11 @@ class Dataflow:
 
     def questions(self) -> list[JsonObject]:
         """Return all that can be asked now, also of steps that only wait for their turn behind an asked one."""
-        if not self._asked:
+        if not self.asked:
             return []
-        found = [ask for outcome in self._asked.values() for ask in _asks(outcome)]
+        found = [ask for outcome in self.asked.values() for ask in _asks(outcome)]
         for step in self._plan.steps:
-            waits = step.name not in self.outcomes and step.name not in self._asked
+            waits = step.name not in self.outcomes and step.name not in self.asked
             if waits and self._plan.dependencies(step) <= self.outcomes.keys() and not self._scope.skipped(step):
                 found += self._foreseen(step)
         return found
@@ -173,7 +164,7 @@ class Dataflow:
                     self._skip_rest()
                 return begun
             known = self._plan.by_name.get(step.name)
-            is_over = step.name in self.outcomes or step.name in self._asked
+            is_over = step.name in self.outcomes or step.name in self.asked
             if known is None or is_over or not self._plan.dependencies(known) <= self._scope.settled:
                 return None
             skipped = self._scope.skipped(known)
@@ -195,12 +186,12 @@ class Dataflow:
 
     def _begun(self) -> str | None:
         """Return a step that is in doubt: it may have happened, so nobody can choose to do without it."""
-        left = (name for name in self._plan.order if name not in self.outcomes and name not in self._asked)
+        left = (name for name in self._plan.order if name not in self.outcomes and name not in self.asked)
         return next((name for name in left if self._run.log.is_in_doubt(self.name, name)), None)
 
     def _skip_rest(self) -> None:
         for name in [name for name in self._plan.order if name not in self.outcomes]:
-            if not self._asked:
+            if not self.asked:
                 self._settle(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
 
     async def _step(self, name: str) -> Outcome:
@@ -225,12 +216,11 @@ class Dataflow:
         outcome = outcome if outcome.started else replace(outcome, started=datetime.now(UTC).isoformat())
         if outcome.status == OutcomeStatus.ASKED:
             self.started -= 1
-            self._asked[name] = outcome
+            self.asked[name] = outcome
         else:
             if outcome.sources is None:
                 outcome = replace(outcome, sources=self._scope.provenance(self._plan.by_name[name]).label)
             self.outcomes[name] = outcome
-            self.news.append((name, outcome))
             # The items of a `foreach` have their own results.
             kept = replace(outcome, items=(), result=None) if outcome.items else outcome
             self._run.log.record(Place(self._run.plan, name), kept)

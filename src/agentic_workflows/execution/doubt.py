@@ -81,7 +81,7 @@ def _answer_id(case: Case, doubt: Intent) -> str | None:
     """Return the id of the answer that says what exactly this effect came to: a fact, whatever policies say by now."""
     if not case.is_begun:
         return None
-    return case.run.grants.result(case.call.step.name, case.call.item, attempt_of(doubt))
+    return case.run.grants.result_id(case.call.step.name, case.call.item, attempt_of(doubt))
 
 
 async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:

@@ -65,7 +65,7 @@ class Grants:
             last = row
         return None if last is None or self._is_used(last) or self._is_outdated(last) else last
 
-    def result(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
+    def result_id(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
         """Return the id of the last answer about an effect in doubt, where it is a result that still counts."""
         row = self._last.get((step, item, str(in_doubt)))
         return row.review_id if row is not None and isinstance(self.answer(row.review_id), Respond) else None

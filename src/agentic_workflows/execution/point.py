@@ -83,7 +83,7 @@ class ExecutionPoint:
         return outcome
 
     async def _granted(self, case: Case) -> Outcome:
-        """Take a call through; once more, which asks again, where an approval expired before its intent was written."""
+        """Take a call through; once more, so that it is asked again, where its approval expired before its intent."""
         try:
             return await self._traced(case)
         except ExpiredError:
@@ -130,6 +130,7 @@ class ExecutionPoint:
                 return None
 
     async def _decide(self, case: Case) -> Outcome:
+        """Do what a person's answer says of the call, or else policy, and return what became of it."""
         answer, run = case.answer, case.run
         if isinstance(answer, Respond):
             case.use_answer()
@@ -154,6 +155,7 @@ class ExecutionPoint:
         return await self._act(case)
 
     async def _act(self, case: Case) -> Outcome:
+        """Write the intent, make the attempts, and return what became of the effect."""
         call, run = case.call, case.run
         attempts, may_have_happened = 0, case.took_place
         if case.key:

@@ -122,8 +122,9 @@ class Replaced:
         )
 
     async def _became(self, doubt: Intent, plan: Plan, run: RunPass) -> Recorded | Question:
+        """Return what became of an effect in doubt, or the question about it."""
         place, case = doubt.place, self._case(doubt, plan, run)
-        said = run.grants.result(place.step, _item(doubt), attempt_of(doubt))
+        said = run.grants.result_id(place.step, _item(doubt), attempt_of(doubt))
         asked = said or _question_id(run.run_id, doubt)
         # Answered, before its plan came to that or before a process was killed: what a person said counts.
         if asked in run.grants.rows:
@@ -195,7 +196,7 @@ def _feedback(entry: JsonObject) -> str:
 
 
 def _partly(known: Sequence[Recorded]) -> Iterator[str]:
-    """Yield what the items of each `foreach` came to that has not ended, and so has no entry of its own."""
+    """Yield a sentence for each `foreach` that has not ended, and so has no entry in the history, on its items."""
     ended = {one.intent.place for one in known if one.intent.place.item == WHOLE}
     items = defaultdict[tuple[str, str, str], dict[str, list[int]]](lambda: defaultdict(list))
     last = {one.intent.place: one for one in sorted(known, key=lambda one: one.intent.attempt)}
@@ -214,7 +215,7 @@ def _numbered(items: Sequence[int]) -> str:
 
 
 def _edited(past: Past) -> Iterator[str]:
-    """Yield of which calls a person changed the inputs, but not to what: that may be a secret."""
+    """Yield a sentence for each step whose inputs a person changed; to what is not told, for it may be a secret."""
     edits = Counter(row.about[:2] for row in past.answers.values() if row.used and isinstance(row.said, Edit))
     items = defaultdict[tuple[str, int, bool], list[int]](list)
     for (step, item), most in edits.items():
@@ -228,7 +229,7 @@ def _edited(past: Past) -> Iterator[str]:
 
 
 def _told(one: Recorded) -> str:
-    """Return what a planner is told, with nothing of what the action gave."""
+    """Return what a planner is told of an effect that was settled, with nothing of what the action gave."""
     place = one.intent.place
     item = "" if place.item == WHOLE else f", item {place.item + 1}"
     where = f"Step {place.step}{item} ({one.intent.action}) of plan {place.plan_number}"

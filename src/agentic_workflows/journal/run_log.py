@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from agentic_workflows.errors import DatabaseError, heard
+from agentic_workflows.errors import DatabaseError, take_error
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.journal.entries import WHOLE, Intent, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
@@ -227,7 +227,7 @@ class RunLog:
     def _flush_soon(self) -> None:
         """Write what waits, after what is on its way; whoever writes an intent waits for it."""
         self._flushing = asyncio.ensure_future(self._write_after(self._flushing))
-        self._flushing.add_done_callback(heard)  # a run that was cut flushes no more
+        self._flushing.add_done_callback(take_error)  # a run that was cut flushes no more
 
     async def _write_after(self, earlier: "asyncio.Task[None] | None") -> None:
         """Write what waits after what is on its way, so that a failure of that is heard of."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution import foreach
 from agentic_workflows.execution.case import RunPass
-from agentic_workflows.execution.dataflow import Choose, Dataflow
+from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
@@ -78,7 +78,7 @@ async def run(
     is_stopped: Callable[[], bool] = lambda: False,
     starts: int = 1_000,
     seconds: float = 20,
-    choose: Choose | None = None,
+    choose: Callable[[], WorkflowStep | None] | None = None,
 ) -> Ran:
     events: list[Event] = []
     log = memory_log(*recorded(before or {}), answers=answers)
@@ -561,7 +561,7 @@ async def test_a_foreach_over_very_many_holds_up_effects_that_come_later(monkeyp
         step("z", inputs={"n": "other"}),
     ]
     ran = await run(steps, [giving("list", [1, 2, 3]), act])
-    assert [name for name, _ in ran.flow.news] == ["l", "each", "z"]
+    assert list(ran.flow.outcomes) == ["l", "each", "z"]
 
 
 # Review, requests, budgets.
