@@ -10,10 +10,10 @@ from langgraph.runtime import Runtime
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.collector import collector_off
 from agentic_workflows.errors import RunError
-from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.checks import refuse_missing

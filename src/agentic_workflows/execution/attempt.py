@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError, ResultError, said
-from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.contained import ContainedError, contained
 from agentic_workflows.execution.lost import is_lost
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.events import AttemptFailed

@@ -1,59 +1,18 @@
-"""A call on its way through the execution point, and what the calls of one pass share."""
+"""A case: one call on its way through the execution point, and all that is known of it there."""
 
-import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from functools import cached_property
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError
-from agentic_workflows.execution.grants import Grants
-from agentic_workflows.execution.secrets import Secrets, fetch, named_secrets, secret_of_environment
-from agentic_workflows.execution.tracing import Span, current_span
-from agentic_workflows.graph.events import Event
+from agentic_workflows.execution.run_pass import RunPass
+from agentic_workflows.execution.secrets import fetch, named_secrets
 from agentic_workflows.graph.review import Answer, Edit, Question, review_id
 from agentic_workflows.graph.schedule import Footprint
-from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonObject, JsonValue, copied, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, attempt_of, idempotency_key
-from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import Rule
-
-
-@dataclass(kw_only=True)
-class RunPass:
-    """What the calls of one pass of a run through the execute node share."""
-
-    run_id: str
-    plan: str
-    """Names the plan among those of the run."""
-    asked_under: str
-    """The plan under whose name people are asked: where plans only leave steps out, the first of them."""
-    policy: str
-    """Digest of the policies in force."""
-    limits: Limits
-    emit: Callable[[Event], None]
-    log: RunLog
-    """What was done before, and where it is written down."""
-    secrets: Secrets = secret_of_environment
-    """Gives the values of the secrets that the plan names."""
-    counts: Counter[str] = field(default_factory=Counter)
-    """Calls started, by action, over the whole run."""
-    grants: Grants = field(default_factory=Grants)
-    """What people answered."""
-    span: Span = field(default_factory=current_span)
-    """Opens the span of a call, where somebody traces."""
-    slots: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.slots = asyncio.Semaphore(self.limits.max_parallel)
-
-    @property
-    def deadline(self) -> datetime:
-        """Return by when a question that is asked now must be answered."""
-        return self.grants.now() + timedelta(seconds=self.limits.review_seconds)
 
 
 @dataclass(kw_only=True)

@@ -10,10 +10,11 @@ from weakref import proxy
 
 from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.errors import UnresolvedReferenceError, said
-from agentic_workflows.execution.case import RunPass, footprint_of
+from agentic_workflows.execution.case import footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, items_by_step, run_items
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
 from agentic_workflows.graph.labels import LATE_PLAN, NOTHING, UNKNOWN, Label, joined, result_label

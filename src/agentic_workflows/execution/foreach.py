@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import count
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.execution.case import RunPass, footprint_of
+from agentic_workflows.execution.case import footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.schedule import Footprint, Schedule

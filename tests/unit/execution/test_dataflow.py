@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution import foreach
-from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.events import Event
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus

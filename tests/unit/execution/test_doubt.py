@@ -18,10 +18,11 @@ import pytest
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.actions.declare import action
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
-from agentic_workflows.execution.case import RunPass, make_case
+from agentic_workflows.execution.case import make_case
 from agentic_workflows.execution.doubt import doubt_id
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep

@@ -14,9 +14,10 @@ from pydantic import BaseModel, field_validator
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.actions.langchain_tools import from_tool
 from agentic_workflows.errors import ActionError
-from agentic_workflows.execution.case import RunPass, make_case
+from agentic_workflows.execution.case import make_case
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.events import AttemptFailed, Event, StepStarted
 from agentic_workflows.graph.findings import MOST_FINDINGS, Finding

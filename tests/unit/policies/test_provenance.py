@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.execution.case import RunPass
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.history import marks
 from agentic_workflows.graph.labels import GOAL, LATE_PLAN, PLAN, UNKNOWN, Label, Origin, output_source
