@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.migrations import MIGRATIONS
 from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of, open_in_this_process, replaced
-from agentic_workflows.journal.waiting import got, use_wal, waiting
+from agentic_workflows.journal.waiting import note_locked, use_wal, waiting
 from agentic_workflows.journal.writer import UnheardError
 
 _IN_VAIN_SECONDS = 20
+"""How long nobody waits for a Postgres server once somebody has waited for it in vain."""
 _TAKE_LONG = ("forget_", "sweep_")
 """What the statements are called that go through much of the database, and say nothing meanwhile."""
 _GAVE_WAY = {"40001", "40P01"}
@@ -44,7 +45,7 @@ class SqliteBackend:
             use_wal(self._connection, seconds)
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("BEGIN IMMEDIATE")
-        got(self._path, self._connection)
+        note_locked(self._path, self._connection)
         _prepare(self, "sqlite", self._path)
         self._connection.execute("COMMIT")
         if (log := identity_of(f"{self._path}-wal")) != NO_FILE:
@@ -61,7 +62,7 @@ class SqliteBackend:
             raise replaced(self._path)
         with waiting(self._path):
             self._open.execute("BEGIN IMMEDIATE")
-        got(self._path, self._open)
+        note_locked(self._path, self._open)
         return self
 
     def commit(self) -> None:

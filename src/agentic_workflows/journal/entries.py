@@ -80,7 +80,7 @@ NOTHING_KNOWN: Final[Known] = {}
 
 
 def attempt_of(one: Intent) -> list[JsonValue]:
-    """Return which attempt at which call it is, as a question about it says it."""
+    """Return plan, step, item and attempt of an intent: how a question names the effect that it is about."""
     return [*one.place, one.attempt]
 
 
@@ -103,7 +103,7 @@ class Past:
 
     @property
     def given(self) -> frozenset[str]:
-        """Return the attempts, as text, that had their effect as a person said who gave its result."""
+        """Return the effects in doubt, each as the text of its `attempt_of`, of which a person gave the result."""
         return frozenset(row.about[-1] for row in self.answers.values() if isinstance(row.said, Respond))
 
     @property
@@ -174,7 +174,7 @@ class Lease:
 
     @property
     def unsure_until(self) -> float:
-        """Before this time somebody began what may still happen: the lease ran out, and nobody knows of an end."""
+        """What was begun before this time may still happen: its owner let the lease run out, and may be only frozen."""
         return unsure_until(self.owner)
 
 
@@ -186,7 +186,7 @@ class Journal(Protocol):
         ...
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
-        """Write down that a run began; again is no change. No other one of its thread is begun again from now on.
+        """Write down that a run began, once; the runs before it on its thread are not begun again from now on.
 
         Args:
             lease: of its thread.
@@ -198,15 +198,15 @@ class Journal(Protocol):
         ...
 
     async def begun(self, thread_id: str) -> Begun | None:
-        """Return the run that a thread began last, where no checkpoint of it is kept."""
+        """Return the last run of a thread, where no checkpoint of it is kept and so it is to be begun again."""
         ...
 
     async def amend(self, lease: Lease, run_id: str, entry: JsonObject) -> None:
-        """Write down that a run of which no checkpoint is kept is begun with this instead."""
+        """Change what a run is begun with again, where no checkpoint of it is kept."""
         ...
 
     async def keep(self, lease: Lease, run_id: str) -> None:
-        """Note that a checkpoint of a run is kept."""
+        """Note that a checkpoint of a run is kept, so that it is not begun again."""
         ...
 
     async def run_of(self, run_id: str) -> tuple[str, str] | None:
@@ -301,11 +301,11 @@ class Journal(Protocol):
         ...
 
     async def request(self, thread_id: str, request: Request) -> bool:
-        """Ask a run to stop; tells whether the thread is known. A pause takes back no cancel."""
+        """Ask a run to stop; tells whether the thread is known. A pause does not take the place of a cancel."""
         ...
 
     async def clear(self, lease: Lease, honoured: Request | None) -> None:
-        """Forget what was asked of the run, where it is what its holder honoured."""
+        """Forget what was asked of the run, where that is still the request that its holder honoured."""
         ...
 
     async def timeline(self, thread_id: str) -> list[JsonObject]:

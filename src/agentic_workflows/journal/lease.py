@@ -163,6 +163,7 @@ class Leases:
             raise
 
     async def _refuse(self, taking: "asyncio.Future[Lease]", owner: str) -> None:
+        """Wait for a lease that is being taken, and give it back."""
         try:
             await self.journal.release(await taking)
         except RunBusyError:
@@ -184,9 +185,10 @@ class Leases:
                 give_up(held.lease.owner)
 
     def _leave(self, held: Held) -> bool:
-        """Keep a lease for acts of its runs that go on: who got it now would find that nothing had happened.
+        """Leave a lease to the acts of its runs that go on, and tell whether there are any.
 
-        Nobody renews it. Who takes it once it has run out sees that it was not given back.
+        Who got it now would find that nothing had happened. Nobody renews it, and who takes it once it has run out sees
+        that it was not given back.
         """
         owner = name_of(held.lease.owner)
         left = Held(self.journal, replace(held.lease, request=None))

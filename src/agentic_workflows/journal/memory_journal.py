@@ -65,14 +65,14 @@ class MemoryJournal:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
-        """Write down that a run began; again is no change. No other one of its thread is begun again from now on."""
+        """Write down that a run began, once; the runs before it on its thread are not begun again from now on."""
         self._check(lease)
         if run_id not in self._runs:
             self._runs[run_id] = (lease.thread_id, goal, _now())
             self._entries |= {} if entry is None else {run_id: entry}
 
     async def begun(self, thread_id: str) -> Begun | None:
-        """Return the run that a thread began last, where no checkpoint of it is kept."""
+        """Return the last run of a thread, where no checkpoint of it is kept and so it is to be begun again."""
         run_id = next((one for one, run in reversed(self._runs.items()) if run[0] == thread_id), "")
         if run_id not in self._entries:
             return None
@@ -82,13 +82,13 @@ class MemoryJournal:
         return Begun(run_id=run_id, goal=goal, entry=self._entries[run_id], at=at, plan=plan, number=number)
 
     async def amend(self, lease: Lease, run_id: str, entry: JsonObject) -> None:
-        """Write down that a run of which no checkpoint is kept is begun with this instead."""
+        """Change what a run is begun with again, where no checkpoint of it is kept."""
         self._check(lease)
         if run_id in self._entries:
             self._entries[run_id] = entry
 
     async def keep(self, lease: Lease, run_id: str) -> None:
-        """Note that a checkpoint of a run is kept."""
+        """Note that a checkpoint of a run is kept, so that it is not begun again."""
         self._check(lease)
         self._entries.pop(run_id, None)
 
@@ -201,7 +201,7 @@ class MemoryJournal:
         return any(one.expires > now and not is_dead(one.owner) for one in self._leases.values())
 
     async def clear(self, lease: Lease, honoured: Request | None) -> None:
-        """Forget what was asked of the run, where it is what its holder honoured."""
+        """Forget what was asked of the run, where that is still the request that its holder honoured."""
         self._check(lease)
         if self._requests.get(lease.thread_id) == honoured:
             self._requests.pop(lease.thread_id, None)

@@ -1,4 +1,9 @@
-"""Who holds a lease: a process, told apart from an earlier one with the same number."""
+"""Who holds a lease: a process, told apart from an earlier one with the same number.
+
+An owner is a text, `HOST:PID:START:PART`. START says in which container and when the process began, and PART tells its
+holders apart. `~TIME` at the end is what the owner has inherited from those before it: what was begun before that time,
+in seconds since the epoch, may still happen, because one of them may only be frozen.
+"""
 
 import os
 import re
@@ -72,23 +77,23 @@ def heir(owner: str, earlier: str, now: float) -> str:
 
 
 def nobody(owner: str) -> str:
-    """Return what is left of an owner that has given the lease back."""
+    """Return the owner of a lease that was given back: no name, only what the last owner has inherited."""
     return owner.removeprefix(name_of(owner))
 
 
 def is_owner(owner: str) -> bool:
-    """Tell whether this names an owner, or is what is left of one that has given the lease back."""
+    """Tell whether a text is an owner, or stands for one that has given the lease back."""
     name = name_of(owner)
     return not name or ":" in name.rsplit(":", 2)[0]
 
 
 def unsure_until(owner: str) -> float:
-    """Return the time before which somebody began what may still happen, in seconds since the epoch; 0 for none."""
+    """Return the time that an owner has inherited: what was begun before it may still happen; 0 for none."""
     return float(_since(owner) or 0)
 
 
 def name_of(owner: str) -> str:
-    """Return who an owner is, without what it has inherited."""
+    """Return the name of an owner, without what it has inherited."""
     since = _since(owner)
     return owner.removesuffix(f"~{since}") if since else owner
 

@@ -122,7 +122,7 @@ class RunLog:
         self._refused[doubt] = why
 
     def told(self, doubt: Intent, *, heard: str = "") -> str:
-        """Return what is known of an effect in doubt: why nobody can use that, or what was heard of its end."""
+        """Return in words what is known of an effect in doubt: why its result was refused, or what was heard last."""
         known = self._refused.get(doubt, heard).removesuffix(".")
         return f"this is known of it: {known}." if known else "nothing is known of its end."
 
@@ -286,7 +286,7 @@ class RunLog:
         self._known.update(((one.intent.place, one.intent.attempt), one) for one in (*outcomes, *settled))
 
     async def _forget_written(self) -> None:
-        """Forget of what waits what is in the journal."""
+        """Drop from what waits to be written what the journal has already."""
         past = await self._held.journal.past(self._run_id, known=self._known)
         written = {(one.intent.place, one.intent.attempt) for one in past.outcomes}
         used = {one.review_id for one in past.answers.values() if one.used}

@@ -28,6 +28,8 @@ class KeepsAll:
 
 @dataclass
 class _Shared:
+    """A saver, and how many use it in its event loop."""
+
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)

@@ -63,7 +63,7 @@ class SqlJournal:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     async def begin(self, lease: Lease, run_id: str, goal: str, entry: JsonObject | None = None) -> None:
-        """Write down that a run began; again is no change. No other one of its thread is begun again from now on."""
+        """Write down that a run began, once; the runs before it on its thread are not begun again from now on."""
         row = {"run_id": run_id, "thread_id": lease.thread_id, "goal": goal}
         given, now = None if entry is None else canonical(entry), _now()
 
@@ -76,7 +76,7 @@ class SqlJournal:
         await self._fenced(lease, work)
 
     async def begun(self, thread_id: str) -> Begun | None:
-        """Return the run that a thread began last, where no checkpoint of it is kept."""
+        """Return the last run of a thread, where no checkpoint of it is kept and so it is to be begun again."""
 
         def work(to: Transaction) -> Begun | None:
             last = to.send("begun", by_thread_id=thread_id).rows[-1:]
@@ -85,12 +85,12 @@ class SqlJournal:
         return await self._writer.do(work)
 
     async def amend(self, lease: Lease, run_id: str, entry: JsonObject) -> None:
-        """Write down that a run of which no checkpoint is kept is begun with this instead."""
+        """Change what a run is begun with again, where no checkpoint of it is kept."""
         given = canonical(entry)
         await self._fenced(lease, lambda to: to.send("amend", by_run_id=run_id, entry=given))
 
     async def keep(self, lease: Lease, run_id: str) -> None:
-        """Note that a checkpoint of a run is kept."""
+        """Note that a checkpoint of a run is kept, so that it is not begun again."""
         await self._fenced(lease, lambda to: to.send("keep", by_run_id=run_id))
 
     async def run_of(self, run_id: str) -> tuple[str, str] | None:
@@ -210,7 +210,7 @@ class SqlJournal:
             if last.owner and last.expires > now and not is_dead(last.owner):
                 raise RefusedError(RunBusyError(thread_id, name_of(last.owner), last.expires))
             mine = replace(last, owner=heir(owner, last.owner, now), token=last.token + 1, expires=expires)
-            to.send("take_lease", **_held(last, **held | {"owner": mine.owner, "token": mine.token}))
+            to.send("take_lease", **_lease_values(last, **held | {"owner": mine.owner, "token": mine.token}))
             return mine
 
         return await self._writer.do(work)
@@ -241,7 +241,7 @@ class SqlJournal:
                 if lost := _lost(row, lease):
                     return lost
                 if not now + seconds * 2 / 3 <= row[0][3] <= now + seconds:  # beyond that, the clock was set back
-                    to.send("take_lease", **_held(lease, owner=lease.owner, expires=now + seconds, touched=now))
+                    to.send("take_lease", **_lease_values(lease, owner=lease.owner, expires=now + seconds, touched=now))
                 return cast("Request | None", row[0][5])
 
             return [renewed(lease) for lease in leases]
@@ -251,7 +251,7 @@ class SqlJournal:
     async def release(self, lease: Lease) -> None:
         """Give the lease back; its token stays used."""
         freed = {"owner": nobody(lease.owner), "expires": 0.0, "touched": self._clock()}
-        await self._writer.do(lambda to: to.send("take_lease", **_held(lease, **freed)))
+        await self._writer.do(lambda to: to.send("take_lease", **_lease_values(lease, **freed)))
 
     async def holder(self, thread_id: str) -> Lease | None:
         """Return the lease of a thread, where anybody holds it who is not known to be dead."""
@@ -265,7 +265,7 @@ class SqlJournal:
         return not all(is_dead(str(owner)) for (owner,) in rows)
 
     async def clear(self, lease: Lease, honoured: Request | None) -> None:
-        """Forget what was asked of the run, where it is what its holder honoured."""
+        """Forget what was asked of the run, where that is still the request that its holder honoured."""
         await self._fenced(lease, lambda to: to.send("clear", by_thread_id=lease.thread_id, by_request=honoured))
 
     async def request(self, thread_id: str, request: Request) -> bool:
@@ -368,7 +368,8 @@ def _lost(row: Sequence[Row], lease: Lease) -> LeaseLostError | None:
     return LeaseLostError(lease.thread_id, name_of(str(row[0][1])) if row else "")
 
 
-def _held(lease: Lease, **values: object) -> dict[str, object]:
+def _lease_values(lease: Lease, **values: object) -> dict[str, object]:
+    """Return the values of the statement `take_lease`, which writes over the row of exactly this lease."""
     known = {"by_thread_id": lease.thread_id, "by_token": lease.token, "by_owner": lease.owner}
     return {**known, "token": lease.token, **values}
 

@@ -30,7 +30,7 @@ def waiting(path: Path) -> Iterator[float]:
         raise
 
 
-def got(path: Path, connection: sqlite3.Connection) -> None:
+def note_locked(path: Path, connection: sqlite3.Connection) -> None:
     """Take note that the journal's connection has the lock of the file: it can be had, and is waited for again."""
     if _in_vain.pop(path, None) is not None:
         connection.execute(set_wait(LOCKED_SECONDS))

@@ -92,6 +92,8 @@ Work = Callable[[Transaction], Result | Later[Result]]
 
 @dataclass(kw_only=True)
 class _Order(Generic[Result]):
+    """Work that somebody handed in, where its result is waited for, and what came of it."""
+
     work: Work[Result]
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Result]"

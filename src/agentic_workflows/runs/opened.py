@@ -29,7 +29,7 @@ from agentic_workflows.nodes.collaborators import OWNER, refuse_foreign
 from agentic_workflows.nodes.execute import AT_MOST
 from agentic_workflows.nodes.stopping import cancelled
 from agentic_workflows.runs.results import as_result, open_questions
-from agentic_workflows.runs.whereabouts import Whereabouts, as_begun, as_input, find, id_of, last_of
+from agentic_workflows.runs.whereabouts import Whereabouts, as_input, as_state, find, id_of, last_begun
 
 Entry: TypeAlias = Input | Command[Any] | None
 """What the graph is invoked with: a goal, what ends a pause, or nothing, to go on from the last checkpoint."""
@@ -101,11 +101,11 @@ class OpenRun:
         self.values, self.touched = cast("State", snapshot.values), snapshot.created_at or ""
         self.kept = cast("JsonObject", dict(snapshot.metadata or {}))
         if self.begun is not None:
-            self.values, self.touched = as_begun(self.begun), self.begun.at
+            self.values, self.touched = as_state(self.begun), self.begun.at
             self.kept = cast("JsonObject", self.begun.entry.get("metadata") or {})
         elif self.where is Whereabouts.ELSEWHERE:
-            last = last_of(await self.journal.timeline(self.thread_id))
-            self.values, self.touched = as_begun(last), last.at
+            last = last_begun(await self.journal.timeline(self.thread_id))
+            self.values, self.touched = as_state(last), last.at
 
     @contextmanager
     def _readable(self, part: str) -> Iterator[None]:

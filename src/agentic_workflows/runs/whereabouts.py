@@ -90,8 +90,8 @@ def as_input(begun: Begun) -> Input:
     )
 
 
-def last_of(told: Sequence[JsonObject]) -> Begun:
-    """Return the run that a timeline tells of last."""
+def last_begun(told: Sequence[JsonObject]) -> Begun:
+    """Return the run that was begun last, as a timeline tells it."""
     began = max(at for at, entry in enumerate(told) if entry["what"] == "run begun")
     plans = [entry for entry in told[began:] if entry["what"] == "plan"]
     run, plan = cast("dict[str, Any]", told[began]), cast("dict[str, Any]", plans[-1] if plans else {})
@@ -105,7 +105,7 @@ def last_of(told: Sequence[JsonObject]) -> Begun:
     )
 
 
-def as_begun(begun: Begun) -> State:
+def as_state(begun: Begun) -> State:
     """Return the state of a run of which no checkpoint is kept, as far as the journal tells it."""
     status = WorkflowState.PLANNING if begun.plan is None else WorkflowState.EXECUTING
     known: dict[str, Any] = {"goal": begun.goal, "run_id": begun.run_id, "status": status.value, "plan": begun.plan}
