@@ -22,9 +22,9 @@ from agentic_workflows.graph.values import JsonValue, beginning
 
 MAX_MATCHES = 1_000
 MAX_LINE = 500
+"""Characters of a line that a search shows."""
 MAX_CELLS = 2_000_000
 """Of a table; a row that is left short has a cell in every column."""
-"""Characters of a line that a search shows."""
 
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,10})?")
 

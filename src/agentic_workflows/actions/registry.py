@@ -1,6 +1,6 @@
 """The registry: every action of a run by its name, each checked when it is added."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
 
@@ -8,8 +8,8 @@ from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.actions.langchain_tools import from_tool
 from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import GROUPS, TRUST, ArgumentClass
-from agentic_workflows.graph.json_schema import compiled
-from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
+from agentic_workflows.graph.json_schema import compiled, objects_in
+from agentic_workflows.graph.values import JsonObject, canonical
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -52,24 +52,14 @@ def _check_name(name: str) -> None:
 def _check_schema(name: str, kind: str, schema: JsonObject) -> None:
     if not isinstance(schema, dict):
         raise ActionError(f"The {kind} schema of {name!r} is a {type(schema).__name__}, not a JSON Schema object.")
-    # Checked first: compiling a schema would fetch what it refers to.
-    if remote := next((ref for ref in _references(schema) if not ref.startswith("#")), None):
+    # Told apart from what is no schema; nothing would be fetched.
+    references = (one.get(key) for one in objects_in(schema) for key in ("$ref", "$dynamicRef"))
+    if remote := next((one for one in references if isinstance(one, str) and not one.startswith("#")), None):
         raise ActionError(f"The {kind} schema of {name!r} refers to {remote!r}; a schema must hold all that it needs.")
     try:
         compiled(canonical(schema))
     except (ValueError, TypeError) as error:
         raise ActionError(f"The {kind} schema of {name!r} is no JSON Schema: {error}.") from None
-
-
-def _references(schema: JsonValue) -> Iterator[str]:
-    if isinstance(schema, dict):
-        for key, value in schema.items():
-            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
-                yield value
-            yield from _references(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _references(value)
 
 
 def _check_arguments(action: Action) -> None:
