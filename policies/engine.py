@@ -47,8 +47,9 @@ SETS = 128
 """Sets of policies kept parsed, each of some hundred kilobytes where there are a hundred policies."""
 NO_RULE = "No rule allows it."
 NEVER = "This action is never executed, whatever policies say and whoever approves it."
-KNOWN: frozenset[str] = frozenset()
+NOTHING_UNKNOWN: frozenset[str] = frozenset()
 COUNT = frozenset({"count"})
+"""What a planned step never knows yet: how many calls were started before it."""
 RUN_TIME = frozenset({"count", "inputs", "overwrites"})
 """What depends on values that a planned step may not have yet."""
 
@@ -141,10 +142,17 @@ class CedarEngine:
         carried = self._vouching.carried(spec, request.inputs, request.provenance)
         review, count = request.human_review_required, request.count
         context = self._context(spec, request.inputs, carried, review=review, count=count)
-        return self._with_sources(self._decided(spec, context, KNOWN), spec, carried, request.provenance)
+        return self._with_sources(self._decided(spec, context, NOTHING_UNKNOWN), spec, carried, request.provenance)
 
     def _decided(self, spec: ActionSpec, context: JsonObject, unknown: frozenset[str]) -> Decision:
-        """Decide, or know the decision from a question that no policy can tell from this one."""
+        """Decide, or return the remembered decision on a question that no policy can tell from this one.
+
+        Args:
+            spec: the action.
+            context: all that policies may read, but `approved`.
+            unknown: attributes of the context that have no value yet.
+
+        """
         covering = self._covering(spec.name, spec.groups)
         readable = canonical([part_of(context, path) for path in self._paths(covering)])
         asked = _Asked(action=spec.name, readable=readable, unknown=unknown, covering=covering, context=context)
@@ -226,7 +234,7 @@ class CedarEngine:
         }
 
     def _evaluate(self, asked: _Asked) -> Decision:
-        """Decide; where a part of the context is unknown, as leniently as any value of it could make the decision."""
+        """Ask Cedar; where a part of the context is unknown, return the most lenient decision that it could come to."""
         now = self._ask(asked, approved=False)
         if now.allowed:
             return Allow(rules=now.rules)

@@ -163,7 +163,7 @@ class Vouching:
         return all(self._allows({**about, "value": text}, is_early=is_early) for text in values)
 
     def _allows(self, about: JsonObject, *, is_early: bool) -> bool:
-        """Ask, or know the answer from a question that no rule can tell from this one."""
+        """Ask the rules, or return the remembered answer to a question that no rule can tell from this one."""
         readable = canonical([part_of(about, path) for path in self._paths])
         asked = _Asked(readable=readable, is_early=is_early, context=about)
         return self._memo(asked) if len(readable) <= MEMO_TEXT else self._ask(asked)
@@ -175,7 +175,7 @@ class Vouching:
         return answer.allowed and not answer.diagnostics.errors
 
     def _make_set(self, *, is_early: bool) -> cedarpy.PolicySet:
-        """Return the rules; before a value exists, as if it were the one that they like best."""
+        """Return the rules; before a value exists, as if it were one that satisfies each of them."""
         numbered = dict(enumerate(self._policies))
         return policy_set(numbered, reads_unknown=lambda policy: is_early and policy.paths & _VALUE)
 

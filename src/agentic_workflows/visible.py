@@ -21,7 +21,7 @@ def _escaped(one: str) -> str:
 
 
 def visible(text: str, *, but: str = "\n\t\u00a0", escaped: Callable[[str], str] = _escaped) -> str:
-    """Return text with everything written out that a display would obey or hide, but for these characters."""
+    """Return text with everything written out that a display would obey or hide, but for the characters of `but`."""
     if text.isprintable() and not _BLANK.search(text):
         return text
     pairs = zip(f" {text}", text, strict=False)
@@ -29,7 +29,7 @@ def visible(text: str, *, but: str = "\n\t\u00a0", escaped: Callable[[str], str]
 
 
 def _is_seen(one: str, behind: str) -> bool:
-    """Tell whether a character is drawn behind another one; most emoji in ordinary text are a symbol in colour."""
+    """Tell whether a character is drawn, given the one before it: what asks for colour shows by that one alone."""
     if one == _COLOURED:
         return category(behind) == "So" and not _BLANK.match(behind)
     return one.isprintable() and not _BLANK.match(one)

@@ -90,7 +90,7 @@ class AgenticWorkflow(ShowsRuns):
         super().__init__(database if isinstance(database, Database) else Database(database), known, metadata or {})
         self._secrets = secrets
 
-    # What the article's reader knows.
+    # The methods of the original article.
 
     async def run(self, goal: str, *, plan: PlanLike | None = None, thread_id: str | None = None) -> dict[str, Any]:
         """Run a goal until it is complete, has failed, or waits for a person.
@@ -212,7 +212,7 @@ class AgenticWorkflow(ShowsRuns):
                 await run.advance_to("review", None)
             return await self._show(run)
 
-    # What came since.
+    # Further public methods.
 
     def examine(self, plan: PlanLike) -> Report:
         """Check a plan and decide its steps as far as that is possible before a run; runs nothing.
@@ -262,10 +262,11 @@ class AgenticWorkflow(ShowsRuns):
             await self.database.journal.request(thread_id, "cancel")
             return await self._show(run)
 
-    # How it is done.
+    # How they are done.
 
     @asynccontextmanager
     async def _opened(self, thread_id: str, *, heeds: bool = True) -> AsyncIterator[OpenRun]:
+        """Hold a run that is there, to take it further; with `heeds`, a cancel that came meanwhile ends it first."""
         walked = self._shown.walked
         if walked is not None and walked.thread_id == thread_id:
             yield walked
@@ -287,6 +288,7 @@ class AgenticWorkflow(ShowsRuns):
     async def _begun(
         self, goal: str, plan: PlanLike | None, thread_id: str | None
     ) -> AsyncIterator[tuple[OpenRun, Input]]:
+        """Hold the thread of a new run, write down that it begins, and give what the graph is invoked with."""
         if not isinstance(goal, str) or (plan is None and not goal.strip()):
             raise RunError("There is no goal. Say in one sentence what is wanted.")
         given = _plain(plan)
@@ -326,6 +328,7 @@ class AgenticWorkflow(ShowsRuns):
         )
 
     async def _followed(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
+        """Take a run to where it stops, and yield what happens; then it is the last run of this object."""
         if run.is_cancelled:
             yield StateEntered(state=run.state.value, reason=run.values.get("reason"))
             await self._show(run)
@@ -338,7 +341,7 @@ class AgenticWorkflow(ShowsRuns):
             await self._show(run)
 
     async def _walked(self, run: OpenRun, entry: Entry) -> AsyncGenerator[Event, None]:
-        """Walk, and yield what happens meanwhile; for whoever leaves, the walk has ended first."""
+        """Do as `_walk` does, and yield what happens meanwhile; who closes this waits until the walk has ended."""
         happened: asyncio.Queue[Event | None] = asyncio.Queue()
         run.tell = happened.put_nowait
         walk = asyncio.ensure_future(self._walk(run, entry))
@@ -352,7 +355,7 @@ class AgenticWorkflow(ShowsRuns):
             await asyncio.gather(walk, return_exceptions=True)
 
     async def _finish(self, run: OpenRun, entry: Entry) -> dict[str, Any]:
-        """Take a run to where it stops, and return it as a dict; where it is cut, it is the last one, too."""
+        """Take a run to where it stops, and return it as a dict; cut or not, it is the last run of this object."""
         try:
             if self._walks and not run.is_cancelled:
                 await self._walk(run, entry)

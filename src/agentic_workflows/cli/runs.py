@@ -53,7 +53,7 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
     from agentic_workflows.cli.summary import show_summary  # noqa: PLC0415
 
     reader = build_reader(database)
-    result = asyncio.run(_held(reader, thread))
+    result = asyncio.run(_result_with_holder(reader, thread))
     ctx.obj.document(result)
     if not ctx.obj.is_json:
         kept = asyncio.run(reader.metadata_of(thread))
@@ -137,7 +137,7 @@ def _awaited(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:
     """Return the run as soon as it has stopped or nobody runs it, or as it is after a while."""
     end = monotonic() + _WAIT_SECONDS
     while True:
-        result = asyncio.run(_held(reader, thread))
+        result = asyncio.run(_result_with_holder(reader, thread))
         if result["state"] not in UNDER_WAY or not result["held_by"] or monotonic() > end:
             return result
         sleep(_POLL_SECONDS)
@@ -163,7 +163,7 @@ async def _all_with_holder(reader: "AgenticWorkflow") -> list[dict[str, Any]]:
     return [await _with_holder(reader, one) for one in await reader.runs()]
 
 
-async def _held(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:
+async def _result_with_holder(reader: "AgenticWorkflow", thread: str) -> dict[str, Any]:
     return await _with_holder(reader, await reader.result(thread))
 
 
