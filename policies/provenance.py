@@ -258,7 +258,7 @@ def origin_of(reference: Reference, plan: Plan, scope: Origins) -> Origin:
 
 
 def narrowed(origin: Origin, path: str, *, is_late: bool) -> Origin:
-    """Return the origin of what a path of a plan leads to; what that of a late plan makes of it is its own word."""
+    """Return the origin of what a plan's path leads to; text that a late plan's path makes is the plan's own word."""
     return origin.narrowed(path, LATE_PLAN if is_late and not only_selects(path) else NOTHING)
 
 

@@ -29,7 +29,7 @@ class Report:
     provenance: Mapping[str, Provenance] = field(default_factory=dict)
     """By step, where its arguments come from."""
     refusal: str = ""
-    """By this it is remembered that these policies refused the plan: under others it may be right."""
+    """A digest of plan and policies: a refusal is remembered by it, for under other policies the plan may be right."""
 
     @property
     def is_accepted(self) -> bool:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Keep the collector from looking at what is made meanwhile, again and again, as a long run is read back.
+    """Switch the collector off for the code inside, as where a long run is read back.
 
-    For code that makes much, drops little and awaits nothing.
+    For code that makes many objects, drops few and awaits nothing: the collector would look at all of them over and
+    over.
     """
     is_on = gc.isenabled()
     gc.disable()
@@ -22,9 +23,9 @@ def collector_off() -> Iterator[None]:
 
 @contextmanager
 def made_to_stay() -> Iterator[None]:
-    """Have the collector leave what is made meanwhile alone until it looks at everything, as what an import makes.
+    """Have the collector count what the code inside makes, such as an import, among its oldest objects at once.
 
-    It would go through a hundred thousand things again and again, which takes a tenth of an import.
+    Otherwise it would go through a hundred thousand new ones over and over, which takes a tenth of an import.
     """
     with collector_off():
         yield

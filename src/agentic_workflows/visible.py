@@ -29,7 +29,7 @@ def visible(text: str, *, but: str = "\n\t\u00a0", escaped: Callable[[str], str]
 
 
 def _is_seen(one: str, behind: str) -> bool:
-    """Tell whether a character is drawn, given the one before it: what asks for colour shows by that one alone."""
+    """Tell whether a character is drawn, given the one before it: what asks for colour is so only behind a symbol."""
     if one == _COLOURED:
         return category(behind) == "So" and not _BLANK.match(behind)
     return one.isprintable() and not _BLANK.match(one)

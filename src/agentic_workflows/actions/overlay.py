@@ -119,7 +119,7 @@ def overlay_schema(actions: Catalogue) -> JsonObject:
 
 
 def _notes_schema(inputs: Collection[str]) -> JsonObject:
-    """Return what annotations of an action with these inputs are besides."""
+    """Return the schema of one action's annotations, in which arguments and resources name only these inputs."""
     names = "|".join(map(re.escape, inputs)) or "(?!)"
     return {
         "$ref": "#/$defs/annotations",

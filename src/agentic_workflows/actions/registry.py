@@ -52,7 +52,7 @@ def _check_name(name: str) -> None:
 def _check_schema(name: str, kind: str, schema: JsonObject) -> None:
     if not isinstance(schema, dict):
         raise ActionError(f"The {kind} schema of {name!r} is a {type(schema).__name__}, not a JSON Schema object.")
-    # Told apart from what is no schema; nothing would be fetched.
+    # Told in words of its own; compiling would fetch nothing, either.
     references = (one.get(key) for one in objects_in(schema) for key in ("$ref", "$dynamicRef"))
     if remote := next((one for one in references if isinstance(one, str) and not one.startswith("#")), None):
         raise ActionError(f"The {kind} schema of {name!r} refers to {remote!r}; a schema must hold all that it needs.")

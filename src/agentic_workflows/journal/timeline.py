@@ -73,7 +73,7 @@ def in_order(entries: Sequence[JsonObject]) -> list[JsonObject]:
 
 
 def _timed(entries: Sequence[JsonObject]) -> Iterator[JsonObject]:
-    """Yield entries; of a doubt that was settled only when it was begun is known: it is as late as what settled it."""
+    """Yield entries; one of a settled doubt has only the time of its intent, and gets that of what settled it."""
     causes: dict[object, list[str]] = {}
     for one in entries:
         if one["what"] in {"answer", "intent"}:

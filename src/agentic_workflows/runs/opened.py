@@ -243,7 +243,9 @@ class OpenRun:
         self.begun = replace(self.begun, entry=entry)
 
     async def answer(self, answers: Answers) -> None:
-        """Write answers to open questions down; the first one to a question counts. None at all do where all are in.
+        """Write down answers to open questions; the first one to a question counts.
+
+        None need be given where every question has one already.
 
         Raises:
             ReviewError: an answer fits no open question, or comes second.
