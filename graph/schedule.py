@@ -69,13 +69,13 @@ def _claims(resources: frozenset[str] | None, *, has_effect: bool) -> Mapping[Cl
 class Schedule(Generic[Key]):
     """Hands out keys in an order that nobody can tell from `order`.
 
-    It forgets a key that is settled: one that is fed takes memory for the keys that are not.
+    It forgets a key that is settled, so that however many are added, only those take memory that are not.
 
     Args:
         order: every key, topologically sorted; more may be added later.
         dependencies: for each key, the keys whose values it uses.
         footprint: what a key touches; asked once, when its dependencies are settled.
-        worst: what a key may touch at most; asked before.
+        worst: what a key may touch at most; asked while its dependencies are not settled.
 
     """
 
@@ -148,7 +148,7 @@ class Schedule(Generic[Key]):
             self._lanes[claim].enter(self._position[key])
 
     def _leave(self, key: Key) -> list[int]:
-        """Take a key out of its lanes; returns who waited there and may look again."""
+        """Take a key out of its lanes; returns the places of those that waited there and may look again."""
         looking: list[int] = []
         for claim in self._footprints[key].claims:
             lane = self._lanes[claim]
@@ -158,9 +158,10 @@ class Schedule(Generic[Key]):
         return looking
 
     def _seek(self, at: int) -> None:
-        """Make a key ready, or have it wait in a lane where somebody is whom it must not overtake.
+        """Make a key ready, or have it wait in the first lane with another key that it must not overtake.
 
-        It goes on at the lane where it waited: one that enters a lane late was in it before, or in one that covers it.
+        It goes on at the lane where it waited, and need not look at earlier ones again: a key that enters a lane late
+        was in it before, or in one that covers it.
         """
         ahead = self._ahead.pop(at, None)
         if at not in self._order:
@@ -191,7 +192,7 @@ class _Lane:
             heapq.heappush(self.inside, at)
 
     def leave(self, at: int) -> list[int]:
-        """Take a key out; returns who waited and has nobody before it in here any more."""
+        """Take a key out; returns the places of those that waited and have nobody before them in here any more."""
         self._gone.add(at)
         while self.inside and self.inside[0] in self._gone:
             self._gone.discard(heapq.heappop(self.inside))

@@ -45,8 +45,8 @@ class AgenticWorkflow(ShowsRuns):
 
     Args:
         agent: plans; one without declared actions also executes, as in the article.
-        max_iterations: planner calls and step starts together; in place of that of the limits, unless it is 10, the
-            default.
+        max_iterations: planner calls and step starts together; any number but 10, the default, takes the place of that
+            in `limits`.
         actions: what plans may call; by default the agent's own `actions`.
         annotations: a YAML file, or several, of what actions do to the world; laid over what they declare.
         policies: a Cedar file, or several, each a path or the name of a built-in one: `default` (by default, with

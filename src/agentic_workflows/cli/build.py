@@ -39,7 +39,7 @@ class Setup:
     model: str | None
     actions: tuple[str, ...]
     folder: str
-    """Where the actions were found; it is only told of, for a database does not say from where code is run."""
+    """Where the actions were found; only named in errors, for a database must not say from where code is run."""
     annotations: tuple[str, ...]
 
     def to_metadata(self) -> JsonObject:

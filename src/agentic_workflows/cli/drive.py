@@ -108,7 +108,7 @@ class Driver:
 
     def _stop(self, number: int, loop: asyncio.AbstractEventLoop, current: "asyncio.Task[None]") -> None:
         if number == HANG_UP and self._signals:
-            return  # of a terminal that is closed the kernel tells, and the shell once more: nobody is in a hurry
+            return  # when a terminal is closed, the kernel and the shell each send one: nobody is in a hurry
         self._signals += 1
         # Not by way of the database, which may be what everything waits for.
         if self._signals == 1 and self._workflow.database.leases.ask(self._thread, "pause"):

@@ -46,7 +46,7 @@ def interrupt_from_now_on() -> None:
 
 
 def _interrupt(number: int, _: object) -> None:
-    if number == HANG_UP:  # the kernel tells of it, and the shell once more: the second would end what the first began
+    if number == HANG_UP:  # the kernel and the shell each send one: the second would end what the first began
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -83,7 +83,7 @@ async def run_items(
 
 
 async def _refuse_unresolved(calls: Items, ended: Collection[int], is_stopped: Callable[[], bool]) -> None:
-    """Refuse a call that cannot be made; the first ones are looked at anyway before one of them is run.
+    """Refuse a call that cannot be made, but for the first ones, which `_Ahead` makes before it hands one out.
 
     Raises:
         UnresolvedReferenceError: a reference gives nothing.
@@ -97,9 +97,9 @@ async def _refuse_unresolved(calls: Items, ended: Collection[int], is_stopped: C
 
 
 class _Ahead:
-    """The items in their order, of which so many are in the schedule ahead of their turn.
+    """Hands out the items in their order, and has up to `LOOK_AHEAD` of them in the schedule before their turn.
 
-    Where all of those wait for one that is in nobody's hands, as for an answer, `fill` looks further.
+    Where all of those wait for an item that does not run, such as one that waits for an answer, `fill` looks further.
 
     Args:
         size: how many there are.

@@ -70,7 +70,7 @@ class Replaced:
     secrets: Secrets
 
     async def settle(self, state: State, held: Held) -> Update:
-        """Write down what became of it; return what the planner is told, and a question about each that is left."""
+        """Write down what became of each effect in doubt; return what the planner is told, and what is to be asked."""
         if not state["plan_number"]:
             return {}
         began, run_id, last = perf_counter(), state["run_id"], state["plan_number"]
