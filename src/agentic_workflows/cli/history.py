@@ -107,6 +107,7 @@ def _often(entry: Mapping[str, object]) -> str:
 
 def _where(entry: Mapping[str, object]) -> str:
     """Return the step of an entry, its item and its attempt, counted from 1 as everywhere."""
-    item = "" if entry["item"] is None else f", item {int(str(entry['item'])) + 1}"
+    from agentic_workflows.graph.review import step_of  # noqa: PLC0415 - heavy
+
     attempt = f", attempt {int(str(entry['attempt'])) + 1}" if entry.get("attempt") else ""
-    return f"{entry['step']}{item}{attempt}"
+    return f"{step_of(entry)}{attempt}"

@@ -28,7 +28,7 @@ from agentic_workflows.graph.history import has_late, late_marks
 from agentic_workflows.graph.labels import NOTHING
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
 from agentic_workflows.graph.plan import Plan, restore
-from agentic_workflows.graph.review import Edit, Question
+from agentic_workflows.graph.review import Edit, Question, step_of
 from agentic_workflows.graph.state import State, Update, limits_from_json
 from agentic_workflows.graph.values import JsonObject, digest, some_of
 from agentic_workflows.journal.entries import WHOLE, Intent, Past, Place, Recorded, attempt_of
@@ -232,6 +232,5 @@ def _edited(past: Past) -> Iterator[str]:
 def _told(one: Recorded) -> str:
     """Return what a planner is told of an effect that was settled, with nothing of what the action gave."""
     place = one.intent.place
-    item = "" if place.item == WHOLE else f", item {place.item + 1}"
-    where = f"Step {place.step}{item} ({one.intent.action}) of plan {place.plan_number}"
-    return f"{where}: {one.outcome.reason}"
+    step = step_of({"step": place.step, "item": _item(one.intent)})
+    return f"Step {step} ({one.intent.action}) of plan {place.plan_number}: {one.outcome.reason}"
