@@ -384,11 +384,12 @@ _LABELED = "agentic_calls LEFT JOIN agentic_labels ON id = label WHERE outcome I
 _PRIMARY = "PRIMARY KEY (run_id, plan, step, item, attempt)"
 TO_VERSION_4 = (
     "ALTER TABLE agentic_calls DROP COLUMN rules",
+    "ALTER TABLE agentic_calls DROP COLUMN token",
     "DELETE FROM agentic_version WHERE version > 4",
     "INSERT INTO agentic_version VALUES (4)",
 )
 TO_VERSION_3 = (
-    TO_VERSION_4[0],
+    *TO_VERSION_4[:2],
     "DELETE FROM agentic_version WHERE version > 3",
     "INSERT INTO agentic_version VALUES (3)",
 )

@@ -11,6 +11,7 @@ from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -22,7 +23,7 @@ from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.entries import Answered, Intent, Journal, Known, Lease, Past, Place, Recorded
 from agentic_workflows.journal.memory_journal import MemoryJournal
-from agentic_workflows.journal.owner import new_owner
+from agentic_workflows.journal.owner import new_owner, unsure_token
 from agentic_workflows.journal.rows import LARGE, LONG, Row, outcome_columns, recorded_of, sources_text
 from agentic_workflows.journal.sql_journal import SqlJournal
 from agentic_workflows.journal.tables import VERSION
@@ -275,6 +276,14 @@ async def test_the_rules_that_allowed_a_call_are_kept_with_it(journal: Journal, 
         ("outcome", "act", []),
         ("outcome", "look", ["known-action"]),
     ]
+
+
+async def test_a_result_may_come_from_very_many_sources(journal: Journal, lease: Lease) -> None:
+    label = frozenset(Source("output", "look", field=f"{uuid4()}") for _ in range(300))
+    calls = [outcome_of(intent(name, key=name), label=label) for name in "ab"]
+    for one in calls:
+        await journal.write(lease, RUN, outcomes=[one])
+    assert sorted((await journal.past(RUN)).outcomes, key=lambda one: one.intent.place) == calls
 
 
 async def test_the_past_of_very_many_calls_lets_others_have_their_turn(
@@ -670,14 +679,14 @@ async def test_the_lease_of_another_host_is_never_taken_early(house: House) -> N
         await house.open().acquire("t", new_owner(), 30)
 
 
-async def test_who_takes_a_lease_that_ran_out_knows_since_when_what_was_begun_is_unsure(house: House) -> None:
-    journal, now = house.open(), house.clock.now
+async def test_who_takes_a_lease_that_ran_out_knows_up_to_which_token_what_was_begun_is_unsure(house: House) -> None:
+    journal = house.open()
     known = [await journal.acquire("t", dead_owner(), 30)]
     house.clock.now += 31
     known.append(await journal.acquire("t", "elsewhere:1:1:a", 30))  # of one that is dead
     await journal.release(known[-1])
     known.append(await journal.acquire("t", new_owner(), 30))
-    assert [one.unsure_until for one in known] == [0, 0, 0]
+    assert [unsure_token(one.owner) for one in known] == [None, None, None]
     house.clock.now += 62
     taken = [await journal.acquire("t", new_owner(), 30)]
     await journal.renew(taken[-1], 60)
@@ -688,9 +697,15 @@ async def test_who_takes_a_lease_that_ran_out_knows_since_when_what_was_begun_is
     await journal.release(taken[-1])
     assert not await journal.is_held()
     taken.append(await journal.acquire("t", "elsewhere:1:1:c", 30))
-    assert [one.unsure_until - now for one in taken] == [93, 154, 154, 154]
+    assert [unsure_token(one.owner) for one in taken] == [3, 4, 4, 4]
     house.clock.now += 31
-    assert (await journal.acquire("t", new_owner(), 30)).unsure_until - now == 185
+    last = await journal.acquire("t", new_owner(), 30)
+    assert unsure_token(last.owner) == 7
+    begun = [replace(intent(), token=token) for token in (0, 7, 8)]
+    assert [[each.may_still_happen(one) for one in begun] for each in (known[0], last)] == [
+        [False, False, False],
+        [True, True, False],
+    ]
     with pytest.raises(LeaseLostError):
         await journal.renew(taken[-1], 30)
 

@@ -186,7 +186,7 @@ frozen in a step beyond its lease, then awake again
 frozen in an act beyond its lease, or gone where nobody can tell, and the action can reconcile
     believes what it found; asks a person where it found nothing, for the one that wakes may do it yet
     test_a_reconcile_that_says_no_is_not_believed_of_an_owner_that_may_only_be_frozen
-    test_who_takes_a_lease_that_ran_out_knows_since_when_what_was_begun_is_unsure
+    test_who_takes_a_lease_that_ran_out_knows_up_to_which_token_what_was_begun_is_unsure
     test_an_act_that_outlives_its_lease_is_unsure_also_after_its_own_process_took_it_and_gave_it_back
 frozen after execute, then awake again
     its checkpoint is refused

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from agentic_workflows.errors import DatabaseError
-from agentic_workflows.journal.migrations import MIGRATIONS
+from agentic_workflows.journal.migrations import MIGRATIONS, OF_POSTGRES
 from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of, open_in_this_process, replaced
 from agentic_workflows.journal.waiting import note_locked, use_wal, waiting
 from agentic_workflows.journal.writer import UnheardError
@@ -242,7 +242,7 @@ def _prepare(backend: SqliteBackend | PostgresBackend, kind: str, name: object) 
         for text in definitions.values():
             backend.execute(text)
         for step in range(version + 1, newest + 1) if version else ():
-            for text in MIGRATIONS[step]:
+            for text in (*MIGRATIONS[step], *(OF_POSTGRES.get(step, ()) if kind == "postgresql" else ())):
                 backend.execute(text)
         backend.send("set_version", version=newest)
     return is_older

@@ -18,7 +18,7 @@ from agentic_workflows.graph.plan import plan_number
 from agentic_workflows.graph.review import Answer, Respond, from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, JsonValue
-from agentic_workflows.journal.owner import unsure_until
+from agentic_workflows.journal.owner import unsure_token
 
 WHOLE = -1
 """The item of a step that is no `foreach`."""
@@ -62,6 +62,8 @@ class Intent:
     occurrence: int = 0
     at: str = ""
     """ISO 8601, UTC."""
+    token: int = 0
+    """Of the lease under which an effect was begun; older rows lack it."""
     rules: tuple[str, ...] = ()
     """Ids of the policy rules under which it was allowed; where a person approved it, of those that asked."""
 
@@ -172,10 +174,10 @@ class Lease:
     request: Request | None = None
     """What was asked of the run before the lease was taken."""
 
-    @property
-    def unsure_until(self) -> float:
-        """What was begun before this time may still happen: its owner let the lease run out, and may be only frozen."""
-        return unsure_until(self.owner)
+    def may_still_happen(self, one: Intent) -> bool:
+        """Tell whether who began an effect may only have been frozen, and do it yet: it is not known to be dead."""
+        token = unsure_token(self.owner)
+        return token is not None and one.token <= token
 
 
 class Journal(Protocol):

@@ -163,7 +163,7 @@ class MemoryJournal:
             raise RunBusyError(thread_id, name_of(held.owner), held.expires)
         token = held.token + 1 if held else 1
         self._leases.pop(thread_id, None)
-        owner = heir(owner, held.owner, now) if held else owner
+        owner = heir(owner, held.owner, held.token) if held else owner
         taken = Lease(thread_id=thread_id, owner=owner, token=token, expires=now + seconds)
         self._leases[thread_id] = taken
         return replace(taken, request=self._requests.get(thread_id))

@@ -23,7 +23,8 @@ MIGRATIONS: Final = {
     2: ("ALTER TABLE agentic_outcomes ADD COLUMN sources TEXT",),
     3: (
         "ALTER TABLE agentic_runs ADD COLUMN entry TEXT",
-        "ALTER TABLE agentic_calls DROP COLUMN rules",  # new here, it was made as it is now, and 5 adds this to others
+        "ALTER TABLE agentic_calls DROP COLUMN rules",  # the table is new here, with what 5 adds to older ones
+        "ALTER TABLE agentic_calls DROP COLUMN token",
         "INSERT INTO agentic_labels (text) SELECT DISTINCT sources FROM agentic_outcomes WHERE sources IS NOT NULL",
         _OUTCOMES,
         _IN_DOUBT,
@@ -31,6 +32,11 @@ MIGRATIONS: Final = {
         "DROP TABLE agentic_outcomes",
     ),
     4: (),  # a long plan is compressed, which an older version could not read
-    5: ("ALTER TABLE agentic_calls ADD COLUMN rules TEXT",),
+    5: (
+        "ALTER TABLE agentic_calls ADD COLUMN rules TEXT",
+        "ALTER TABLE agentic_calls ADD COLUMN token INTEGER DEFAULT 0 NOT NULL",
+    ),
 }
 """By the version that the statements lead to."""
+OF_POSTGRES: Final = {5: ("ALTER TABLE agentic_labels DROP CONSTRAINT IF EXISTS agentic_labels_text_key",)}
+"""What comes after them in Postgres: its index of that constraint held no long labels."""

@@ -1,8 +1,8 @@
 """Who holds a lease: a process, told apart from an earlier one with the same number.
 
 An owner is a text, `HOST:PID:START:PART`. START says in which container and when the process began, and PART tells its
-holders apart. `~TIME` at the end is what the owner has inherited from those before it: what was begun before that time,
-in seconds since the epoch, may still happen, because one of them may only be frozen.
+holders apart. `~TOKEN` at the end is what the owner has inherited from those before it: what was begun under that token
+of the lease, or under an earlier one, may still happen, because who began it may only be frozen.
 """
 
 import os
@@ -24,7 +24,8 @@ def _space() -> str:
         return ""
 
 
-_INHERITED: Final = re.compile(r"~(\d+\.\d+)$")
+_INHERITED: Final = re.compile(r"~(\d+)(\.\d+)?$")
+"""Older versions wrote a time there, which is greater than any token: of all that they began, nothing is known."""
 SPACE: Final = _space()
 """Found out once, at import: a server refuses to wait for a file in its event loop."""
 
@@ -65,20 +66,21 @@ def is_dead(owner: str) -> bool:
     return False
 
 
-def heir(owner: str, earlier: str, now: float) -> str:
-    """Return the name of an owner who takes over, with the time before which what `earlier` began may still happen.
+def heir(owner: str, earlier: str, token: int) -> str:
+    """Return the name of an owner who takes over from an earlier one, whose token that was.
 
-    That time goes from one owner to the next: one that was only frozen may wake at any time, also in this process.
+    With it goes from one owner to the next what may still happen: one that was only frozen may wake at any time, also
+    in this process. No time tells that, for a clock may be set back.
     """
-    name, since = name_of(earlier), _since(earlier)
+    name, inherited = name_of(earlier), nobody(earlier)
     if name and not is_dead(name):
-        since = f"{now:.3f}"
-    return f"{owner}~{since}" if since else owner
+        inherited = f"~{token}"
+    return f"{owner}{inherited}"
 
 
 def nobody(owner: str) -> str:
     """Return the owner of a lease that was given back: no name, only what the last owner has inherited."""
-    return owner.removeprefix(name_of(owner))
+    return owner[len(name_of(owner)) :]
 
 
 def is_owner(owner: str) -> bool:
@@ -87,20 +89,15 @@ def is_owner(owner: str) -> bool:
     return not name or ":" in name.rsplit(":", 2)[0]
 
 
-def unsure_until(owner: str) -> float:
-    """Return the time that an owner has inherited: what was begun before it may still happen; 0 for none."""
-    return float(_since(owner) or 0)
+def unsure_token(owner: str) -> int | None:
+    """Return the token that an owner has inherited: what was begun under it or before may still happen."""
+    found = _INHERITED.search(owner)
+    return int(found[1]) if found else None
 
 
 def name_of(owner: str) -> str:
     """Return the name of an owner, without what it has inherited."""
-    since = _since(owner)
-    return owner.removesuffix(f"~{since}") if since else owner
-
-
-def _since(owner: str) -> str:
-    found = _INHERITED.search(owner)
-    return found[1] if found else ""
+    return _INHERITED.sub("", owner)
 
 
 def _start_of(pid: int) -> str:

@@ -26,7 +26,7 @@ RUNS, PLANS, CALLS, ANSWERS = "agentic_runs", "agentic_plans", "agentic_calls", 
 BODIES, LABELS, LEASES = "agentic_bodies", "agentic_labels", "agentic_leases"
 SAVED: Final = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 """What LangGraph's saver keeps of a thread."""
-PLACE, ATTEMPT, KEY, OUTCOME = slice(1, 4), 4, 6, 10
+PLACE, ATTEMPT, KEY, OUTCOME = slice(1, 4), 4, 6, 11
 """Places of columns in a row of the calls."""
 LARGE: Final = 65_536
 """Characters of a result beyond which it is stored by itself, once."""
@@ -53,6 +53,7 @@ def call_columns(run_id: str, one: Intent) -> dict[str, object]:
         "key": one.key,
         "occurrence": one.occurrence,
         "at": one.at,
+        "token": one.token,
         "rules": _rules_text(one.rules),
     }
 
@@ -102,7 +103,7 @@ def _reads(table: str, name: str) -> Callable[[Callable[[Row], Read]], Callable[
 @_reads(CALLS, "step {0[2]}")
 def intent_of(row: Row) -> Intent:
     """Return the intent of a call, whether it has an outcome or not."""
-    _, plan, step, item, attempt, action, key, occurrence, at, rules = row[:OUTCOME]
+    _, plan, step, item, attempt, action, key, occurrence, at, token, rules = row[:OUTCOME]
     place = Place(intern(plan), intern(step), int(item))  # a `foreach` has very many of them
     return Intent(
         place=place,
@@ -111,6 +112,7 @@ def intent_of(row: Row) -> Intent:
         key=key,
         occurrence=int(occurrence),
         at=at,
+        token=int(token),
         rules=_rules(rules),
     )
 

@@ -128,8 +128,7 @@ class RunLog:
 
     def may_still_happen(self, doubt: Intent) -> bool:
         """Tell whether who began an effect may only have been frozen, and do it yet."""
-        unsure_until = self._held.lease.unsure_until
-        return bool(unsure_until and doubt.at) and datetime.fromisoformat(doubt.at).timestamp() < unsure_until
+        return self._held.lease.may_still_happen(doubt)
 
     async def intend(
         self,
@@ -156,7 +155,16 @@ class RunLog:
         self._occurrences[key] = following + (not is_same)
         self._attempts[place] = attempt + 1
         at = datetime.now(UTC).isoformat()
-        intent = Intent(place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at, rules=rules)
+        intent = Intent(
+            place=place,
+            attempt=attempt,
+            action=action,
+            key=key,
+            occurrence=occurrence,
+            at=at,
+            token=self._held.lease.token,
+            rules=rules,
+        )
         self._claimed[place.plan, key, occurrence] = place
         doubt = None if again is None else self._in_doubt.pop(again.place, None)
         # In the transaction of what takes its place; where that has other inputs, this may have happened beside it.

@@ -209,7 +209,7 @@ class SqlJournal:
             last = lease_of(found[0])
             if last.owner and last.expires > now and not is_dead(last.owner):
                 raise RefusedError(RunBusyError(thread_id, name_of(last.owner), last.expires))
-            mine = replace(last, owner=heir(owner, last.owner, now), token=last.token + 1, expires=expires)
+            mine = replace(last, owner=heir(owner, last.owner, last.token), token=last.token + 1, expires=expires)
             to.send("take_lease", **_lease_values(last, **held | {"owner": mine.owner, "token": mine.token}))
             return mine
 

@@ -85,6 +85,7 @@ CALLS = Table(
     _text("key"),
     Column("occurrence", Integer, nullable=False),
     _text("at"),
+    Column("token", Integer, nullable=False, server_default="0"),
     _text("rules", nullable=True),
     _text("outcome", nullable=True),
     _text("body", nullable=True),
@@ -115,7 +116,7 @@ LEASES = Table(
     sqlite_with_rowid=False,
 )
 BODIES = Table("agentic_bodies", _metadata, _key("digest"), _text("body"), sqlite_with_rowid=False)
-LABELS = Table("agentic_labels", _metadata, _key("id", Integer), Column("text", Text, nullable=False, unique=True))
+LABELS = Table("agentic_labels", _metadata, _key("id", Integer), _text("text"))
 OF_A_RUN = (RUNS, PLANS, CALLS, ANSWERS)
 _has_body = CALLS.c.body.is_not(None)
 INDEXES = (
@@ -125,7 +126,7 @@ INDEXES = (
 )
 
 _PLACE = ("run_id", "plan", "step", "item", "attempt")
-_CALL = (*_PLACE, "action", "key", "occurrence", "at", "rules")
+_CALL = (*_PLACE, "action", "key", "occurrence", "at", "token", "rules")
 
 Statement = Insert | Update | Delete | Select[Any] | TextClause
 
@@ -135,8 +136,24 @@ def definitions(dialect: Dialect) -> dict[str, str]:
     made: dict[str, CreateTable | CreateIndex] = {
         table.name: CreateTable(table, if_not_exists=True) for table in _metadata.sorted_tables
     }
-    made |= {str(index.name): CreateIndex(index, if_not_exists=True) for index in INDEXES}
+    made |= {str(index.name): CreateIndex(index, if_not_exists=True) for index in (*INDEXES, _label_index(dialect))}
     return {name: str(each.compile(dialect=dialect)) for name, each in made.items()}
+
+
+def _label_index(dialect: Dialect) -> Index:
+    """Return what keeps a label from being there twice; an index of Postgres holds no long texts, so it has a hash."""
+    found = _label_hash(LABELS.c.text) if dialect.name == "postgresql" else LABELS.c.text
+    return Index("agentic_labels_text", found, unique=True)
+
+
+def _label_hash(of: Any) -> Any:
+    return func.hashtextextended(of, literal_column("0"))
+
+
+def _is_label(given: Any, dialect: Dialect) -> list[Any]:
+    """Return what a label is found by."""
+    by_hash = [_label_hash(LABELS.c.text) == _label_hash(given)] if dialect.name == "postgresql" else []
+    return [*by_hash, LABELS.c.text == given]
 
 
 def _by(table: Table, *names: str) -> list[Any]:
@@ -160,7 +177,7 @@ def _insert(table: Table, dialect: Dialect) -> Any:
 def _record(dialect: Dialect) -> Any:
     """Return what writes an outcome: into the row of its intent, or as a row of its own; an outcome stays as it is."""
     values: dict[str, Any] = {name: bindparam(name) for name in (*_CALL, "outcome", "body")}
-    label = select(LABELS.c.id).where(LABELS.c.text == bindparam("sources", type_=Text)).scalar_subquery()
+    label = select(LABELS.c.id).where(*_is_label(bindparam("sources", type_=Text), dialect)).scalar_subquery()
     made = _insert_into(CALLS, dialect).values(**values, label=label)
     ended = {name: made.excluded[name] for name in ("outcome", "body", "label")}
     return made.on_conflict_do_update(index_elements=_PLACE, set_=ended, where=CALLS.c.outcome.is_(None))
@@ -169,7 +186,7 @@ def _record(dialect: Dialect) -> Any:
 def _label(dialect: Dialect) -> Any:
     """Return an insert of a label that is not there; what comes to nothing uses up no number of Postgres."""
     given = bindparam("text", type_=Text)
-    new = select(given).where(~exists().where(LABELS.c.text == given))
+    new = select(given).where(~exists().where(*_is_label(given, dialect)))
     return _insert_into(LABELS, dialect).from_select(["text"], new).on_conflict_do_nothing()
 
 

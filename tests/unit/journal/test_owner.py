@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentic_workflows.journal.owner import SPACE, _start_of, heir, is_dead, name_of, new_owner, nobody, unsure_until
+from agentic_workflows.journal.owner import SPACE, _start_of, heir, is_dead, name_of, new_owner, nobody, unsure_token
 
 HOST = socket.gethostname()
 
@@ -66,11 +66,15 @@ def test_of_another_host_nothing_is_known(owner: str) -> None:
 @pytest.mark.parametrize("host", ["here", "a~b", "~1.5", ""])
 def test_what_an_owner_inherits_is_told_from_its_name(host: str) -> None:
     earlier, owner = f"{host}:1:1:abc", "next:2:2:def"
-    mine = heir(owner, earlier, 7.25)
-    assert (name_of(earlier), unsure_until(earlier), nobody(earlier)) == (earlier, 0, "")
-    assert (name_of(mine), unsure_until(mine), nobody(mine)) == (owner, 7.25, "~7.250")
-    assert unsure_until(heir("third:3:3:ghi", nobody(mine), 9.0)) == 7.25
+    mine = heir(owner, earlier, 7)
+    assert (name_of(earlier), unsure_token(earlier), nobody(earlier)) == (earlier, None, "")
+    assert (name_of(mine), unsure_token(mine), nobody(mine)) == (owner, 7, "~7")
+    assert unsure_token(heir("third:3:3:ghi", nobody(mine), 9)) == 7
+
+
+def test_what_an_older_version_wrote_as_inherited_is_later_than_any_token() -> None:
+    assert (name_of("a:1:2:b~1764518400.250"), unsure_token("a:1:2:b~1764518400.250")) == ("a:1:2:b", 1764518400)
 
 
 def test_this_process_may_be_as_late_as_any_other_one(sleeper: "subprocess.Popen[bytes]") -> None:
-    assert [unsure_until(heir("next:2:2:def", one, 7.0)) for one in (owner_of(sleeper), new_owner())] == [7.0, 7.0]
+    assert [unsure_token(heir("next:2:2:def", one, 7)) for one in (owner_of(sleeper), new_owner())] == [7, 7]
