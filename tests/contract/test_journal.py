@@ -382,6 +382,18 @@ async def test_who_lost_its_lease_is_told_so_also_where_another_one_has_written_
     assert (past.in_doubt, past.outcomes) == ((intent(),), (outcome_of(intent("a")),))
 
 
+async def test_who_lost_its_lease_with_its_thread_writes_nothing_under_the_token_of_the_next(
+    journal: Journal, lease: Lease
+) -> None:
+    await journal.forget(lease)
+    assert (await journal.acquire("t", new_owner(), 30)).token == lease.token
+    writes = partial(journal.write, lease, RUN, intents=[intent()]), partial(journal.begin, lease, RUN, "g")
+    for late in (*writes, partial(journal.renew, lease, 30)):
+        with pytest.raises(LeaseLostError):
+            await late()
+    assert ((await journal.past(RUN)).in_doubt, await journal.runs("t")) == ((), {})
+
+
 async def test_a_lease_that_was_never_given_writes_nothing(journal: Journal) -> None:
     made_up = Lease(thread_id="unknown", owner="me", token=1, expires=1e12)
     with pytest.raises(LeaseLostError):
@@ -455,6 +467,13 @@ async def test_a_write_that_fails_leaves_nothing_of_it(shared: House) -> None:
         (intent("a"),),
         {"q": {"type": "approve"}},
     )
+
+
+async def test_an_outcome_takes_the_place_of_no_other_one(journal: Journal, lease: Lease) -> None:
+    await journal.write(lease, RUN, outcomes=[outcome_of(intent("a"))])
+    with pytest.raises(DatabaseError, match="has an outcome already"):
+        await journal.write(lease, RUN, outcomes=[outcome_of(intent("b")), outcome_of(intent("a"), "another")])
+    assert (await journal.past(RUN)).outcomes == (outcome_of(intent("a")),)
 
 
 async def test_a_write_that_fails_fails_alone(shared: House) -> None:

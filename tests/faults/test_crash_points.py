@@ -1241,6 +1241,22 @@ async def test_a_fork_of_where_a_run_begins_that_has_ended_is_refused(house: Cal
     assert (other["status"], here.world) == ("COMPLETE", ["a", "a", "a"])
 
 
+async def test_a_fork_of_where_a_run_begins_that_has_failed_is_refused(house: Callable[..., House]) -> None:
+    fails = step("fails", "look", validation={"type": "null"})
+    here, thread = (
+        house(plan(step("a", "told"), fails, step("b", "told"))),
+        RunnableConfig(configurable={"thread_id": "t"}),
+    )
+    workflow = here.open()
+    async with workflow.database.checkpointer() as saver:
+        graph = workflow._assemble(saver)
+        assert (await graph.ainvoke({"goal": "g"}, thread, durability="sync"))["status"] == "FAILED"
+        begins = [state.config async for state in graph.aget_state_history(thread) if state.next == ("plan",)]
+        with pytest.raises(RunError, match="has a run that has done something"):
+            await graph.ainvoke(None, {"configurable": begins[-1].get("configurable", {})})
+    assert here.world == ["a", "fails"]
+
+
 @pytest.mark.parametrize("runs_before", [0, 1])
 async def test_a_goal_given_again_where_no_checkpoint_of_its_run_was_kept_goes_on_with_that_run(
     house: Callable[..., House], runs_before: int
@@ -1260,6 +1276,22 @@ async def test_a_goal_given_again_where_no_checkpoint_of_its_run_was_kept_goes_o
     before = here.world.count("it")
     asked = await invoke(here.open(), "g")
     assert (asked["status"], asked["asks"][0]["step"], here.world.count("it")) == ("REVIEWING", "it", before)
+
+
+async def test_answers_that_a_server_gives_are_written_in_their_order(house: Callable[..., House]) -> None:
+    here, thread = (
+        house(plan(step("a", "told", outputs=["x"]), step("b", "told", inputs={"v": "${x}"}))),
+        RunnableConfig(configurable={"thread_id": "t"}),
+    )
+    here.reviewed = "told"
+    workflow = here.open()
+    async with workflow.database.checkpointer() as saver:
+        graph = workflow._assemble(saver)
+        state = await graph.ainvoke({"goal": "g"}, thread)
+        for _ in "ab":
+            state = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread)
+    answers = await workflow.database.journal.answers(state["run_id"])
+    assert (state["status"], sorted(one.after for one in answers.values())) == ("COMPLETE", [0, 1])
 
 
 @pytest.mark.parametrize("is_asked", [False, True])

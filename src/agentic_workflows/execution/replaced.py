@@ -109,11 +109,10 @@ class Replaced:
 
     def _pass(self, state: State, plan: str, log: RunLog, grants: Grants) -> RunPass:
         """Return what the calls of a replaced plan shared, without what it takes to make them."""
-        lineage = state.get("lineage") or []
         return RunPass(
             run_id=state["run_id"],
             plan=plan,
-            asked_under=lineage[0] if plan in lineage else plan,
+            asked_under=plan,
             policy=self.point.engine.digest,
             limits=limits_from_json(state["limits"]),
             secrets=self.secrets,

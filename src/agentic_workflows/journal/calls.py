@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from agentic_workflows.errors import DatabaseError, ReviewError
+from agentic_workflows.errors import ReviewError
 from agentic_workflows.journal.entries import Intent, Recorded
+from agentic_workflows.journal.faults import recorded_twice
 from agentic_workflows.journal.rows import call_columns, outcome_columns, sources_text
 from agentic_workflows.journal.writer import RefusedError, Sent, Transaction
 
@@ -39,7 +40,7 @@ def refuse_recorded(run_id: str, outcomes: Sequence[Recorded], recorded: Sequenc
     """
     for one, written in zip(outcomes, recorded, strict=True):
         if not written.changed:
-            raise DatabaseError(f"The call of step {one.intent.place.step} of the run {run_id} has an outcome already.")
+            raise recorded_twice(one.intent.place.step, run_id)
 
 
 def _refuse_used(to: Transaction, run_id: str, used: Sequence[str]) -> None:

@@ -59,6 +59,11 @@ def corrupt(what: str, part: str, error: Exception) -> CorruptError:
     )
 
 
+def recorded_twice(step: str, run_id: str) -> DatabaseError:
+    """Return an error that says that a call has an outcome already, over which no other one is written."""
+    return DatabaseError(f"The call of step {step} of the run {run_id} has an outcome already.")
+
+
 def without_password(url: str | Path) -> str:
     """Return a URL as it may be shown, and as it still works where the password is known from elsewhere."""
     scheme, found, rest = str(url).partition("://")

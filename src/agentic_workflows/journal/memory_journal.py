@@ -15,6 +15,7 @@ from agentic_workflows.errors import ExpiredError, LeaseLostError, ReviewError, 
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import NOTHING_KNOWN, Answered, Begun, Intent, Known, Lease, Past, Recorded
+from agentic_workflows.journal.faults import recorded_twice
 from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
 from agentic_workflows.journal.timeline import answer_entry, in_order, intent_entry, outcome_entry, plan_entry
 
@@ -55,7 +56,7 @@ class MemoryJournal:
         self._entries: dict[str, JsonObject] = {}
         self._plans: dict[tuple[str, int], tuple[JsonObject, str]] = {}
         self._intents: dict[str, list[Intent]] = {}
-        self._outcomes: dict[str, list[Recorded]] = {}
+        self._outcomes: dict[str, Known] = {}
         self._answers = {one.review_id: one for one in answers}
         self._leases = {lease.thread_id: lease for lease in leases}
         self._requests: dict[str, Request] = {}
@@ -117,11 +118,9 @@ class MemoryJournal:
 
     async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:  # noqa: ARG002 - here nothing is read
         """Return what is known of a run's calls."""
-        outcomes = tuple(self._outcomes.get(run_id, ()))
-        ended = {(one.intent.place, one.intent.attempt) for one in outcomes}
-        intents = self._intents.get(run_id, ())
+        ended, intents = self._outcomes.get(run_id, {}), self._intents.get(run_id, ())
         return Past(
-            outcomes=outcomes,
+            outcomes=tuple(ended.values()),
             in_doubt=tuple(one for one in intents if (one.place, one.attempt) not in ended),
             answers=await self.answers(run_id),
         )
@@ -147,8 +146,12 @@ class MemoryJournal:
         for review_id in used:
             if review_id not in self._answers or self._answers[review_id].used:
                 raise ReviewError(f"The answer to {review_id} was used already.")
+        known = self._outcomes.setdefault(run_id, {})
+        ended: Known = {(one.intent.place, one.intent.attempt): one for one in outcomes}
+        for (_, step, _), _ in ended.keys() & known.keys():
+            raise recorded_twice(step, run_id)
         self._answers |= {one: replace(self._answers[one], used=True) for one in used}
-        self._outcomes.setdefault(run_id, []).extend(outcomes)
+        known |= ended
         self._intents.setdefault(run_id, []).extend(intents)
         return self._requests.get(lease.thread_id)
 
@@ -159,7 +162,7 @@ class MemoryJournal:
     async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
         """Take the lease of a thread."""
         now, held = self._clock(), self._leases.get(thread_id)
-        if held and held.owner and held.expires > now and not is_dead(held.owner):
+        if held and held.expires > now and not is_dead(held.owner):
             raise RunBusyError(thread_id, name_of(held.owner), held.expires)
         token = held.token + 1 if held else 1
         self._leases.pop(thread_id, None)
@@ -224,7 +227,7 @@ class MemoryJournal:
                 found += [plan_entry(number, plan, at) for number, (plan, at) in plans.items()]
                 found += (intent_entry(run_id, one) for one in self._intents.get(run_id, ()))
                 found += (answer_entry(one) for one in self._answers.values() if one.run_id == run_id)
-                found += map(outcome_entry, self._outcomes.get(run_id, ()))
+                found += map(outcome_entry, self._outcomes.get(run_id, {}).values())
         return in_order(found)
 
     async def forget(self, lease: Lease, *within: str, checkpoints: bool = False) -> None:

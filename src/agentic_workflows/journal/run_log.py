@@ -205,7 +205,6 @@ class RunLog:
             begun = Intent(
                 place=place, attempt=attempt, action=action, key=key, occurrence=occurrence, at=at, rules=rules
             )
-        self._claimed[place.plan, key, occurrence] = place
         recorded = Recorded(intent=begun, outcome=outcome)
         self._by_step[place[:2]][place.item] = recorded
         loop = asyncio.get_running_loop()
@@ -221,7 +220,7 @@ class RunLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting or self._used or self._flushing is not None:
+        while self._waiting or self._flushing is not None:
             await self._write()
 
     def _flush_due(self) -> None:
@@ -275,7 +274,7 @@ class RunLog:
             await self._forget_written()
         outcomes, self._waiting = self._waiting, []
         waiting, self._used = self._used, []
-        if not (intents or outcomes or waiting):
+        if not (intents or outcomes):
             return
         try:
             await self._held.write(
@@ -285,10 +284,11 @@ class RunLog:
                 used=[*waiting, *used],
                 until=until,
             )
-        except Exception as error:
+        except BaseException as error:
             self._waiting, self._used = [*outcomes, *self._waiting], [*waiting, *self._used]
-            self._is_unsure |= isinstance(error, DatabaseError)
-            if intents and (outcomes or waiting):
+            is_cut = isinstance(error, asyncio.CancelledError)  # it may be on its way all the same
+            self._is_unsure |= is_cut or isinstance(error, DatabaseError)
+            if intents and outcomes and not is_cut:
                 self._flush_soon()  # an intent beside this one may derive from them
             raise
         self._known.update(((one.intent.place, one.intent.attempt), one) for one in (*outcomes, *settled))

@@ -207,7 +207,7 @@ class SqlJournal:
                     return Lease(thread_id=thread_id, owner=owner, token=1, expires=expires)
                 found = to.send("lease", by_thread_id=thread_id).rows
             last = lease_of(found[0])
-            if last.owner and last.expires > now and not is_dead(last.owner):
+            if last.expires > now and not is_dead(last.owner):
                 raise RefusedError(RunBusyError(thread_id, name_of(last.owner), last.expires))
             mine = replace(last, owner=heir(owner, last.owner, last.token), token=last.token + 1, expires=expires)
             to.send("take_lease", **_lease_values(last, **held | {"owner": mine.owner, "token": mine.token}))

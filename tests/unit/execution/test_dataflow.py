@@ -379,6 +379,23 @@ async def test_what_nobody_chooses_is_skipped_in_the_order_of_the_plan_however_i
     assert list(ran.ended.items()) == [(f"s{at}", "skipped") for at in range(1_000)]
 
 
+async def test_a_timeout_that_is_not_that_of_the_run_is_not_taken_for_it() -> None:
+    def is_stopped() -> bool:
+        raise TimeoutError("the database")
+
+    with pytest.raises(TimeoutError, match="the database"):
+        await run([step("a")], [giving("act")], is_stopped=is_stopped)
+
+
+async def test_nothing_is_skipped_while_a_chosen_step_waits_for_a_person() -> None:
+    steps = [step("a", "ask"), step("b")]
+    chosen = iter(steps[:1])
+    ran = await run(
+        steps, [giving("ask"), giving("act")], engine=Engine(asks=["ask"]), choose=lambda: next(chosen, None)
+    )
+    assert (ran.ended, list(ran.flow.asked)) == ({}, ["a"])
+
+
 async def test_after_orders_steps_that_share_no_value() -> None:
     order: list[str] = []
 
@@ -533,7 +550,7 @@ async def test_an_item_that_cannot_be_resolved_keeps_all_from_running_however_la
     monkeypatch.setattr(foreach, "LOOK_AHEAD", 2)
     act = giving("act", 1)
     steps = [step("l", "list", outputs=["l"]), step("each", inputs={"n": "${item.n}"}, foreach="${l}")]
-    ran = await run(steps, [giving("list", [*[{"n": 1}] * 5, {}]), act])
+    ran = await run(steps, [giving("list", [*[{"n": 1}] * 50, {}]), act])
     assert (ran.ended["each"], act.calls) == ("failed", [])
 
 

@@ -6,7 +6,6 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from email.message import Message
 from functools import partial
 from http.client import IncompleteRead
@@ -164,8 +163,10 @@ async def test_what_a_reviewer_edited_away_is_never_sent_after_a_crash(policy: s
     assert (outcome.status, mail.sent) == (OutcomeStatus.SUCCEEDED, [{"to": "bob"}])
 
 
-async def test_an_intent_with_other_inputs_approves_nothing() -> None:
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_an_intent_with_other_inputs_approves_nothing(idempotent: bool) -> None:  # noqa: FBT001
     mail = Mail(None)
+    mail.action = replace(mail.action, annotations=replace(EFFECT, idempotent=idempotent))
     outcome = await recovered(mail, Past(in_doubt=(begun(mail, {"to": "bob"}),)))
     assert (outcome.status, mail.sent) == (OutcomeStatus.ASKED, [])
 
@@ -176,7 +177,7 @@ async def test_a_rejected_call_never_runs() -> None:
     asked = make_case(CALL, mail.action, run).review_id
     point, run = a_pass(mail, Past(), [Reject(feedback="no", id=asked)])
     outcome = await point.execute(CALL, mail.action, run)
-    assert (outcome.status, mail.sent) == (OutcomeStatus.DENIED, [])
+    assert (outcome.status, mail.sent, run.grants.answer(asked)) == (OutcomeStatus.DENIED, [], None)
 
 
 class ReadTimeout(Exception):  # noqa: N818 - as HTTP libraries call theirs
@@ -337,6 +338,23 @@ async def test_an_effect_that_a_new_plan_takes_over_passes_the_checks_of_its_new
     assert (result["state"], result["steps"]["s"]["status"], len(mail.sent)) == ("FAILED", "failed", 1)
 
 
+async def test_an_effect_that_a_new_plan_took_over_is_that_of_no_other_call_of_it_after_a_crash() -> None:
+    mail, earlier = Mail(reconciles=False), Place("0:o", "s")
+    done = Recorded(
+        intent=replace(begun(mail, CALL.inputs), place=earlier),
+        outcome=Outcome(status=OutcomeStatus.SUCCEEDED, result="sent"),
+    )
+    point, run = a_pass(mail, Past(outcomes=(done,)))
+    await point.execute(CALL, mail.action, run)
+    await run.log.flush()
+    taken = (await run.log._held.journal.past("r")).outcomes
+    point, run = a_pass(mail, Past(outcomes=(done, *taken)))
+    other = replace(CALL, step=WorkflowStep("other", "send", {"to": "all"}))
+    await point.execute(other, mail.action, run)
+    await run.log.flush()
+    assert len(mail.sent) == 1, "twice in the plan, and once before it"
+
+
 @pytest.mark.parametrize("is_given", [True, False])
 async def test_a_result_that_does_not_fit_is_a_question_where_a_person_gave_it_and_a_failure_where_the_action_did(
     is_given: bool,  # noqa: FBT001
@@ -365,21 +383,20 @@ async def test_what_a_person_gave_up_in_doubt_is_said_to_be_begun_when_it_was() 
 
 
 @pytest.mark.parametrize(
-    "began, found, status",
+    "token, found, status",
     [
-        ("2026-01-01T00:00:00+00:00", None, OutcomeStatus.ASKED),
-        ("2026-01-01T00:00:00+00:00", Found(result="sent before"), OutcomeStatus.SUCCEEDED),
-        ("2026-01-01T00:00:02+00:00", None, OutcomeStatus.SUCCEEDED),
+        (1, None, OutcomeStatus.ASKED),
+        (1, Found(result="sent before"), OutcomeStatus.SUCCEEDED),
+        (2, None, OutcomeStatus.SUCCEEDED),
     ],
 )
 async def test_a_reconcile_that_says_no_is_not_believed_of_an_owner_that_may_only_be_frozen(
-    began: str, found: Any, status: OutcomeStatus
+    token: int, found: Any, status: OutcomeStatus
 ) -> None:
     mail = Mail(found)
-    past = Past(in_doubt=(replace(begun(mail, CALL.inputs), at=began),))
+    past = Past(in_doubt=(replace(begun(mail, CALL.inputs), token=token),))
     point, run = a_pass(mail, past)
-    at = datetime.fromisoformat("2026-01-01T00:00:01+00:00").timestamp()
-    lease = Lease(thread_id="t", owner=f"o:1:1:x~{at:.3f}", token=1, expires=float("inf"))
+    lease = Lease(thread_id="t", owner="o:1:1:x~1", token=3, expires=float("inf"))
     journal = MemoryJournal(leases=[lease])
     run.log = RunLog(Held(journal, lease), "r", past)
     outcome = await point.execute(CALL, mail.action, run)

@@ -146,7 +146,7 @@ async def test_an_edit_runs_with_its_inputs_after_they_are_decided_on() -> None:
         one = await asked(bench, action, {"n": 1})
         bench.grant(edit({"n": given}, one))
         assert (await bench.execute(action, {"n": 1})).status == status
-        assert action.calls == calls
+        assert (action.calls, bench.run.grants.answer(one)) == (calls, None)
 
 
 async def test_a_response_is_the_result_and_is_checked_like_one() -> None:
@@ -352,6 +352,10 @@ async def test_a_check_of_a_subclass_comes_last_and_its_fault_fails_the_step() -
         "failed", "s: 5 is not enough.",
     )  # fmt: skip
     assert (await Bench(check=broken).execute(RecordingAction("act"))).status == OutcomeStatus.FAILED
+    content = await Bench(check=lambda *_: []).execute(RecordingAction("act", result=5), validation={"type": "string"})
+    assert content.status == OutcomeStatus.FAILED, "it takes back nothing"
+    effect = await Bench(check=broken).execute(RecordingAction("act", read_only=False))
+    assert (effect.status, effect.took_place) == (OutcomeStatus.FAILED, True), "no other plan does it again in silence"
 
 
 async def test_an_attempt_that_takes_too_long_is_cut() -> None:

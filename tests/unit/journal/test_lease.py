@@ -379,6 +379,21 @@ async def test_a_lease_that_was_left_to_an_act_is_given_back_where_going_on_with
     assert not await leases.journal.is_held()
 
 
+async def test_a_lease_that_was_left_to_an_act_and_that_somebody_took_meanwhile_is_theirs() -> None:
+    class Taken(MemoryJournal):
+        async def renew(self, lease: Lease, seconds: float) -> Request | None:  # noqa: ARG002 - the journal's own
+            raise LeaseLostError(lease.thread_id, "somebody")
+
+    leases = Leases(Taken())
+    async with leases.hold("t") as held:
+        held.runs["r"] = {}
+        act = Act("r:a:0")
+    with pytest.raises(RunBusyError):
+        async with leases.hold("t"):
+            pass
+    act.end()
+
+
 async def test_a_lease_that_is_on_its_way_back_from_an_act_is_waited_for() -> None:
     class Slow(MemoryJournal):
         async def release(self, lease: Lease) -> None:

@@ -118,6 +118,25 @@ async def test_an_effect_that_may_have_happened_counts_as_one_of_the_calls_that_
     assert [log.doubt(Place("2:q", name), "k") is not None for name in "xyz"] == [True, False, False]
 
 
+async def test_an_effect_that_was_refused_in_this_pass_is_that_of_its_own_call() -> None:
+    log, _ = log_after()
+    log.refuse(await log.intend(HERE, "act", "k"), "no JSON")
+    assert log.doubt(Place("1:p", "c"), "k") is None
+
+
+async def test_an_effect_whose_result_was_kept_by_an_older_version_and_refused_may_have_happened() -> None:
+    log, _ = log_after(outcomes=(recorded(HERE, replace(FAILED, result="no JSON")),))
+    assert log.doubt(THERE, "k") == begun(HERE)
+
+
+async def test_what_is_noted_of_a_call_that_was_cut_leaves_its_effect_in_doubt() -> None:
+    log, journal = log_after()
+    written = await log.intend(HERE, "act", "k")
+    log.record(HERE, FAILED)
+    await log.flush()
+    assert (await journal.past("r")).in_doubt == (written,)
+
+
 async def test_an_attempt_gets_a_number_of_its_own_after_an_intent_that_was_refused() -> None:
     log, journal = log_after(in_doubt=(begun(HERE),))
     with pytest.raises(ExpiredError):
@@ -145,6 +164,7 @@ async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_
 
 async def test_an_intent_has_every_outcome_before_it_where_the_one_that_took_them_along_was_refused() -> None:
     log, journal = log_after()
+    journal.seconds = 0.01
     log.record(Place("1:p", "x"), DONE)
     refused = log.intend(HERE, "act", "k", until=journal.now())
     error, _ = await asyncio.gather(refused, log.intend(THERE, "act", "other"), return_exceptions=True)
@@ -160,6 +180,53 @@ async def test_every_intent_waits_for_outcomes_on_their_way_and_hears_of_their_f
     intents = log.intend(HERE, "act", "k"), log.intend(THERE, "act", "other")
     assert [type(one) for one in await asyncio.gather(*intents, return_exceptions=True)] == [DatabaseError] * 2
     assert journal.writes == []
+
+
+async def test_outcomes_on_their_way_arrive_also_where_one_who_waits_for_them_is_cut() -> None:
+    log, journal = log_after()
+    journal.seconds = 0.02
+    log.record(Place("1:p", "x"), DONE)
+    await asyncio.sleep(0.01)  # its write is on its way
+    cut, other = (asyncio.ensure_future(log.intend(at, "act", at.step)) for at in (HERE, THERE))
+    await asyncio.sleep(0)
+    cut.cancel()
+    assert (await other).place == THERE
+    assert journal.writes == [([], ["x"], []), (["b"], [], [])]
+
+
+async def test_an_intent_waits_for_outcomes_that_came_while_it_waited_for_others() -> None:
+    log, journal = log_after()
+    journal.seconds, journal.fails = 0.03, [False, True]
+    log.record(Place("1:p", "x"), DONE)
+    await asyncio.sleep(0.01)  # its write is on its way
+    intent = asyncio.ensure_future(log.intend(HERE, "act", "k"))
+    await asyncio.sleep(0)
+    log.record(Place("1:p", "y"), DONE)
+    with pytest.raises(DatabaseError):
+        await intent
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_outcomes_that_went_with_an_intent_that_was_cut_are_written_once(fails: bool) -> None:  # noqa: FBT001
+    class Thread(Slow):
+        """Goes on with what it writes where whoever waits for that is cut, as a writer thread does."""
+
+        async def write(self, *args: Any, **more: Any) -> Any:
+            return await asyncio.shield(asyncio.ensure_future(super().write(*args, **more)))
+
+    journal = Thread(LEASE)
+    log = RunLog(Held(journal, LEASE), "r", Past())
+    log.record(HERE, DONE, await log.intend(HERE, "act", "k"))
+    journal.fails, journal.seconds = [fails], 0.02
+    intending = asyncio.ensure_future(log.intend(THERE, "act", "other"))
+    await asyncio.sleep(0.01)
+    intending.cancel()
+    await asyncio.gather(intending, return_exceptions=True)
+    await asyncio.sleep(0.03)
+    await log.flush()
+    past = await journal.past("r")
+    assert [one.intent.place for one in past.outcomes] == [HERE]
+    assert [one.place for one in past.in_doubt] == ([] if fails else [THERE])
 
 
 async def test_outcomes_share_a_write_soon_after() -> None:
@@ -184,8 +251,18 @@ async def test_an_outcome_is_written_soon_also_where_an_intent_took_along_the_on
 async def test_flush_writes_everything_that_waits() -> None:
     log, journal = log_after()
     log.record(HERE, DONE, used=["q"])
+    log.record(THERE, DONE, used=["r"])
     await log.flush()
-    assert journal.writes == [([], ["a"], ["q"])]
+    assert journal.writes == [([], ["a", "b"], ["q", "r"])]
+
+
+async def test_flush_waits_for_what_is_on_its_way() -> None:
+    log, journal = log_after()
+    journal.seconds = 0.02
+    log.record(HERE, DONE)
+    await asyncio.sleep(0.01)
+    await log.flush()
+    assert journal.writes == [([], ["a"], [])]
 
 
 async def test_a_write_that_fails_is_heard_of_although_a_later_one_went_well() -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+import time
 from contextlib import ExitStack
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -117,6 +119,7 @@ async def test_what_may_be_written_is_written_again_by_nobody(
     assert [("gone" in str(one), type(one)) for one in found] == [(True, DatabaseError)] * 5
     assert done == [0, 1, 2, 3, 4]
     assert await writer.do(giving("again")) == "again"
+    assert backend.calls.count("connect") == 2, "who was not heard is asked no more"
 
 
 @pytest.mark.parametrize("times", [1, RETRIES, RETRIES + 1])
@@ -162,6 +165,26 @@ async def test_an_idle_writer_closes_and_opens_again(writer: Writer, backend: Ba
     assert not backend.is_open
     assert await writer.do(giving(2)) == 2
     assert backend.calls == ["connect", "begin", "commit", "close", "connect", "begin", "commit"]
+
+
+class Late(SimpleQueue[Any]):
+    """What comes into it first comes just when the time is over for which somebody has waited for it."""
+
+    is_late = True
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - as that of a queue
+        if not self.is_late:
+            return super().get(block, timeout)
+        self.is_late = False
+        while self.empty():
+            time.sleep(0.001)
+        raise Empty
+
+
+async def test_what_comes_just_when_a_writer_is_about_to_close_is_done(writer: Writer) -> None:
+    writer._orders = Late()
+    async with asyncio.timeout(5):
+        assert await writer.do(giving(1)) == 1
 
 
 async def test_a_writer_whose_connection_does_not_close_goes_on(
@@ -249,6 +272,24 @@ async def test_a_refusal_that_is_tried_again_and_works_is_no_refusal(writer: Wri
     results = await asyncio.gather(writer.do(once), writer.do(failing(OSError("broken"))), return_exceptions=True)
     assert results[0] == "yes" or isinstance(results[0], ReviewError)  # whichever: not both refused and written
     assert isinstance(results[1], DatabaseError)
+
+
+async def test_a_refusal_that_gave_way_to_others_and_then_works_is_no_refusal(
+    writer: Writer, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses, gives_way = iter([True]), iter([True])
+
+    def once(_: Transaction) -> str:
+        if next(refuses, False):
+            raise RefusedError(ReviewError("no"))
+        return "yes"
+
+    def commit() -> None:
+        if next(gives_way, False):
+            raise TimeoutError
+
+    monkeypatch.setattr(backend, "commit", commit)
+    assert await writer.do(once) == "yes"
 
 
 def test_a_writer_belongs_to_no_event_loop(writer: Writer) -> None:

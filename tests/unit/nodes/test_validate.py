@@ -98,6 +98,13 @@ async def test_a_failed_step_is_planned_again_while_replans_are_left() -> None:
     assert again["reason"] == "Step a failed: no full stop. max_replans=1 is used up."
 
 
+async def test_before_a_failed_step_is_planned_again_only_what_is_in_doubt_is_asked_about() -> None:
+    doubt = {"id": "d", "in_doubt": ["1:p", "b", -1, 0]}
+    limits = Limits(max_replans=1).to_json()
+    after = await judged(state("EXECUTING", steps={"a": BAD}, asks=[{"id": "q"}, doubt], limits=limits))
+    assert (after["status"], after["asks"]) == ("REVIEWING", [doubt])
+
+
 @pytest.mark.parametrize(
     "said, status",
     [(None, "COMPLETE"), (True, "COMPLETE"), ("", "COMPLETE"), ([], "COMPLETE"), ({}, "COMPLETE"), (False, "FAILED"),

@@ -1,0 +1,64 @@
+"""What people answered: which of it counts now, and until when."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from agentic_workflows.actions.action import ActionCall
+from agentic_workflows.execution.case import Case, RunPass, make_case
+from agentic_workflows.execution.grants import Grants
+from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.review import Answer, approve, edit, reject
+from agentic_workflows.graph.state import Limits
+from agentic_workflows.journal.entries import Answered
+from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def given(answer: Answer, at: datetime) -> dict[str, Answered]:
+    return {one: replace(row, at=at.isoformat()) for one, row in answer_rows([answer]).items()}
+
+
+def test_of_several_answers_that_are_used_the_first_to_expire_counts() -> None:
+    rows = given(approve("a"), NOON) | given(approve("b"), NOON - timedelta(hours=1))
+    assert Grants(now=lambda: NOON, rows=rows).until(["a", "b"]) == NOON + timedelta(hours=23)
+
+
+def test_of_the_answers_about_a_call_the_last_word_counts_whatever_the_clock_said() -> None:
+    about = {"step": "s", "item": None, "in_doubt": None}
+    earlier, later = given(approve("a"), NOON)["a"], given(reject("no", "b"), NOON - timedelta(hours=1))["b"]
+    rows = [replace(row, answer={**row.answer, **about, "after": at}) for at, row in enumerate((earlier, later))]
+    grants = Grants(now=lambda: NOON, rows={row.review_id: row for row in rows})
+    assert (grants.answer("a"), grants.answer("b")) == (None, reject("no", "b"))
+
+
+def test_what_expired_before_it_was_used_has_approved_and_changed_nothing() -> None:
+    grants = Grants(now=lambda: NOON, rows=given(edit({"to": "bob"}, "a"), NOON - timedelta(days=1)))
+    assert (grants.was_approved("a"), grants.edited("a")) == (False, None)
+    assert grants.take("a")
+    assert (grants.was_approved("a"), grants.edited("a")) == (True, {"to": "bob"})
+
+
+def test_a_call_whose_edit_expired_is_the_planned_one_in_everything() -> None:
+    now, action = NOON, RecordingAction("send", read_only=False)
+    step = WorkflowStep("s", "send", {"to": "ada"})
+    run = RunPass(
+        run_id="r", plan="1:p", asked_under="1:p", policy="", limits=Limits(), emit=lambda _: None, log=memory_log()
+    )
+    case = make_case(ActionCall(action="send", inputs=step.inputs, step=step, run_id="r"), action, run)
+    planned = seen(case)
+    run.grants = Grants(now=lambda: now, rows=given(edit({"to": "bob"}, case.review_id), NOON))
+    case.withdraw()
+    edited = seen(case)
+    assert [one == other for one, other in zip(edited, planned, strict=True)] == [True, False, False, False]
+    case.use_answer()
+    case.is_wanted_again = case.is_unsure = True
+    now += timedelta(days=1)
+    case.withdraw()
+    review_id, *rest = seen(case)
+    assert (review_id != planned[0], rest, case.used) == (True, planned[1:], [])
+    assert (case.is_wanted_again, case.is_unsure) == (False, False)
+
+
+def seen(case: Case) -> list[object]:
+    return [case.review_id, case.answer, case.call.inputs, case.key]
