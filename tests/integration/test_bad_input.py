@@ -186,6 +186,16 @@ async def test_a_run_with_an_empty_name_is_refused(thread: str) -> None:
     assert (act.calls, await workflow.runs()) == ([], [])
 
 
+async def test_a_run_whose_name_not_every_database_can_hold_is_refused() -> None:
+    workflow, _ = start()
+    assert (await workflow.run("g", thread_id="x" * 1_000))["state"] == "COMPLETE"
+    for name in ("x" * 1_001, "ä" * 501, "\ud800" * 1_001):
+        for attempt in (workflow.run("g", thread_id=name), workflow.resume(thread_id=name)):
+            with pytest.raises(RunError, match=r"thread_id has 1,00\d bytes; give the run a name of at most 1,000"):
+                await attempt
+    assert [len(run["thread_id"]) for run in await workflow.runs()] == [1_000]
+
+
 async def test_nothing_but_a_pause_or_a_cancel_can_be_asked_of_a_run() -> None:
     workflow, _ = start(REVIEWED)
     await workflow.run("g", thread_id="t")
