@@ -70,22 +70,18 @@ class RecordingAction(Action):
 
 
 class FixedClock:
-    """A clock that stands still until it is told to go on."""
+    """A clock for `Database(clock=...)` that stands still until it is told to go on: no test waits for a deadline."""
 
     def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        self._now = now
+        self.now = now
 
-    def __call__(self) -> datetime:
-        """Return the time."""
-        return self._now
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return self._now
+    def __call__(self) -> float:
+        """Return the time in seconds since the epoch."""
+        return self.now.timestamp()
 
     def advance(self, by: timedelta) -> None:
         """Let time pass."""
-        self._now += by
+        self.now += by
 
 
 def answer_rows(answers: Iterable[Answer]) -> dict[str, Answered]:

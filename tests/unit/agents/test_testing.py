@@ -3,9 +3,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agentic_workflows import AgenticWorkflow, Limits, ReviewError, approve
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.testing import FixedClock, RecordingAction
+from agentic_workflows.journal.database import Database
+from agentic_workflows.testing import FixedClock, RecordingAction, ScriptedAgent
 
 
 def call(action, **inputs):
@@ -29,7 +31,14 @@ async def test_action_fails_and_waits_as_told():
     assert slow.calls == [{}]
 
 
-def test_clock_stands_still():
-    clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
+async def test_a_question_expires_by_a_clock_that_is_told_to_go_on():
+    clock, mail = FixedClock(datetime(2026, 1, 1, tzinfo=UTC)), RecordingAction("mail", read_only=False)
+    plan = {"goal": "g", "steps": [{"name": "a", "action": "mail", "human_review_required": True}]}
+    limits = Limits(review_seconds=3_600)
+    workflow = AgenticWorkflow(ScriptedAgent([plan]), actions=[mail], database=Database(clock=clock), limits=limits)
+    asked = await workflow.run("g", thread_id="t")
+    assert asked["reviews"][0]["expires"] == "2026-01-01T01:00:00+00:00"
     clock.advance(timedelta(hours=1))
-    assert clock() == clock.now() == datetime(2026, 1, 1, 1, tzinfo=UTC)
+    with pytest.raises(ReviewError, match="too late"):
+        await workflow.resume(approve())
+    assert ((await workflow.resume())["state"], mail.calls) == ("FAILED", [])
