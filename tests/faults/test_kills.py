@@ -243,12 +243,13 @@ def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def test_a_process_frozen_beyond_its_lease_writes_nothing_any_more(stage: Any) -> None:
-    frozen = stage.start("slow", "frozen", lease=1)
+@pytest.mark.parametrize("ahead", [0, -3_600], ids=["a right clock", "a clock that is behind"])
+def test_a_process_frozen_beyond_its_lease_writes_nothing_any_more(stage: Any, ahead: float) -> None:
+    frozen = stage.start("slow", "frozen", lease=1, ahead=ahead)
     wait_for(lambda: stage.noted("begun"))
     os.kill(frozen, signal.SIGSTOP)
     time.sleep(1.5)
-    assert stage.play("slow", lease=1, resume=True)["state"] == "REVIEWING"
+    assert stage.play("slow", lease=1, resume=True, ahead=ahead)["state"] == "REVIEWING"
     assert (stage.noted("begun").total(), stage.noted("lines")) == (1, {"a": 1})
     (stage.folder / "go").touch()
     os.kill(frozen, signal.SIGCONT)
@@ -256,9 +257,9 @@ def test_a_process_frozen_beyond_its_lease_writes_nothing_any_more(stage: Any) -
     assert report["error"] == "LeaseLostError", report
     # The act that was under way cannot be called back: it alone happens after the freeze; nothing after it does.
     assert stage.noted("lines") == {"a": 1, "b": 1}
-    assert stage.play("slow", resume=True, respond="b")["state"] == "COMPLETE"
+    assert stage.play("slow", resume=True, respond="b", ahead=ahead)["state"] == "COMPLETE"
     assert stage.noted("lines") == {"a": 1, "b": 1, "c": 1}
-    assert stage.play("slow", resume=True)["error"] == "RunError"
+    assert stage.play("slow", resume=True, ahead=ahead)["error"] == "RunError"
 
 
 def test_a_frozen_process_keeps_its_lease_until_it_runs_out(stage: Any) -> None:
