@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from agentic_workflows.actions.action import Action, ActionCall
@@ -12,6 +12,8 @@ from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
 
 _OF_LANGCHAIN = frozenset({"config", "run_manager", "runtime"})
 """Names that LangChain keeps for itself: a tool never gets the argument."""
+_PAIR: Final = "content_and_artifact"
+"""The response format of a tool that gives two things."""
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -85,12 +87,12 @@ def _raising(tool: "BaseTool") -> "BaseTool":
 def _runner(tool: "BaseTool") -> Any:
     from langchain_core.tools import ToolException  # noqa: PLC0415 - heavy
 
-    hidden = _injected(tool)
+    hidden, has_artifact = _injected(tool), tool.response_format == _PAIR
 
     async def run(call: ActionCall) -> JsonValue:
         arguments = dict(call.inputs)
         request: Any = arguments
-        if tool.response_format == "content_and_artifact" or hidden or arguments.get("type") == "tool_call":
+        if has_artifact or hidden or arguments.get("type") == "tool_call":
             # Only a whole tool call gives the artifact too, and has an id to inject. Arguments that look like one would
             # be taken for it, and the tool be given what stands in them. Not always: it makes a text of any result.
             request = {"type": "tool_call", "id": uuid4().hex, "name": tool.name, "args": arguments}
@@ -98,6 +100,10 @@ def _runner(tool: "BaseTool") -> Any:
             return _result(await tool.ainvoke(request), f"The result of {tool.name}")
         except ToolException as error:
             raise ActionError(f"{tool.name} failed: {error}") from error
+        except ValueError as error:
+            if has_artifact and _PAIR in str(error):  # LangChain's own, after the tool has done what it does
+                raise ResultError(f"The result of {tool.name} is no pair of content and artifact.") from error
+            raise
 
     return run
 

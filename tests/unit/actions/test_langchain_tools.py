@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.actions.langchain_tools import from_tool
-from agentic_workflows.errors import ActionError
+from agentic_workflows.errors import ActionError, ResultError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonValue
@@ -105,6 +105,23 @@ async def test_message_becomes_json(content: Any, artifact: object, result: obje
         return content, artifact
 
     assert await call(from_tool(mcp_tool(coroutine=give, response_format="content_and_artifact")), city="") == result
+
+
+@pytest.mark.parametrize("given", ["no pair", ("a", "b", "c")])
+async def test_a_tool_that_gives_no_pair_although_it_says_so_has_done_what_it_does(given: object) -> None:
+    async def give(**_: str) -> Any:
+        return given
+
+    with pytest.raises(ResultError, match="The result of weather is no pair of content and artifact"):
+        await call(from_tool(mcp_tool(coroutine=give, response_format="content_and_artifact")), city="")
+
+
+async def test_a_tool_that_refuses_a_value_has_done_nothing() -> None:
+    async def refuse(**_: str) -> Any:
+        raise ValueError("no such city")
+
+    with pytest.raises(ValueError, match="no such city"):
+        await call(from_tool(mcp_tool(coroutine=refuse, response_format="content_and_artifact")), city="")
 
 
 @pytest.mark.parametrize("handled", [True, "It failed.", False])
