@@ -993,8 +993,10 @@ async def test_a_newer_postgres_journal_is_refused_and_stays_as_it_is(postgres: 
     await House(lambda: PostgresBackend(postgres)).open().acquire("t", "old:1:1:a", 30)
     with psycopg.connect(postgres) as connection:
         connection.execute("UPDATE agentic_version SET version = %s", (VERSION + 1,))
-    with pytest.raises(DatabaseError, match=rf"has version {VERSION + 1}, and this program knows {VERSION}"):
-        await House(lambda: PostgresBackend(postgres)).open().acquire("t", new_owner(), 30)
+    url = f"{postgres}&password=secret"
+    with pytest.raises(DatabaseError, match=rf"has version {VERSION + 1}, and this program knows {VERSION}") as error:
+        await House(lambda: PostgresBackend(url)).open().acquire("t", new_owner(), 30)
+    assert "password" not in str(error.value)
     with psycopg.connect(postgres) as connection:
         assert connection.execute("SELECT owner, token FROM agentic_leases").fetchall() == [("old:1:1:a", 1)]
         assert connection.execute("SELECT version FROM agentic_version").fetchall() == [(VERSION + 1,)]

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from agentic_workflows.errors import DatabaseError
+from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.migrations import MIGRATIONS, OF_POSTGRES
 from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of, open_in_this_process, replaced
 from agentic_workflows.journal.waiting import note_locked, use_wal, waiting
@@ -143,7 +144,7 @@ class PostgresBackend:
             self._connection.execute(f"SET {name} = '{postgres.BUSY_SECONDS}s'")
         self._connection.execute("BEGIN")
         self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentic_version'))")
-        self._connection.is_patient = _prepare(self, "postgresql", self._url.rsplit("@", 1)[-1])
+        self._connection.is_patient = _prepare(self, "postgresql", without_password(self._url))
         self._connection.execute("COMMIT")
         self._pipeline.sync()
         self._connection.is_patient = False

@@ -1,7 +1,9 @@
 """What a database did wrong, said so that somebody can mend it."""
 
+import re
 import zlib
 from pathlib import Path
+from urllib.parse import unquote
 
 from agentic_workflows.errors import CorruptError, DatabaseError, WorkflowError
 
@@ -25,6 +27,9 @@ _REMEDIES = {
     "malformed": "Give the path of another file; this one is left as it is.",
 }
 """By a part of what a database says."""
+_SECRET = {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
+"""The settings in a URL of Postgres that nobody may see."""
+_QUOTED = re.compile(r"""(["'])(.+?)\1""")
 
 
 def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
@@ -32,6 +37,7 @@ def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
     if isinstance(error, DatabaseError):
         return error
     said = str(error).strip().partition("\n")[0].rstrip(".")  # Postgres goes on with hints and with our own SQL
+    said = _without_quotes_of(url, said)
     made = DatabaseError(f"The database {without_password(url)} cannot be used: {said}. {_remedy(url, error)}")
     made.__cause__ = error
     return made
@@ -65,11 +71,24 @@ def recorded_twice(step: str, run_id: str) -> DatabaseError:
 
 
 def without_password(url: str | Path) -> str:
-    """Return a URL as it may be shown, and as it still works where the password is known from elsewhere."""
+    """Return a URL as it may be shown, and as it still works where the password is known from elsewhere.
+
+    Where a password may be in a place in which it is not looked for, only the scheme is left.
+    """
     scheme, found, rest = str(url).partition("://")
     if not found:
         return scheme
-    user, at, place = rest.rpartition("@")
-    place, mark, query = place.partition("?")
-    kept = "&".join(one for one in query.split("&") if not one.startswith("password="))
-    return f"{scheme}://{user.partition(':')[0]}{at}{place}{mark if kept else ''}{kept}"
+    head, _, query = rest.partition("?")
+    place, slash, name = head.partition("/")
+    user, at, hosts = place.rpartition("@")
+    settings = query.split("&") if query else []
+    if "@" in name or ("@" in query and not slash) or not all("=" in one for one in settings):
+        return f"{scheme}://..."
+    shown = "&".join(one for one in settings if unquote(one.partition("=")[0]) not in _SECRET)
+    return f"{scheme}://{user.partition(':')[0]}{at}{hosts}{slash}{name}{'?' if shown else ''}{shown}"
+
+
+def _without_quotes_of(url: str | Path, said: str) -> str:
+    """Return what was said, without what it quotes of a URL that may not be shown."""
+    shown = without_password(url)
+    return _QUOTED.sub(lambda one: one[0] if one[2] in shown or one[2] not in str(url) else "'...'", said)

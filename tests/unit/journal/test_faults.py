@@ -18,10 +18,34 @@ from agentic_workflows.journal.faults import as_database_error, without_password
             "postgresql://host/db?user=me&sslmode=require",
         ),
         ("postgresql://me@host/db?password=secret", "postgresql://me@host/db"),
+        ("postgresql://host/db?user=me&password=s3cr@t", "postgresql://host/db?user=me"),
+        ("postgresql:///db?host=/tmp/x&user=me@here&password=s3cr@t", "postgresql:///db?host=/tmp/x&user=me@here"),
+        ("postgresql://host/db?pass%77ord=secret", "postgresql://host/db"),
+        ("postgresql://host/db?sslpassword=secret&sslkey=k", "postgresql://host/db?sslkey=k"),
+        ("postgresql://me:secret@[::1]:5432,other/db", "postgresql://me@[::1]:5432,other/db"),
+        ("postgresql://me:se/cret@host/db", "postgresql://..."),
+        ("postgresql://me:se?cret@host/db", "postgresql://..."),
+        ("postgresql://me:se?cr/et@host/db", "postgresql://..."),
+        ("postgresql://me:se/cr?et@host/db", "postgresql://..."),
+        ("postgresql://host?user=me&password=s3cr@t", "postgresql://..."),
+        ("postgresql://host/db?password=se&cret", "postgresql://..."),
     ],
 )
 def test_a_password_is_never_shown_and_the_rest_still_works(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url, said, told",
+    [
+        ("postgresql://me:se@cret@host/db", "failed to resolve host 'cret@host': unknown", "host '...': unknown. "),
+        ("postgresql://me:se%zzcret@host/db", 'invalid percent-encoded token: "se%zzcret"', "token: '...'. "),
+        ("postgresql://host/db?password=a&b", 'missing separator "=" in parameter: "b"', "in parameter: '...'. "),
+        ("postgresql://me:secret@host/db", 'database "db" does not exist for "you"', '"db" does not exist for "you". '),
+    ],
+)
+def test_a_fault_quotes_no_part_of_a_password(url: str, said: str, told: str) -> None:
+    assert told in str(as_database_error(url, OperationalError(said)))
 
 
 @pytest.mark.parametrize(
