@@ -320,6 +320,25 @@ async def test_prune_gives_back_the_space_of_a_file_and_what_waits_goes_on(tmp_p
     assert (await house.open().resume(approve(), thread_id="waits"))["state"] == "COMPLETE"
 
 
+async def test_where_little_of_a_file_was_freed_prune_does_not_write_it_anew(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    house = await filled(path)
+    execute(path, f"CREATE TABLE other AS SELECT zeroblob({20 * LARGE}) AS x")
+    assert len(await house.open().prune(timedelta(0))) == 4
+    assert size_of(path) > 24 * LARGE
+
+
+async def test_a_prune_gives_up_what_would_keep_others_from_a_large_file_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.database.COPY_SECONDS", 0)
+    path = tmp_path / "runs.db"
+    house = await filled(path)
+    assert len(await house.open().prune(timedelta(0))) == 4
+    assert size_of(path) > 4 * LARGE
+    assert (await house.open().resume(approve(), thread_id="waits"))["state"] == "COMPLETE"
+
+
 async def test_while_another_process_holds_a_thread_prune_leaves_the_file_as_large_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     house, journal = await filled(path), Database(path).journal

@@ -45,7 +45,8 @@ def prune(
 
     A run inside another one goes with that; one inside a graph that is not ours stays as long as the thread of that.
 
-    A SQLite file gives back what was freed; while another process runs something in it, it keeps its size.
+    A SQLite file gives back what was freed, where that is a good part of it. It keeps its size while another process
+    runs something in it, and where others would have to wait for it for long.
     """
     from agentic_workflows.cli.build import build_reader  # noqa: PLC0415 - heavy
 

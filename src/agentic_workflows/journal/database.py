@@ -31,6 +31,11 @@ from agentic_workflows.journal.writer import writer_for
 MEMORY: Final = "memory"
 DEFAULT_DATABASE: Final = Path(".agentic/agentic.db")
 """Of the command line, in the current folder."""
+COPY_SECONDS = 2.0
+"""The most that what is left of a file may take to copy.
+
+To write it back takes up to three times as long, and all the while others wait for the file, for fifteen seconds.
+"""
 _FAULTS: Final = (sqlite3.Error, OSError, ValueError)
 """What goes wrong as a file is opened; while one is in use, the last two may be anybody's."""
 
@@ -85,7 +90,7 @@ class Database:
                 yield saver
 
     async def shrink(self) -> None:
-        """Give back what a SQLite file has freed; where somebody runs or writes beside us, it keeps its size."""
+        """Give back what a SQLite file has freed, if that is much, soon done, and nobody runs or writes beside us."""
         if self._memory is not None or self._is_postgres:
             return
         with suppress(DatabaseError):
@@ -162,14 +167,19 @@ def _probe(path: Path) -> None:
 
 
 def _vacuum(path: Path) -> None:
-    """Write the file anew without what was freed, if that can be done now."""
+    """Write the file anew without what was freed, if that is a good part of it and can be done now, and soon."""
     there = f"{path.as_uri()}?mode=rw"
     with (
         suppress(sqlite3.Error),
         open_in_this_process(path),
         closing(sqlite3.connect(there, uri=True, timeout=0, isolation_level=None)) as file,
     ):
-        file.execute("VACUUM")
+        ((pages,), (free,)) = (file.execute(f"PRAGMA {what}_count").fetchone() for what in ("page", "freelist"))
+        if free > pages / 4:
+            until = time.monotonic() + COPY_SECONDS
+            file.set_progress_handler(lambda: time.monotonic() > until, 100)
+            file.execute("VACUUM")
+            file.set_progress_handler(None, 0)
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
