@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.savers import _shared, shared
 from agentic_workflows.journal.sqlite_saver import sqlite_saver
@@ -227,3 +228,38 @@ async def test_a_journal_whose_connection_to_postgres_is_gone_writes_on_another(
     end_connections(postgres)
     taken = await asyncio.gather(*(journal.acquire(f"t{at}", "me:1:1:x", 30) for at in range(10)))
     assert [lease.token for lease in taken] == [1] * 10
+
+
+async def test_a_journal_waits_for_a_postgres_that_refuses_for_a_while_as_it_starts_anew(postgres: str) -> None:
+    journal = Database(postgres).journal
+    await journal.acquire("t", "me:1:1:x", 30)
+    end_connections(postgres, lets_in=False)
+    taking = asyncio.ensure_future(journal.acquire("another", "me:1:1:x", 30))
+    await asyncio.sleep(1)
+    assert not taking.done()
+    end_connections(postgres)
+    assert (await taking).token == 1
+
+
+async def test_of_many_who_write_to_a_postgres_that_stays_away_one_waits(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentic_workflows.journal.postgres.BUSY_SECONDS", 2)
+    journal = Database(postgres).journal
+    await journal.threads()
+    end_connections(postgres, lets_in=False)
+    for least, most in ((1.9, 5), (0, 1), (0, 1)):
+        began = time.monotonic()
+        with pytest.raises(DatabaseError, match="not currently accepting connections"):
+            await journal.threads()
+        assert least < time.monotonic() - began < most
+    end_connections(postgres)
+    assert await journal.threads() == []
+
+
+async def test_a_postgres_that_nobody_has_reached_yet_is_not_waited_for(postgres: str) -> None:
+    end_connections(postgres, lets_in=False)
+    began = time.monotonic()
+    with pytest.raises(DatabaseError, match="not currently accepting connections"):
+        await Database(postgres).journal.threads()
+    assert time.monotonic() < began + 5

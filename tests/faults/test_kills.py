@@ -292,7 +292,7 @@ def test_a_postgres_that_crashes_in_the_middle_is_one_clear_error_and_the_run_go
 ) -> None:
     errors = Counter()
     for _ in range(5):
-        pid = postgres_stage.start("finish", seconds=0.02)
+        pid = postgres_stage.start("finish", seconds=0.02, patience=3)
         done = postgres_stage.noted("lines").total() + 1
         wait_for(lambda least=done: postgres_stage.noted("lines").total() >= least)
         mortal_postgres.crash()
@@ -305,6 +305,17 @@ def test_a_postgres_that_crashes_in_the_middle_is_one_clear_error_and_the_run_go
     assert figures(postgres_stage)["twice"] == 0
     assert figures(postgres_stage)["lost"] == 0
     assert figures(postgres_stage)["needless"] == 0
+
+
+def test_a_run_goes_on_where_its_postgres_is_away_for_some_seconds(postgres_stage: Any, mortal_postgres: Any) -> None:
+    running = postgres_stage.start("slow")
+    wait_for(lambda: postgres_stage.noted("begun"))
+    mortal_postgres.crash()
+    (postgres_stage.folder / "go").touch()
+    time.sleep(1)
+    mortal_postgres.start()
+    assert postgres_stage.ended(running)["state"] == "COMPLETE"
+    assert postgres_stage.noted("lines") == {"a": 1, "b": 1, "c": 1}
 
 
 @pytest.mark.parametrize("more", [0, 60_000, 100_000, 200_000])

@@ -140,6 +140,11 @@ def opened(
     limits: Limits = MANY,
 ) -> AgenticWorkflow:
     """Return a workflow over the scene's database."""
+    if "patience" in config:
+        from agentic_workflows.journal import postgres, postgres_saver
+
+        for module in (postgres, postgres_saver):
+            vars(module)["BUSY_SECONDS"] = config["patience"]
     ahead = config.get("ahead", 0.0)
     lease = config.get("lease", 30.0)
     database = Database(config["database"], lease_seconds=lease, clock=lambda: time.time() + ahead)

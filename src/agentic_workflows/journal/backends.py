@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from agentic_workflows.errors import DatabaseError
@@ -17,6 +17,8 @@ from agentic_workflows.journal.writer import UnheardError
 
 _IN_VAIN_SECONDS = 20
 """How long nobody waits for a Postgres server once somebody has waited for it in vain."""
+_AGAIN_SECONDS = 0.2
+"""Between two attempts to reach a server."""
 _TAKE_LONG = ("forget_", "sweep_")
 """What the statements are called that go through much of the database, and say nothing meanwhile."""
 _GAVE_WAY = {"40001", "40P01"}
@@ -119,6 +121,8 @@ class PostgresBackend:
         self._connection: Any = None
         self._pipeline: Any = None
         self._leaving = ExitStack()
+        self._was_reached = False
+        """Whether its URL is known to be right: whoever got that wrong hears of it at once."""
         self._in_vain = 0.0
         """Until when nobody waits long for the server, because somebody did in vain: a run asks for much as it ends."""
         self._sql: Mapping[str, str] = {}
@@ -127,16 +131,7 @@ class PostgresBackend:
         """Open the connection, and create or migrate the tables."""
         from agentic_workflows.journal import postgres  # noqa: PLC0415 - an extra
 
-        began = monotonic()
-        seconds = postgres.A_MOMENT if began < self._in_vain else postgres.BUSY_SECONDS
-        try:
-            self._connection = postgres.WatchedConnection.connect(
-                self._url, **{**postgres.OPTIONS, "connect_timeout": seconds}
-            )
-        except Exception:
-            if monotonic() > began + postgres.BUSY_SECONDS / 2:
-                self._in_vain = monotonic() + _IN_VAIN_SECONDS
-            raise
+        self._connection = self._reached()
         self._connection.execute(postgres.SETTINGS)
         self._pipeline = self._leaving.enter_context(self._connection.pipeline())
         # Nobody waits for ever, and who freezes in the middle of a transaction does not keep the others from writing.
@@ -148,6 +143,27 @@ class PostgresBackend:
         self._connection.execute("COMMIT")
         self._pipeline.sync()
         self._connection.is_patient = False
+
+    def _reached(self) -> Any:
+        """Open the connection; a server that was reached before is asked again for a while, for it may start anew."""
+        from agentic_workflows.journal import postgres  # noqa: PLC0415 - an extra
+
+        began = monotonic()
+        was_in_vain = began < self._in_vain
+        until = began + (postgres.A_MOMENT if was_in_vain else postgres.BUSY_SECONDS)
+        while True:
+            options = {**postgres.OPTIONS, "connect_timeout": max(postgres.A_MOMENT, round(until - monotonic()))}
+            try:
+                connection = postgres.WatchedConnection.connect(self._url, **options)
+            except Exception:
+                if self._was_reached and not was_in_vain and monotonic() < until:
+                    sleep(_AGAIN_SECONDS)
+                    continue
+                if monotonic() > began + postgres.BUSY_SECONDS / 2:
+                    self._in_vain = monotonic() + _IN_VAIN_SECONDS
+                raise
+            self._was_reached = True
+            return connection
 
     def begin(self) -> "PostgresBackend":
         """Begin a transaction, on another connection where this one is gone; psycopg itself would wait for it."""
