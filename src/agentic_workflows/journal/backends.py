@@ -19,6 +19,8 @@ _IN_VAIN_SECONDS = 20
 """How long nobody waits for a Postgres server once somebody has waited for it in vain."""
 _AGAIN_SECONDS = 0.2
 """Between two attempts to reach a server."""
+_ENCODINGS = {"UTF8", "SQL_ASCII"}
+"""Of databases that can hold any text; the second takes what it is given."""
 _TAKE_LONG = ("forget_", "sweep_")
 """What the statements are called that go through much of the database, and say nothing meanwhile."""
 _GAVE_WAY = {"40001", "40P01"}
@@ -132,6 +134,11 @@ class PostgresBackend:
         from agentic_workflows.journal import postgres  # noqa: PLC0415 - an extra
 
         self._connection = self._reached()
+        if (encoding := self._connection.info.parameter_status("server_encoding")) not in _ENCODINGS:
+            raise DatabaseError(
+                f"The database {without_password(self._url)} has the encoding {encoding}, which lacks most characters: "
+                f"what an action gives might not be written down. Create it with ENCODING 'UTF8' TEMPLATE template0."
+            )
         self._connection.execute(postgres.SETTINGS)
         self._pipeline = self._leaving.enter_context(self._connection.pipeline())
         # Nobody waits for ever, and who freezes in the middle of a transaction does not keep the others from writing.
