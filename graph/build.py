@@ -204,7 +204,7 @@ def assemble(
 
     nodes: dict[str, Node] = {
         "plan": make_plan(agent, leases, limits, replaced.settle, schemas.check_input),
-        "validate": make_validate(check, agent, leases.journal, registry),
+        "validate": make_validate(check, agent, leases, registry),
         "execute": make_execute(point, registry, leases, secrets, overrides.choose),
         "review": make_review(leases, registry),
         "pause": make_pause(leases),

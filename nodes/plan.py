@@ -23,12 +23,8 @@ from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.beginning import begin, begun_before, gone_on_with, is_new_run, left_in_doubt, write_down
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, holding, shown
-from agentic_workflows.nodes.stopping import stopped
+from agentic_workflows.nodes.stopping import asked_to_stop, stopped
 from agentic_workflows.nodes.usage import counted_usage
-
-POLL_SECONDS = 0.25
-"""How often a model call looks whether somebody asked the run to stop."""
-
 
 CheckInput: TypeAlias = Callable[[State], str]
 """Says why a run must not begin with what it was given; nothing where it may."""
@@ -104,29 +100,30 @@ class _PlannerCall:
                 asked = ask(self._agent.create_plan, state["goal"], history)
                 planning = asyncio.ensure_future(contained(asked, seconds))
             try:
-                return await self._watched(planning)
+                self.stopped = await asked_to_stop(planning, self.held)
+                return None if self.stopped else _given(planning)
             except TimeoutError:
                 raise PlanningError(f"max_seconds is exhausted: no plan within {seconds:.1f} s.") from None
             finally:
-                planning.cancel()
-                await asyncio.wait({planning})
                 self.tokens = sum(each["total_tokens"] for each in usage.usage_metadata.values())
                 self.seconds = perf_counter() - began
 
-    async def _watched(self, planning: "asyncio.Future[Plan | Mapping[str, Any]]") -> Plan | Mapping[str, Any] | None:
-        while not (await asyncio.wait({planning}, timeout=POLL_SECONDS))[0]:
-            if self.held.lost:
-                raise self.held.lost
-            if request := await self.held.honour():
-                self.stopped = request
-                return None
-        try:
-            return planning.result()
-        except GraphInterrupt as waiting:  # asked once more, it would begin another run, and do all of it again
-            raise PlanningError("A graph that the agent calls waits for a person, and cannot be answered.") from waiting
-        # The agent's own, such as of a workflow inside it; not the journal's.
-        except (DatabaseError, RunError) as error:
-            raise PlanError([_no_plan(error)]) from error
+
+def _given(planning: "asyncio.Future[Plan | Mapping[str, Any]]") -> Plan | Mapping[str, Any]:
+    """Return the plan that a call of the agent gave.
+
+    Raises:
+        PlanningError: a graph that it calls waits for a person.
+        Exception: whatever else the agent raised.
+
+    """
+    try:
+        return planning.result()
+    except GraphInterrupt as waiting:  # asked once more, it would begin another run, and do all of it again
+        raise PlanningError("A graph that the agent calls waits for a person, and cannot be answered.") from waiting
+    # The agent's own, such as of a workflow inside it; not the journal's.
+    except (DatabaseError, RunError) as error:
+        raise PlanError([_no_plan(error)]) from error
 
 
 def _exhausted(state: State) -> Update:

@@ -1,9 +1,34 @@
 """How a run stops: paused or cancelled on request, and with what said of effects that may have happened."""
 
+import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from agentic_workflows.graph.state import Request, Update, WorkflowState
 from agentic_workflows.journal.entries import Journal, Past, attempt_of
+from agentic_workflows.journal.lease import Held
+
+POLL_SECONDS = 0.25
+"""How often a call of the agent looks whether somebody asked the run to stop."""
+
+
+async def asked_to_stop(call: "asyncio.Future[Any]", held: Held) -> Request | None:
+    """Wait until a call of the agent has ended, or cut it and return what was asked of the run meanwhile.
+
+    Raises:
+        LeaseLostError: another process has the run now; the call is cut.
+
+    """
+    try:
+        while not (await asyncio.wait({call}, timeout=POLL_SECONDS))[0]:
+            if held.lost:
+                raise held.lost
+            if request := await held.honour():
+                return request
+    finally:
+        call.cancel()
+        await asyncio.wait({call})
+    return None
 
 
 async def stopped(request: Request, left: WorkflowState, journal: Journal, run_id: str) -> Update:

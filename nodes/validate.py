@@ -1,5 +1,6 @@
 """The gate into execution (is this plan allowed?) and out of it (are these the results that the goal needs?)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -21,8 +22,9 @@ from agentic_workflows.graph.plan import Plan, plan_name, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
-from agentic_workflows.nodes.collaborators import Node, ask, shown, uncounted
-from agentic_workflows.nodes.stopping import may_have_happened
+from agentic_workflows.journal.lease import Leases
+from agentic_workflows.nodes.collaborators import Node, ask, holding, shown, uncounted
+from agentic_workflows.nodes.stopping import asked_to_stop, may_have_happened, stopped
 from agentic_workflows.policies.report import Report
 
 Examine = Callable[[Plan, State], Report]
@@ -30,15 +32,15 @@ Examine = Callable[[Plan, State], Report]
 ReviewProgress = Callable[[str, Sequence[JsonObject]], Awaitable[object]]
 
 
-def make_validate(examine: Examine, agent: object, journal: Journal, registry: Registry) -> Node:
+def make_validate(examine: Examine, agent: object, leases: Leases, registry: Registry) -> Node:
     """Return the validate node; an agent's `review_progress` says what is missing when all steps are done."""
 
-    async def validate(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:  # noqa: ARG001 - a node's shape
+    async def validate(state: State, config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """Judge a new plan, or what an execution came to; any other state passes."""
         if state["status"] == WorkflowState.PLANNING:
-            return await _gate_in(state, examine, runtime, journal, registry)
+            return await _gate_in(state, examine, runtime, leases.journal, registry)
         if state["status"] == WorkflowState.EXECUTING:
-            return await _gate_out(state, agent, journal)
+            return await _gate_out(state, agent, leases, config)
         return {}
 
     return validate
@@ -114,16 +116,16 @@ def _refuse(state: State, findings: Sequence[Finding], runtime: Runtime[Any]) ->
     return {"status": WorkflowState.PLANNING.value, "findings": found, "history": [*state["history"], entry]}
 
 
-async def _gate_out(state: State, agent: object, journal: Journal) -> Update:
+async def _gate_out(state: State, agent: object, leases: Leases, config: RunnableConfig) -> Update:
     """Return where a run goes after a pass of execution."""
     outcomes = state["steps"]
     failed = [(name, one) for name, one in outcomes.items() if OutcomeStatus(str(one["status"])).is_failure]
     if failed:
-        return _after_failure(state, failed, is_replaced=await _is_replaced(state, journal))
+        return _after_failure(state, failed, is_replaced=await _is_replaced(state, leases.journal))
     if state["asks"]:
         return {"status": WorkflowState.REVIEWING.value}
     if restore(state["plan"] or {}).by_name.keys() <= outcomes.keys():
-        return await _complete(state, agent, journal)
+        return await _complete(state, agent, leases, config)
     return {"status": WorkflowState.EXECUTING.value}
 
 
@@ -158,15 +160,23 @@ def _after_failure(state: State, failed: list[tuple[str, JsonObject]], *, is_rep
     }
 
 
-async def _complete(state: State, agent: object, journal: Journal) -> Update:
+async def _complete(state: State, agent: object, leases: Leases, config: RunnableConfig) -> Update:
     """Return what becomes of a run whose steps are all done: it is complete, unless its agent says what is missing."""
+    review_progress: ReviewProgress | None = getattr(agent, "review_progress", None)
     history, saw_untrusted = shown(agent, state["history"])
-    try:  # another judgement could drop a later plan, which may have begun
-        is_replaced = await _is_replaced(state, journal)
-        missing = "it was planned again." if is_replaced else await _missing(state, agent, history)
-    except GraphInterrupt:  # asked once more, it would begin another run, and do all of it again
-        reason = "A graph that review_progress calls waits for a person, and cannot be answered."
-        return {"status": WorkflowState.FAILED.value, "reason": reason}
+    missing = ""
+    if await _is_replaced(state, leases.journal):  # another judgement could drop a later plan, which may have begun
+        missing = "it was planned again."
+    elif review_progress is not None:
+        async with holding(leases, state, config) as held:
+            told = _asked(state, review_progress, history)
+            if request := await asked_to_stop(told, held):
+                return await stopped(request, WorkflowState.EXECUTING, held.journal, state["run_id"])
+        try:
+            missing = _missing(told)
+        except GraphInterrupt:  # asked once more, it would begin another run, and do all of it again
+            reason = "A graph that review_progress calls waits for a person, and cannot be answered."
+            return {"status": WorkflowState.FAILED.value, "reason": reason}
     if not missing:
         return {"status": WorkflowState.COMPLETE.value, "reason": uncounted(state) or None, "left": ""}
     if state["replans"] >= _limits(state).max_replans:
@@ -177,21 +187,23 @@ async def _complete(state: State, agent: object, journal: Journal) -> Update:
     return {"status": WorkflowState.PLANNING.value, "replans": replans, "history": [*state["history"], entry]}
 
 
-async def _missing(state: State, agent: object, history: Sequence[JsonObject]) -> str:
-    """Return what the agent says is missing; an agent that fails here has not confirmed the goal.
+def _asked(state: State, review_progress: ReviewProgress, history: Sequence[JsonObject]) -> "asyncio.Future[object]":
+    """Ask the agent what is missing."""
+    limits = _limits(state)
+    seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
+    with named_by(f"{state['run_id']}:{state['plan_number']}"):
+        return asyncio.ensure_future(contained(ask(review_progress, state["goal"], history), seconds))
+
+
+def _missing(asked: "asyncio.Future[object]") -> str:
+    """Return what the agent said is missing; an agent that fails here has not confirmed the goal.
 
     Raises:
         GraphInterrupt: a graph that it calls waits for a person.
 
     """
-    review_progress: ReviewProgress | None = getattr(agent, "review_progress", None)
-    if review_progress is None:
-        return ""
-    limits = _limits(state)
-    seconds = min(limits.step_timeout, limits.max_seconds - state["seconds"])
     try:
-        with named_by(f"{state['run_id']}:{state['plan_number']}"):
-            told = await contained(ask(review_progress, state["goal"], history), seconds)
+        told = asked.result()
     except GraphInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 - an agent's fault is a finding

@@ -18,6 +18,7 @@ from threading import Event
 from typing import Any, cast
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -37,6 +38,7 @@ from agentic_workflows import (
 )
 from agentic_workflows.execution.answers import answered
 from agentic_workflows.graph.events import StateEntered, StepStarted, StepSucceeded
+from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import NOTHING_KNOWN, Known, Past
 from agentic_workflows.journal.memory_journal import MemoryJournal
@@ -192,6 +194,34 @@ async def test_a_cancel_asked_for_elsewhere_ends_the_run(database: Path) -> None
     assert (result["state"], result["reason"]) == ("FAILED", "Cancelled on request.")
     with pytest.raises(RunError):
         await house.open().resume(thread_id="t")
+
+
+class SlowJudge(ScriptedAgent):
+    """Reviews the progress: for a minute at first, then at once."""
+
+    reviewed = 0
+
+    async def review_progress(self, goal: str, history: Sequence[Any]) -> None:
+        self.reviewed += 1
+        await asyncio.sleep(60 if self.reviewed == 1 else 0)
+
+
+@pytest.mark.parametrize("request_, state", [("pause", WorkflowState.PAUSED), ("cancel", WorkflowState.FAILED)])
+async def test_a_review_of_the_progress_is_cut_when_the_run_is_to_stop_and_a_paused_run_asks_again(
+    database: Path, request_: Request, state: WorkflowState
+) -> None:
+    house = House(database)
+    house.agent = judge = SlowJudge([plan(step("a"))])
+    there, running = house.open(), asyncio.create_task(house.open().run("g", thread_id="t"))
+    while not judge.reviewed:
+        await asyncio.sleep(0.01)
+    there.request("t", request_)
+    stopped = await asyncio.wait_for(running, 10)
+    assert (stopped["state"], "on request." in stopped["reason"]) == (state, True)
+    if request_ == "pause":
+        result = await there.resume(thread_id="t")
+        assert (result["state"], judge.reviewed, len(house.act.calls)) == ("COMPLETE", 2, 1)
+        assert len(result["history"]) == 1
 
 
 @pytest.mark.parametrize("answers", [None, approve()])
@@ -939,24 +969,20 @@ async def test_a_run_goes_on_that_was_left_as_it_came_into_a_state(answer: Any, 
 
 
 async def test_a_run_of_a_server_that_is_cancelled_between_two_nodes_does_nothing_more(database: Path) -> None:
-    judging, judged = asyncio.Event(), asyncio.Event()
-
     class Judge(ScriptedAgent):
         async def review_progress(self, goal: str, history: Sequence[Any]) -> str:
-            judging.set()
-            await judged.wait()
             return "the second half"
 
     kept, act = Database(database), RecordingAction("act", read_only=False, destructive=False)
     plans, limits = [plan(step("a")), plan(step("b"))], Limits(max_replans=1)
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
     async with kept.checkpointer() as saver:
         graph = build_graph(Judge(plans), actions=[act], database=kept, checkpointer=saver, limits=limits)
-        running = asyncio.ensure_future(graph.ainvoke({"goal": "g"}, {"configurable": {"thread_id": "t"}}))
-        await judging.wait()
         workflow = AgenticWorkflow(ScriptedAgent([]), actions=[act], database=kept)
-        assert (await workflow.cancel("t"))["state"] == "FAILED"
-        judged.set()
-        ended = await running
+        async for done in graph.astream({"goal": "g"}, config, stream_mode="updates"):
+            if "execute" in done:
+                assert (await workflow.cancel("t"))["state"] == "FAILED"
+        ended = (await graph.aget_state(config)).values
     assert (ended["status"], ended["reason"], len(act.calls)) == ("FAILED", "Cancelled on request.", 1)
     assert (await AgenticWorkflow(ScriptedAgent([plans[1]]), actions=[act], database=kept).run("g", thread_id="t"))[
         "state"

@@ -6,16 +6,20 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 
+from agentic_workflows.errors import LeaseLostError
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.history import is_untrusted
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
-from agentic_workflows.graph.state import Limits, State
+from agentic_workflows.graph.state import Limits, Request, State
+from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.nodes.validate import make_validate
 from agentic_workflows.policies.report import Report
 
+CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
 PLAN = Plan("g", [WorkflowStep("a", "act"), WorkflowStep("b", "act")])
 DONE = Outcome(status=OutcomeStatus.SUCCEEDED, result=1).to_json()
 BAD = Outcome(status=OutcomeStatus.FAILED, reason="It broke.").to_json()
@@ -30,15 +34,23 @@ def state(status: str, **more: Any) -> dict[str, Any]:
 
 
 async def judged(
-    before: dict[str, Any], findings: Sequence[Finding] = (), review: Any = None, *, sees_outputs: bool = True
+    before: dict[str, Any],
+    findings: Sequence[Finding] = (),
+    review: Any = None,
+    *,
+    sees_outputs: bool = True,
+    journal: MemoryJournal | None = None,
 ) -> dict[str, Any]:
     def examine(plan: Plan, _: State) -> Report:
         return Report(plan=plan, findings=tuple(findings), refusal="this plan")
 
     agent = SimpleNamespace(review_progress=review, sees_outputs=sees_outputs)
-    node = make_validate(examine, agent, MemoryJournal(), {})
+    leases = Leases(journal or MemoryJournal())
+    async with leases.hold("t") as held:
+        await held.journal.begin(held.lease, "r", "g")
+    node = make_validate(examine, agent, leases, {})
     runtime = cast("Any", SimpleNamespace(stream_writer=lambda _: None))
-    return {**before, **await node(cast("State", before), {}, runtime)}
+    return {**before, **await node(cast("State", before), CONFIG, runtime)}
 
 
 async def test_a_plan_without_findings_is_executed() -> None:
@@ -160,3 +172,47 @@ async def test_an_agent_that_hangs_in_its_review_is_cut() -> None:
     ended = state("EXECUTING", steps={"a": DONE, "b": DONE})
     after = await asyncio.wait_for(judged(ended, review=review), 2)
     assert after["status"] == "FAILED"
+
+
+REVIEWED = {**state("EXECUTING", steps={"a": DONE, "b": DONE}), "limits": Limits().to_json()}
+
+
+@pytest.mark.parametrize(
+    "request_, after",
+    [("pause", ("PAUSED", "EXECUTING", "Paused on request.")), ("cancel", ("FAILED", "", "Cancelled on request."))],
+)
+async def test_a_request_to_stop_cuts_a_review(request_: Request, after: tuple[str, str, str]) -> None:
+    journal, ends = MemoryJournal(), list[str]()
+
+    async def review(goal: str, history: object) -> None:
+        await journal.request("t", request_)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ends.append("cut")
+            raise
+
+    stopped = await asyncio.wait_for(judged(REVIEWED, review=review, journal=journal), 5)
+    assert ((stopped["status"], stopped["left"], stopped["reason"]), ends) == (after, ["cut"])
+
+
+async def test_a_review_is_cut_where_another_process_has_the_run() -> None:
+    journal = MemoryJournal()
+
+    async def review(goal: str, history: object) -> None:
+        lease = await journal.holder("t")
+        assert lease
+        await journal.release(lease)
+        await journal.acquire("t", "elsewhere:1:1:x", 30)
+        await asyncio.sleep(60)
+
+    with pytest.raises(LeaseLostError):
+        await asyncio.wait_for(judged(REVIEWED, review=review, journal=journal), 5)
+
+
+async def test_a_lease_that_a_run_inside_a_review_lost_is_not_that_of_the_run() -> None:
+    async def review(goal: str, history: object) -> None:
+        raise LeaseLostError("inner", "")
+
+    after = await judged(REVIEWED, review=review)
+    assert (after["status"], "could not review the progress: LeaseLostError" in after["reason"]) == ("FAILED", True)
