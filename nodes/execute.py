@@ -59,6 +59,7 @@ def make_execute(
                 policy=point.engine.digest,
                 limits=limits,
                 secrets=secrets,
+                is_stopped=lambda: held.request is not None or held.lost is not None,
                 emit=lambda event: runtime.stream_writer(event.to_json()),
                 log=RunLog(held, state["run_id"], past),
                 counts=past.counts,
@@ -75,7 +76,6 @@ def make_execute(
                     point=point,
                     registry=registry,
                     run=run,
-                    is_stopped=lambda: held.request is not None or held.lost is not None,
                     starts=_starts(state, limits, config),
                     choose=chosen if choose else None,
                 )

@@ -36,7 +36,9 @@ from agentic_workflows import (
     edit,
     reject,
 )
+from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution.answers import answered
+from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.events import StateEntered, StepStarted, StepSucceeded
 from agentic_workflows.graph.state import Request
 from agentic_workflows.journal.database import Database
@@ -194,6 +196,35 @@ async def test_a_cancel_asked_for_elsewhere_ends_the_run(database: Path) -> None
     assert (result["state"], result["reason"]) == ("FAILED", "Cancelled on request.")
     with pytest.raises(RunError):
         await house.open().resume(thread_id="t")
+
+
+@pytest.mark.parametrize("notes", [{"read_only": True}, {"idempotent": True, "destructive": False}])
+@pytest.mark.parametrize("request_", ["pause", "cancel"])
+async def test_no_further_attempt_is_made_when_the_run_is_to_stop_and_a_paused_one_goes_on_as_it_was_approved(
+    database: Path, request_: Request, notes: dict[str, Any]
+) -> None:
+    keys = list[str]()
+
+    async def flaky(call: ActionCall) -> str:
+        keys.append(call.idempotency_key)
+        if len(keys) == 1:
+            here.request("t", request_)
+            raise ValueError("not yet")
+        return "done"
+
+    act = Action(name="act", run=flaky, annotations=Annotations(open_world=False, **notes))
+    here, there = (AgenticWorkflow(ScriptedAgent([]), actions=[act], database=database) for _ in range(2))
+    await here.run("g", plan=plan(step("a", retries=10, human_review_required=True)), thread_id="t")
+    stopped = await here.resume(approve())
+    assert (len(keys), stopped["history"], stopped["reviews"]) == (1, [], [])
+    if request_ == "cancel":
+        doubt = " Step a may have happened; nobody knows." if act.has_effect else ""
+        assert (stopped["state"], stopped["reason"]) == ("FAILED", f"Cancelled on request.{doubt}")
+    else:
+        assert stopped["state"] == "PAUSED"
+        done = await there.resume(thread_id="t")
+        assert (done["state"], [one["result"] for one in done["history"]]) == ("COMPLETE", ["done"])
+        assert (len(keys), len(set(keys))) == (2, 1)
 
 
 class SlowJudge(ScriptedAgent):

@@ -1,11 +1,13 @@
 """One attempt at a call, and what its result must satisfy."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from itertools import islice
+from time import monotonic
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.errors import ActionError, ResultError, said
+from agentic_workflows.errors import ActionError, ResultError, WorkflowError, said
 from agentic_workflows.execution.contained import ContainedError, contained
 from agentic_workflows.execution.lost import is_lost
 from agentic_workflows.execution.run_pass import RunPass
@@ -21,10 +23,16 @@ from agentic_workflows.graph.values import JsonValue, as_json, canonical
 from agentic_workflows.under_way import under_way
 
 Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
+_LOOK_SECONDS = 0.25
+"""Between two looks whether the run is to stop, while a further attempt is waited for."""
 
 
 class LostError(ActionError):
     """An attempt was lost sight of: it may have had its effect."""
+
+
+class StoppedError(WorkflowError):
+    """No further attempt was begun, for the run is to stop."""
 
 
 async def attempt_once(call: ActionCall, action: Action, limits: Limits, secrets: Mapping[str, str]) -> JsonValue:
@@ -90,7 +98,13 @@ def without_values(error: Exception) -> str:
 
 
 async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunPass) -> JsonValue:
-    """Make up to `most` attempts, waiting longer between them each time; errors as in `attempt_once`."""
+    """Make up to `most` attempts, waiting longer between them each time.
+
+    Raises:
+        StoppedError: the run is to stop, and an attempt was left.
+        ActionError: as in `attempt_once`, of the last attempt.
+
+    """
     import tenacity  # noqa: PLC0415 - most runs never retry
 
     def note(state: tenacity.RetryCallState) -> None:
@@ -100,11 +114,20 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
         )
         run.emit(failed)
 
+    async def wait(seconds: float) -> None:
+        until = monotonic() + seconds
+        while not run.is_stopped():
+            if (left := until - monotonic()) <= 0:
+                return
+            await asyncio.sleep(min(left, _LOOK_SECONDS))
+        raise StoppedError
+
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(most),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=10),
         retry=tenacity.retry_if_exception_type(ActionError),
         before_sleep=note,
+        sleep=wait,
         reraise=True,
     )
     return await retrying(attempt)

@@ -37,7 +37,6 @@ class Dataflow:
         point: where every call is executed.
         registry: the actions.
         run: what the calls of this pass share.
-        is_stopped: asked before each start, that of an item included.
         starts: how many steps may still start.
         choose: picks each next step in place of the schedule, which then start one at a time.
 
@@ -50,7 +49,6 @@ class Dataflow:
         point: ExecutionPoint,
         registry: Registry,
         run: RunPass,
-        is_stopped: Callable[[], bool],
         starts: int,
         choose: Callable[[], WorkflowStep | None] | None,
     ) -> None:
@@ -65,7 +63,7 @@ class Dataflow:
         self.asked: dict[str, Outcome] = {}
         """Steps that wait for a person, with what of them is done already."""
         self._plan, self._point, self._registry, self._run = plan, point, registry, run
-        self._is_stopped, self._starts, self._choose = is_stopped, starts, choose
+        self._starts, self._choose = starts, choose
         self._scope = Scope(plan, registry, run.run_id, self.outcomes)
         ahead = [name for name in plan.order if name not in self._scope.settled]
         self._schedule = Schedule(
@@ -134,7 +132,7 @@ class Dataflow:
         return joined([label, words])
 
     def _take(self) -> str | None:
-        if self._is_stopped():
+        if self._run.is_stopped():
             return None
         name = self._chosen() if self._choose else self._next()
         if name is not None and self.started >= self._starts:
@@ -204,7 +202,7 @@ class Dataflow:
                 return await self._point.execute(call, action, self._run)
             items = self._scope.items(step)
             with self._run.span(step, {"foreach": step.foreach}, None) as record:
-                outcome = await run_items(step, items, action, self._point, self._run, is_stopped=self._is_stopped)
+                outcome = await run_items(step, items, action, self._point, self._run)
                 if outcome is not CUT:
                     record(outcome)
         except UnresolvedReferenceError as error:

@@ -12,7 +12,7 @@ CUT: Final = Outcome(
     status=OutcomeStatus.FAILED,
     reason="It was cut when the time of the run ran out; whether it took effect is not known.",
 )
-"""What became of a call or step that was cancelled; known by its identity, for what was cut may go on with the run."""
+"""What became of a call or step that was cancelled or stopped; known by its identity, for it may go on with the run."""
 
 
 async def run_ready(

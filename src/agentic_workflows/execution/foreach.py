@@ -45,12 +45,10 @@ async def run_items(
     action: Action,
     point: ExecutionPoint,
     run: RunPass,
-    *,
-    is_stopped: Callable[[], bool],
 ) -> Outcome:
     """Run the items that have not ended, whatever becomes of one of them, and return what became of all.
 
-    `is_stopped` is asked before each item; a step that is stopped between two is `CUT`, and goes on with the run.
+    A step that is stopped between two items, or attempts at one, is `CUT`, and goes on with the run.
 
     Raises:
         UnresolvedReferenceError: the inputs of one cannot be resolved; then none is run.
@@ -60,21 +58,22 @@ async def run_items(
     ahead = _Ahead(calls.size, ended, lambda at: footprint_of(calls.call(at), action, run))
 
     def take() -> int | None:
-        return None if is_stopped() else ahead.take()
+        return None if run.is_stopped() else ahead.take()
 
     def settle(at: int, outcome: Outcome) -> None:
-        ended[at] = outcome
+        if outcome is not CUT:
+            ended[at] = outcome
         if outcome.status.is_settled:
             ahead.settle(at)
 
     async def perform(at: int) -> Outcome:
         return await point.execute(calls.call(at), action, run)
 
-    await _refuse_unresolved(calls, ended, is_stopped)
-    while not (is_stopped() or ahead.is_through):
+    await _refuse_unresolved(calls, ended, run.is_stopped)
+    while not (run.is_stopped() or ahead.is_through):
         await ahead.fill()
         await run_ready(take, perform, settle, limit=run.limits.max_parallel)
-    if is_stopped() and len(ended) < calls.size:
+    if run.is_stopped() and len(ended) < calls.size:
         return CUT
     has_failed = any(one.status.is_failure for one in ended.values())
     rest = _NOT_RUN if has_failed else None

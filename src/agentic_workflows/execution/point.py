@@ -13,8 +13,9 @@ from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, said
-from agentic_workflows.execution.attempt import LostError, attempt_often, attempt_once, result_findings
+from agentic_workflows.execution.attempt import LostError, StoppedError, attempt_often, attempt_once, result_findings
 from agentic_workflows.execution.case import Case, make_case
+from agentic_workflows.execution.dispatch import CUT
 from agentic_workflows.execution.doubt import Again, Said, ask_about, settle_doubt
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.checks import input_findings, secret_findings
@@ -57,6 +58,9 @@ class ExecutionPoint:
     async def execute(self, call: ActionCall, action: Action, run: RunPass) -> Outcome:
         """Execute one call, write down what became of it, and return that.
 
+        A call that is stopped before a further attempt is `CUT`, and done again when the run goes on: without effect it
+        is as if it had not begun, and an effect is in doubt.
+
         Raises:
             DatabaseError: the intent could not be written, so nothing was done.
             LeaseLostError: another process has the run now.
@@ -73,6 +77,8 @@ class ExecutionPoint:
             except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
                 reason, took_place = f"{type(error).__name__}: {said(error)}", case is not None and case.took_place
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, took_place=took_place)
+        if outcome is CUT:
+            return outcome
         sources = call.provenance.label if call.provenance else None
         if case is not None and case.intent is not None and case.since:
             started, since = case.intent.at, case.since  # what comes after it begins when it has ended, and no sooner
@@ -94,7 +100,8 @@ class ExecutionPoint:
     async def _traced(self, case: Case) -> Outcome:
         with case.run.span(case.call.step, case.call.inputs, case.call.item) as record:
             outcome = await self._known(case) or await self._decide(case)
-            record(outcome)
+            if outcome is not CUT:
+                record(outcome)
         return outcome
 
     async def _known(self, case: Case) -> Outcome | None:
@@ -191,6 +198,8 @@ class ExecutionPoint:
 
         try:
             result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
+        except StoppedError:
+            return CUT
         except ActionError as error:
             case.heard = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
             known = await self._lost(case, attempts=attempts) if isinstance(error, LostError) else None

@@ -31,6 +31,8 @@ class RunPass:
     """What was done before, and where it is written down."""
     secrets: Secrets = secret_of_environment
     """Gives the values of the secrets that the plan names."""
+    is_stopped: Callable[[], bool] = lambda: False
+    """Tells whether nothing may start any more: no step, no item, no further attempt."""
     counts: Counter[str] = field(default_factory=Counter)
     """Calls started, by action, over the whole run."""
     grants: Grants = field(default_factory=Grants)

@@ -20,7 +20,7 @@ from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
-from agentic_workflows.graph.events import Event
+from agentic_workflows.graph.events import Event, StepFailed
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.review import Answer, approve, edit
@@ -92,11 +92,11 @@ async def run(
             asked_under="p",
             policy="policy",
             limits=limits or Limits(),
+            is_stopped=is_stopped,
             emit=events.append,
             grants=Grants(rows=answer_rows(answers)),
             log=log,
         ),
-        is_stopped=is_stopped,
         starts=starts,
         choose=choose,
     )
@@ -650,6 +650,15 @@ async def test_a_request_to_stop_is_heard_between_the_items_of_a_foreach(
     steps = [step("l", "list", outputs=["l"]), step("each", inputs={"x": "${item}"}, foreach="${l}"), step("z")]
     ran = await run(steps, [act, giving("list", [1, 2, 3, 4])], is_stopped=lambda: len(act.calls) == 2)
     assert (ran.ended, ran.flow.started, [call["x"] for call in act.calls]) == ({"l": "succeeded"}, 1, [1, 2])
+
+
+@pytest.mark.parametrize("each", [{}, {"foreach": "${l}"}])
+async def test_a_request_to_stop_is_heard_between_attempts_and_the_step_has_not_ended(each: dict[str, Any]) -> None:
+    act = RecordingAction("act", error=ValueError("no"))
+    steps = [step("l", "list", outputs=["l"]), step("a", inputs={"x": "${l}"}, retries=5, **each)]
+    ran = await run(steps, [giving("list", [1, 2, 3]), act], is_stopped=lambda: len(act.calls) >= 4)
+    assert (ran.ended, ran.flow.started, 4 <= len(act.calls) <= 6) == ({"l": "succeeded"}, 1, True)
+    assert not any(isinstance(event, StepFailed) for event in ran.events)
 
 
 async def test_no_more_steps_start_than_are_left() -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import tenacity
 from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, field_validator
 
@@ -15,6 +16,7 @@ from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.actions.langchain_tools import from_tool
 from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.case import make_case
+from agentic_workflows.execution.dispatch import CUT
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.run_pass import RunPass
@@ -403,6 +405,18 @@ async def test_a_second_attempt_may_succeed() -> None:
 
     outcome = await Bench().execute(doing(recovering, read_only=True), retries=1)
     assert (outcome.status, outcome.result, outcome.attempts) == (OutcomeStatus.SUCCEEDED, "ok", 2)
+
+
+@pytest.mark.parametrize("notes", [{"read_only": True}, {"idempotent": True}])
+async def test_a_request_to_stop_ends_the_wait_for_a_further_attempt_and_the_call_has_not_ended(
+    notes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: tenacity.wait_fixed(60))
+    bench, act = Bench(), RecordingAction("act", error=ValueError("no"), **{"read_only": False, **notes})
+    looks = iter([False, True])
+    bench.run.is_stopped = lambda: next(looks)
+    assert await asyncio.wait_for(bench.execute(act, retries=3), 5) is CUT
+    assert (len(act.calls), bench.run.log.outcomes_of("p")) == (1, {})
 
 
 async def test_no_more_calls_run_than_the_limit_says() -> None:

@@ -485,7 +485,6 @@ async def run(plan: Plan, before: Sequence[Recorded] = ()) -> tuple[list[ActionC
         run=RunPass(
             run_id="r", plan="p", asked_under="p", policy="policy", limits=Limits(), emit=lambda _: None, log=log
         ),
-        is_stopped=lambda: False,
         starts=100,
         choose=None,
     )
