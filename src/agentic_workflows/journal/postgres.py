@@ -4,6 +4,7 @@ A server may say nothing any more and keep its connections: it is frozen, its di
 asked it would wait for ever. So a connection is closed once it was waited for in silence for long enough.
 """
 
+from selectors import EVENT_WRITE, DefaultSelector
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -73,8 +74,9 @@ def _watched(
         wanted = next(gen)
         while True:
             ready = yield Wait(wanted | Wait.W) if has_more else wanted
-            in_vain = 0 if ready else in_vain + 1
-            if has_more or not ready:  # what was sent last psycopg sends on once only, and then waits for the answer
+            has_room = bool(ready) or (has_more and _has_room(connection.pgconn.socket))
+            in_vain = 0 if has_room else in_vain + 1
+            if has_more == has_room:  # what was sent last psycopg sends on once only, and then waits for the answer
                 has_more = bool(connection.pgconn.flush())
             if ready and not ready & wanted:
                 continue
@@ -87,3 +89,10 @@ def _watched(
     except StopIteration as ended:
         result: RV = ended.value
         return result
+
+
+def _has_room(socket: int) -> bool:
+    """Tell whether the server has taken in a good part of what was sent; filled up before that, it never would tell."""
+    with DefaultSelector() as selector:
+        selector.register(socket, EVENT_WRITE)
+        return bool(selector.select(0))
