@@ -48,11 +48,25 @@ async def _opened(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 
 async def _connected(path: Path) -> aiosqlite.Connection:
-    return await _AsyncConnection(partial(_in_wal, path), iter_chunk_size=64)
+    opening = _AsyncConnection(partial(_in_wal, path), iter_chunk_size=64)
+    try:
+        return await opening
+    except BaseException:
+        if opening.stopping is not None:
+            await opening.stopping  # its thread says so to the event loop, which may be closed next
+        raise
 
 
 class _AsyncConnection(aiosqlite.Connection):
     """Reads no further for who was cut: SQLite lets no connection write that still reads what others changed since."""
+
+    stopping: asyncio.Future[Any] | None = None
+    """Done once its thread has nothing left to say."""
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Stop its thread."""
+        self.stopping = super().stop()
+        return self.stopping
 
     @contextmanager
     async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> aiosqlite.Cursor:

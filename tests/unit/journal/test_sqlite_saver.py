@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.savers import _shared
 from agentic_workflows.journal.sqlite_saver import sqlite_saver
@@ -73,3 +74,26 @@ def test_cut_while_it_opens_it_leaves_no_thread_behind(
         thread.join(5)
         assert not thread.is_alive()
     assert (raised, _shared) == ([], {})
+
+
+def test_a_file_that_cannot_be_opened_leaves_no_thread_that_complains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "folder" / "runs.db"
+    database = Database(path)
+    path.unlink()
+    path.parent.rmdir()
+    raised: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    before = set(threading.enumerate())
+    for _ in range(10):
+        with pytest.raises(DatabaseError, match="unable to open database file"):
+            asyncio.run(opened_alone(database))
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+    assert raised == []
+
+
+async def opened_alone(database: Database) -> None:
+    async with database.checkpointer():
+        pass
