@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from agentic_workflows.errors import DatabaseError
@@ -21,7 +22,12 @@ from agentic_workflows.journal.waiting import waiting
 
 
 def opened(path: Path) -> AbstractAsyncContextManager[BaseCheckpointSaver[Any]]:
-    return shared(str(path), lambda: sqlite_saver(path, JsonPlusSerializer()))
+    return shared(str(path), lambda: of_file(path))
+
+
+def of_file(path: Path) -> AbstractAsyncContextManager[AsyncSqliteSaver]:
+    path.touch()
+    return sqlite_saver(path, JsonPlusSerializer())
 
 
 async def test_runs_at_the_same_time_share_a_saver_and_the_last_one_closes_it(tmp_path: Path) -> None:
@@ -72,7 +78,7 @@ async def test_a_saver_that_is_cut_while_it_writes_keeps_nobody_out(
     async def cut() -> None:
         raise asyncio.CancelledError
 
-    async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
+    async with of_file(tmp_path / "runs.db") as saver:
         monkeypatch.setattr(saver.conn, "commit", cut)
         with pytest.raises(asyncio.CancelledError):
             await write(saver)
@@ -85,7 +91,7 @@ async def test_a_saver_goes_on_once_nobody_locks_its_file(
     tmp_path: Path, write: Callable[[BaseCheckpointSaver[Any]], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agentic_workflows.journal.waiting.LOCKED_SECONDS", 0.05)
-    async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
+    async with of_file(tmp_path / "runs.db") as saver:
         with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as other:
             other.execute("CREATE TABLE counts (n)")
             other.execute("BEGIN IMMEDIATE")
@@ -103,7 +109,7 @@ async def test_many_who_share_a_saver_hear_together_of_a_file_that_stays_locked(
     tmp_path: Path, write: Callable[[BaseCheckpointSaver[Any]], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agentic_workflows.journal.waiting.LOCKED_SECONDS", 1.0)
-    async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
+    async with of_file(tmp_path / "runs.db") as saver:
         with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             began = time.monotonic()
@@ -121,7 +127,7 @@ async def test_what_goes_wrong_once_a_saver_has_the_lock_keeps_nobody_out(
             yield seconds
         raise MemoryError
 
-    async with sqlite_saver(tmp_path / "runs.db", JsonPlusSerializer()) as saver:
+    async with of_file(tmp_path / "runs.db") as saver:
         with monkeypatch.context() as meanwhile:
             meanwhile.setattr("agentic_workflows.journal.sqlite_saver.waiting", failing)
             with pytest.raises(MemoryError):
@@ -142,7 +148,7 @@ async def test_a_history_that_is_cut_as_it_begins_keeps_its_saver_from_writing_n
         done.set()
 
     begun, done, path = threading.Event(), threading.Event(), tmp_path / "runs.db"
-    async with sqlite_saver(path, JsonPlusSerializer()) as saver:
+    async with of_file(path) as saver:
         for _ in range(3):
             await saver.aput(CONFIG, empty_checkpoint(), {}, {})
         with monkeypatch.context() as meanwhile:

@@ -109,7 +109,8 @@ class _Connection(sqlite3.Connection):
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds = path, seconds
-        super().__init__(path, timeout=seconds, isolation_level=None)
+        there = f"{path.absolute().as_uri()}?mode=rw"  # one that was taken away is not begun anew
+        super().__init__(there, uri=True, timeout=seconds, isolation_level=None)
 
     def cursor(self, factory: type[sqlite3.Cursor] = _Cursor) -> sqlite3.Cursor:  # type: ignore[override]
         return super().cursor(factory)

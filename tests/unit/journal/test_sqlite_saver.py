@@ -76,6 +76,15 @@ def test_cut_while_it_opens_it_leaves_no_thread_behind(
     assert (raised, _shared) == ([], {})
 
 
+def test_a_file_that_was_taken_away_is_not_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    database = Database(path)
+    path.unlink()
+    with pytest.raises(DatabaseError, match="unable to open database file"):
+        asyncio.run(opened_alone(database))
+    assert not path.exists()
+
+
 def test_a_file_that_cannot_be_opened_leaves_no_thread_that_complains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
