@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, Self, cast
 
 import aiosqlite
@@ -48,13 +49,29 @@ async def _opened(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 
 async def _connected(path: Path) -> aiosqlite.Connection:
-    opening = _AsyncConnection(partial(_in_wal, path), iter_chunk_size=64)
+    opening = _in_daemon_thread(path)
     try:
         return await opening
     except BaseException:
         if opening.stopping is not None:
             await opening.stopping  # its thread says so to the event loop, which may be closed next
         raise
+
+
+def _in_daemon_thread(path: Path) -> "_AsyncConnection":
+    """Return a connection whose thread no process waits for as it ends, such as that of a stream that nobody closed.
+
+    A thread is a daemon where it is made by one.
+    """
+    made = list[_AsyncConnection]()
+
+    def make() -> None:
+        made.append(_AsyncConnection(partial(_in_wal, path), iter_chunk_size=64))
+
+    maker = Thread(target=make, daemon=True)
+    maker.start()
+    maker.join()
+    return made[0]
 
 
 class _AsyncConnection(aiosqlite.Connection):

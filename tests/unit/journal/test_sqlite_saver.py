@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +54,23 @@ async def test_while_somebody_locks_the_file_the_event_loop_goes_on(tmp_path: Pa
 async def opened_saver(path: Path) -> str:
     async with sqlite_saver(path, JsonPlusSerializer()) as saver, saver.conn.execute("PRAGMA journal_mode") as mode:
         return str((await mode.fetchone() or [""])[0])
+
+
+def test_a_process_ends_also_where_nobody_has_closed_its_stream(tmp_path: Path) -> None:
+    left = f"""
+import asyncio
+from agentic_workflows import AgenticWorkflow, ScriptedAgent
+from agentic_workflows.testing import RecordingAction
+
+plan = {{"goal": "g", "steps": [{{"name": "a", "action": "act"}}]}}
+act = RecordingAction("act", delay=60)
+events = AgenticWorkflow(ScriptedAgent([plan]), actions=[act], database={str(tmp_path / "runs.db")!r}).stream("g")
+loop = asyncio.new_event_loop()
+loop.run_until_complete(anext(events))
+print("left")
+"""
+    done = subprocess.run([sys.executable, "-c", left], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "left\n"
 
 
 @pytest.mark.parametrize("turns", range(0, 12, 2))
