@@ -860,6 +860,38 @@ async def test_threads_are_forgotten_together(journal: Journal) -> None:
     assert await journal.threads() == ["c"]
 
 
+async def test_nothing_is_left_of_a_run_of_a_forgotten_thread_and_all_of_another_one(journal: Journal) -> None:
+    plan, told = {"goal": "g", "steps": []}, dict[str, Any]()
+    leases = {thread: await journal.acquire(thread, new_owner(), 30) for thread in ("other", "t")}
+    for number, (thread, lease) in enumerate(leases.items(), 1):
+        await journal.begin(lease, f"run of {thread}", "g", {"limit": 1})
+        await journal.propose(lease, f"run of {thread}", number, plan)
+        await journal.answer(answer_row(f"review of {thread}", run_id=f"run of {thread}"))
+    await journal.forget(leases["t"])
+    await journal.begin(await journal.acquire("t", new_owner(), 30), "run of t", "again")
+    for thread in ("other", "t"):
+        begun, run_id = await journal.begun(thread), f"run of {thread}"
+        told[thread] = begun and begun.number, await journal.next_plan(run_id, 1), [*await journal.answers(run_id)]
+    assert told == {"other": (1, (1, plan), ["review of other"]), "t": (None, None, [])}
+
+
+async def test_a_run_that_begins_with_nothing_to_begin_it_with_again_is_not_begun_again(
+    journal: Journal, lease: Lease
+) -> None:
+    await journal.begin(lease, RUN, "g")
+    assert await journal.begun("t") is None
+
+
+async def test_a_run_that_is_begun_again_has_the_last_plan_of_its_own(journal: Journal) -> None:
+    for number, thread in enumerate(("t", "other"), 1):
+        lease = await journal.acquire(thread, new_owner(), 30)
+        await journal.begin(lease, f"run of {thread}", "g", {})
+        await journal.propose(lease, f"run of {thread}", number, {"goal": thread, "steps": []})
+    begun = await journal.begun("t")
+    assert begun is not None
+    assert (begun.number, begun.plan) == (1, {"goal": "t", "steps": []})
+
+
 async def test_what_was_asked_of_a_thread_is_forgotten_with_it(journal: Journal, lease: Lease) -> None:
     await journal.request("t", "cancel")
     await journal.forget(lease)

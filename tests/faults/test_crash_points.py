@@ -1083,7 +1083,10 @@ async def test_what_was_approved_although_it_was_begun_is_begun_again_under_the_
     assert (done["state"], len(keys), len(set(keys))) == ("COMPLETE", 2, 1)
 
 
-async def test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired(house: Callable[..., House]) -> None:
+@pytest.mark.parametrize("answer, times", [(respond("it was so"), 1), (approve(), 2)])
+async def test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired(
+    house: Callable[..., House], answer: Any, times: int
+) -> None:
     here = house(DOUBTFUL)
     await here.crashed(at_outcome("it"), before=True)
     doubtful = await here.resume()
@@ -1096,7 +1099,7 @@ async def test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired(
     assert (again["state"], [bool(one["in_doubt"]) for one in again["reviews"]]) == ("REVIEWING", [True])
     assert (again["reviews"][0]["id"] != doubtful["reviews"][0]["id"], here.world.count("it")) == (True, 1)
     assert len((await Database(here.path).journal.past(again["run_id"])).in_doubt) == 1
-    assert ((await here.resume(respond("it was so")))["state"], here.world.count("it")) == ("COMPLETE", 1)
+    assert ((await here.resume(answer))["state"], here.world.count("it")) == ("COMPLETE", times)
 
 
 async def test_a_deadline_that_passed_while_the_process_was_dead_is_a_rejection(house: Callable[..., House]) -> None:
@@ -1155,6 +1158,24 @@ async def test_a_stale_process_that_wakes_after_its_step_writes_nothing(house: C
     result = await here.open().result("t")
     past = await journal.past(result["run_id"])
     assert (here.world, [one.place.step for one in past.in_doubt], past.outcomes) == (["a"], ["a"], ())
+
+
+async def test_a_process_that_has_lost_the_lease_before_a_step_starts_none_and_ends_no_run(
+    house: Callable[..., House],
+) -> None:
+    here = house(plan(step("a", "told")))
+    workflow = here.open()
+
+    def loses(_: object) -> list[str]:
+        for held in workflow.database.leases._held.values():
+            held.lost = LeaseLostError("t", "elsewhere:1:1:x")
+        return ["x"]
+
+    workflow.registry = {name: replace(one, resources=loses) for name, one in workflow.registry.items()}
+    with pytest.raises(LeaseLostError):
+        await workflow.run("g", thread_id="t")
+    assert here.world == []
+    assert ((await here.resume())["state"], here.world) == ("COMPLETE", ["a"])
 
 
 async def test_a_stale_process_that_wakes_after_execute_writes_no_checkpoint(house: Callable[..., House]) -> None:
@@ -1257,6 +1278,20 @@ async def test_a_fork_of_where_a_run_begins_that_has_failed_is_refused(house: Ca
     assert here.world == ["a", "fails"]
 
 
+async def test_from_before_a_run_that_is_in_doubt_no_other_one_is_begun(house: Callable[..., House]) -> None:
+    here, thread = house(DOUBTFUL), RunnableConfig(configurable={"thread_id": "t"})
+    workflow = here.open()
+    async with workflow.database.checkpointer() as saver:
+        graph = workflow._assemble(saver)
+        await graph.ainvoke({"goal": "before"}, thread, durability="sync")
+        ended = (await graph.aget_state(thread)).config
+        await here.crashed(at_outcome("it"), before=True)
+        world = list(here.world)
+        with pytest.raises(RunError, match="has a run that has done something"):
+            await graph.ainvoke({"goal": "another"}, {"configurable": ended.get("configurable", {})})
+    assert here.world == world
+
+
 @pytest.mark.parametrize("runs_before", [0, 1])
 async def test_a_goal_given_again_where_no_checkpoint_of_its_run_was_kept_goes_on_with_that_run(
     house: Callable[..., House], runs_before: int
@@ -1310,9 +1345,8 @@ async def test_a_goal_that_a_server_gives_to_a_run_in_doubt_is_not_begun_and_the
         asked = await graph.ainvoke({"goal": goal, "given_run_id": "another"}, config)
         (question,) = asked["__interrupt__"][0].value["action_requests"]
         assert "The new goal was not begun" in asked["__interrupt__"][0].value["problem"]
-        assert (asked["status"], asked["goal"], question["step"], bool(question["in_doubt"])) == (
-            "REVIEWING", "g", "it", True,
-        )  # fmt: skip
+        assert (asked["status"], asked["goal"], asked["given_run_id"]) == ("REVIEWING", "g", None)
+        assert (question["step"], bool(question["in_doubt"])) == ("it", True)
         assert here.world.count("it") == 1
         ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "respond", "message": "x"}]}), config)
         assert (ended["status"], here.world.count("it")) == ("COMPLETE", 1)

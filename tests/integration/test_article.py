@@ -347,6 +347,14 @@ async def test_a_plan_that_was_too_long_for_the_budget_runs_under_a_larger_one()
     assert (result["state"], len(agent.did)) == ("COMPLETE", 12)
 
 
+async def test_a_given_plan_that_was_too_long_for_the_budget_runs_under_a_larger_one() -> None:
+    workflow, agent = start({})
+    failed = await workflow.run("g", plan=plan(*(step(f"s{at}") for at in range(12))))
+    assert (failed["state"], agent.did) == ("FAILED", [])
+    result = await workflow.resume(max_iterations=30)
+    assert (result["state"], len(agent.did)) == ("COMPLETE", 12)
+
+
 @pytest.mark.parametrize("limit", [0, -1, 3, "50", None, True, 4.5])
 async def test_a_limit_that_leaves_nothing_is_refused_and_changes_nothing(limit: Any) -> None:
     workflow, _ = start({}, max_iterations=3)

@@ -243,6 +243,12 @@ async def test_a_run_that_is_cancelled_says_what_may_have_happened(
     assert (done["state"], done["reason"]) == ("FAILED", CANCELLED)
 
 
+async def test_a_run_that_ended_with_an_effect_in_doubt_keeps_no_other_one_from_its_thread(house: House) -> None:
+    await house.open(plan(LOST, BROKEN), max_replans=0).run("g", thread_id="t")
+    other = await house.open(OTHERWISE).run("another", thread_id="t")
+    assert (other["state"], other["goal"], house.sent) == ("COMPLETE", "another", ["mail", "otherwise"])
+
+
 async def test_a_run_that_is_cancelled_does_not_say_that_nobody_knows_what_somebody_said(house: House) -> None:
     asked = await house.open(plan(LOST, step("other", "lost"))).run("g", thread_id="t")
     other = next(question["id"] for question in asked["reviews"] if question["step"] == "other")

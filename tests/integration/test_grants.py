@@ -341,6 +341,18 @@ async def test_an_older_approval_that_was_not_used_does_not_count_against_the_la
     assert ((await house.resume(approved(last)))["state"], sorted(house.sent)) == ("COMPLETE", ["ada", "bob"])
 
 
+async def test_an_older_approval_that_was_not_used_does_not_count_against_silence(house: House) -> None:
+    one, two = ids(await house.run(BOTH, review_seconds=HOUR))
+    await house.resume({one: approve()})
+    house.rules = NO_EVE
+    again = await house.resume({two: approve()})
+    assert [each["step"] for each in again["reviews"]] == ["a", "b"]
+    house.now += HOUR + 1
+    house.rules = ""
+    last = await house.resume(None, BOTH)
+    assert ([each["step"] for each in last["reviews"]], house.sent) == (["a", "b"], [])
+
+
 @pytest.mark.parametrize("notes", [{"destructive": True}, {"open_world": True}, {"arguments": {"to": "content"}}])
 async def test_an_approval_of_an_action_declared_otherwise_is_asked_for_again(house: House, notes: Any) -> None:
     asked = await house.run(ONE)
@@ -385,7 +397,9 @@ async def test_an_answer_on_a_copied_thread_counts_nowhere(house: House) -> None
         await saver.aput(copy, found.checkpoint, found.metadata, found.checkpoint["channel_versions"])  # type: ignore[arg-type]
     with pytest.raises(RunError, match="is a copy"):
         await house.resume(approved(asked), thread="copy")
-    assert (ids(await house.open().result("t")), house.sent) == (ids(asked), [])
+    with pytest.raises(RunError, match="is a copy"):
+        await commanded(house, {"type": "approve"}, thread_id="copy")
+    assert (ids(await house.resume()), house.sent) == (ids(asked), [])
 
 
 async def test_an_answer_to_one_goal_is_none_to_the_next_on_the_same_thread(house: House) -> None:

@@ -520,21 +520,33 @@ async def test_no_part_of_a_secret_shows_where_a_result_is_not_what_it_should_be
     assert (result["state"], [at for at in range(length - 6) if secret[at : at + 6] in told]) == ("FAILED", [])
 
 
-async def test_no_part_of_a_secret_shows_where_a_reconcile_fails() -> None:
+def _fails_by_name(token: str) -> Found:
+    raise OSError(f"no account with {token}")
+
+
+@pytest.mark.parametrize(
+    "finds, told",
+    [
+        (lambda token: Found(result=Login(code=token).code), "code: Input should be a valid integer"),
+        (_fails_by_name, "OSError: no account with [secret TOKEN]."),
+    ],
+    ids=["by pydantic", "by name"],
+)
+async def test_no_part_of_a_secret_shows_where_a_reconcile_fails(finds: Callable[[Any], Found], told: str) -> None:
     secret = "-".join(map(str, range(100, 130)))
 
     async def post(_: ActionCall) -> object:
         raise ConnectionError("lost")
 
     async def look(call: ActionCall) -> Found:
-        return Found(result=Login(code=call.inputs["token"]).code)  # type: ignore[arg-type]
+        return finds(call.inputs["token"])
 
     notes = Annotations(arguments={"text": "content", "token": "secret"}, destructive=False)
     act = Action(name="post", input_schema=SCHEMA, annotations=notes, run=post, reconcile=look)
     workflow = AgenticWorkflow(ScriptedAgent([PLAN]), actions=[act], secrets={"TOKEN": secret})
     await workflow.run("g")
     (question,) = (await workflow.resume(approve()))["reviews"]
-    assert "code: Input should be a valid integer" in question["reason"]
+    assert told in question["reason"]
     assert [at for at in range(len(secret) - 6) if secret[at : at + 6] in question["reason"]] == []
 
 

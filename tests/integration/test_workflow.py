@@ -528,6 +528,14 @@ async def test_a_run_that_was_cancelled_while_nobody_ran_it_does_nothing_more(ho
         await house.open().cancel("t")
 
 
+@pytest.mark.parametrize("request_", ["pause", "cancel"])
+async def test_what_is_asked_of_a_run_while_its_last_step_runs_comes_too_late(database: Path, request_: Any) -> None:
+    house = House(database, plan(step("act")))
+    house.act = RecordingAction("act", result=lambda _: workflow.database.leases.ask("t", request_), destructive=False)
+    workflow = house.open()
+    assert (await workflow.run("g", thread_id="t"))["state"] == "COMPLETE"
+
+
 async def test_a_pause_that_nobody_honoured_is_over_when_somebody_goes_on(database: Path) -> None:
     house = House(database, plan(step("a"), step("b", after=["a"])))
     object.__setattr__(house.act, "annotations", replace(house.act.annotations, idempotent=True))
@@ -748,6 +756,15 @@ async def test_the_graph_alone_asks_refuses_a_bad_answer_and_goes_on() -> None:
             assert (again["status"], bool(again["findings"])) == ("REVIEWING", True)
     ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
     assert (ended["status"], house.send.calls) == ("COMPLETE", [{"text": "done"}])
+
+
+@pytest.mark.parametrize("most", [1, 0, -1, "1", None])
+async def test_the_graph_alone_ends_whatever_its_configuration_says_of_the_steps_of_a_pass(most: object) -> None:
+    house = House("memory", plan(step("a"), step("b", after=["a"])))
+    graph = build_graph(house.agent, actions=[house.act], checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t", "at_most_steps": most}, "recursion_limit": 25}
+    ended = await graph.ainvoke({"goal": "g"}, config)
+    assert (ended["status"], len(house.act.calls)) == ("COMPLETE", 2)
 
 
 async def test_the_graph_alone_takes_a_plan_once() -> None:

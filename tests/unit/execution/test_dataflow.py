@@ -374,6 +374,12 @@ async def test_a_long_chain_that_was_skipped_before_holds_nobody_up() -> None:
     assert (ran.ended["z"], ran.flow.is_finished) == ("skipped", True)
 
 
+async def test_a_step_that_waits_for_a_person_is_not_begun_again_however_often_it_is_chosen() -> None:
+    asks = step("a", "ask")
+    ran = await run([asks], [giving("ask")], engine=Engine(asks=["ask"]), choose=lambda: asks, seconds=5)
+    assert (ran.in_time, [*ran.flow.asked], len(ran.events)) == (True, ["a"], 1)
+
+
 async def test_what_nobody_chooses_is_skipped_in_the_order_of_the_plan_however_it_is_listed() -> None:
     ran = await run(chained(1_000)[::-1], [giving("act")], choose=lambda: None)
     assert list(ran.ended.items()) == [(f"s{at}", "skipped") for at in range(1_000)]

@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from email.message import Message
 from functools import partial
 from http.client import IncompleteRead
@@ -129,6 +130,22 @@ async def test_a_reconcile_may_be_no_coroutine(kind: str) -> None:
 async def test_a_reconcile_that_finds_no_json_is_a_question() -> None:
     mail = Mail(Found(result=object()))  # type: ignore[arg-type]  # that is the point
     outcome = await recovered(mail, Past(in_doubt=(begun(mail, CALL.inputs),)))
+    assert (outcome.status, mail.sent) == (OutcomeStatus.ASKED, [])
+
+
+async def test_a_reconcile_that_gives_neither_says_so() -> None:
+    mail = Mail("yes")
+    outcome = await recovered(mail, Past(in_doubt=(begun(mail, CALL.inputs),)))
+    assert "Its reconcile gave a str, which is neither Found nor None." in str(outcome.ask)
+
+
+async def test_a_reconcile_has_the_time_that_its_step_has() -> None:
+    mail = Mail()
+    mail.action = replace(mail.action, reconcile=lambda _: asyncio.sleep(60))
+    point, run = a_pass(mail, Past(in_doubt=(begun(mail, CALL.inputs),)))
+    call = replace(CALL, step=replace(CALL.step, timeout=timedelta(seconds=0.05)))
+    async with asyncio.timeout(5):
+        outcome = await point.execute(call, mail.action, run)
     assert (outcome.status, mail.sent) == (OutcomeStatus.ASKED, [])
 
 

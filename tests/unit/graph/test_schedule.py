@@ -240,6 +240,37 @@ def test_a_schedule_goes_on_where_an_earlier_pass_ended() -> None:
     assert run.running[-1] == 2
 
 
+def test_what_turns_out_to_touch_less_than_it_might_have_is_not_overtaken() -> None:
+    paths = ["/".join("abcdefghijklmnopqrst"[:depth]) for depth in range(2, 21)]
+    for path in paths:
+        touched = [write(), write(path), write(paths[-1])]
+        schedule = Schedule([0, 1, 2], {1: {0}}, footprint=touched.__getitem__, worst=lambda _: write("a"))
+        assert (schedule.take(), schedule.take()) == (0, None)
+        schedule.settle(0)
+        assert (schedule.take(), schedule.take()) == (1, None)
+
+
+def test_what_a_step_touches_is_asked_once_and_when_its_values_exist() -> None:
+    asked: list[int] = []
+
+    def footprint(at: int) -> Footprint:
+        asked.append(at)
+        return write()
+
+    schedule = Schedule([0, 1], {1: {0}}, footprint=footprint, worst=lambda _: WRITE)
+    assert (schedule.take(), asked) == (0, [0])
+    schedule.settle(0)
+    assert (schedule.take(), asked) == (1, [0, 1])
+
+
+def test_a_step_may_be_settled_before_those_whose_values_it_uses() -> None:
+    run = simulation({0: WRITE, 1: WRITE, 2: WRITE}, {1: {0}})
+    run.schedule.settle(1)
+    run.schedule.settle(0)
+    run.start()
+    assert run.order == [2]
+
+
 MANY = 20_000
 
 

@@ -6,10 +6,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from agentic_workflows.journal.owner import SPACE, _start_of, heir, is_dead, name_of, new_owner, nobody, unsure_token
+from agentic_workflows.journal.owner import (
+    SPACE,
+    _start_of,
+    give_up,
+    heir,
+    is_dead,
+    name_of,
+    new_owner,
+    nobody,
+    unsure_token,
+)
 
 HOST = socket.gethostname()
 
@@ -56,8 +67,22 @@ def test_another_process_with_the_same_number_is_not_the_owner() -> None:
     assert is_dead(f"{HOST}:{os.getpid()}:{SPACE}1:abcd")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_when_a_process_began_is_known_whatever_it_is_called(tmp_path: Path) -> None:
+    named = tmp_path / "a) (b"
+    named.symlink_to(sys.executable)
+    with subprocess.Popen([named, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert is_dead(f"{HOST}:{process.pid}:{SPACE}0:abcd")
+
+
 @pytest.mark.parametrize(
-    "owner", ["elsewhere:1:1:abcd", "a:b:c:1:1:abcd", f"{HOST}:x:1:abcd", f"{HOST}:1:other.container.1:a"]
+    "owner",
+    [
+        f"elsewhere:1:{SPACE}1:abcd",
+        f"a:b:c:1:{SPACE}1:abcd",
+        f"{HOST}:x:{SPACE}1:abcd",
+        f"{HOST}:1:other.container.1:a",
+    ],
 )
 def test_of_another_host_nothing_is_known(owner: str) -> None:
     assert not is_dead(owner)
@@ -78,3 +103,9 @@ def test_what_an_older_version_wrote_as_inherited_is_later_than_any_token() -> N
 
 def test_this_process_may_be_as_late_as_any_other_one(sleeper: "subprocess.Popen[bytes]") -> None:
     assert [unsure_token(heir("next:2:2:def", one, 7)) for one in (owner_of(sleeper), new_owner())] == [7, 7]
+
+
+def test_what_an_owner_has_inherited_keeps_nobody_from_what_it_gave_up() -> None:
+    owner = new_owner()
+    give_up(f"{owner}~7")
+    assert (is_dead(owner), is_dead(f"{owner}~8")) == (True, True)

@@ -76,6 +76,15 @@ async def test_replanning_goes_on_with_the_run_and_its_history() -> None:
     assert (state["iteration"], agent.histories[1], bench.kinds.count("RunStarted")) == (2, [entry], 1)
 
 
+async def test_a_run_that_plans_again_goes_on_with_no_other_goal() -> None:
+    agent = ScriptedAgent([PLAN, PLAN])
+    bench = Bench(agent)
+    first = await bench.step({"goal": "g"})
+    with pytest.raises(RunError, match="was begun with another goal: 'g'"):
+        await bench.step({**first, "goal": "h"})
+    assert agent.goals == ["g"]
+
+
 SEEN = {"step": "read", "result": "Evil.", "status": "succeeded", "untrusted": True}
 
 
