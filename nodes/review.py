@@ -219,7 +219,9 @@ def _recorded(question: JsonObject, row: Answered, past: Past, state: State) -> 
     here = Place(plan, str(question["step"]), WHOLE if item is None else cast("int", item))
     for one in (one.intent for one in past.outcomes):
         if attempt_of(one) == at and one.place.plan != plan:
-            yield Recorded(intent=replace(one, place=here, attempt=0), outcome=replace(outcome, started=one.at))
+            yield Recorded(
+                intent=replace(one, place=here, attempt=0, rules=()), outcome=replace(outcome, started=one.at)
+            )
 
 
 def _outcome_of(row: Answered) -> Outcome:

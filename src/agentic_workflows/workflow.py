@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
 from agentic_workflows.actions.action import Action
@@ -37,6 +37,8 @@ from agentic_workflows.runs.shown import Shown, ShowsRuns
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
+_LONGEST_NAME: Final = 1_000
+"""Bytes of a thread's name: no index of Postgres holds much more than twice as many."""
 PlanLike: TypeAlias = Plan | Mapping[str, Any]
 
 
@@ -296,6 +298,8 @@ class AgenticWorkflow(ShowsRuns):
         refuse_nameless(name)
         if not name.strip():
             raise RunError("thread_id is empty. Give the run a name, or leave it out for a new one.")
+        if (size := len(name.encode(errors="replace"))) > _LONGEST_NAME:
+            raise RunError(f"thread_id has {size:,} bytes; give the run a name of at most {_LONGEST_NAME:,}.")
         async with self._held(name, is_new=thread_id is None) as run:
             if run.exists and run.state not in FINISHED:
                 raise RunError(f"The thread {run.thread_id} has a run that is {run.state}. Resume or cancel it.")

@@ -582,6 +582,14 @@ async def test_a_role_that_may_create_nothing_uses_the_tables_that_are_there(pos
     assert await mine.open().prune(timedelta(0)) == ["t"]
 
 
+async def test_a_schema_has_tables_of_its_own_beside_those_of_another_one_on_its_search_path(postgres: str) -> None:
+    await House(postgres).open().run("g", thread_id="of all")
+    execute(postgres, "CREATE SCHEMA mine")
+    mine = f"{postgres}&options=-csearch_path%3Dmine,public"
+    await House(mine).open().run("g", thread_id="mine")
+    assert [run["thread_id"] for run in await House(mine).open().runs()] == ["mine"]
+
+
 @pytest.mark.parametrize("kind, goal", [("SQL_ASCII", "plain"), ("UTF8", "Grüße an 中")])
 async def test_runs_end_whatever_the_encoding_of_a_database_and_of_its_clients(
     postgres: str, kind: str, goal: str

@@ -286,6 +286,14 @@ async def test_a_result_may_come_from_very_many_sources(journal: Journal, lease:
     assert sorted((await journal.past(RUN)).outcomes, key=lambda one: one.intent.place) == calls
 
 
+async def test_sources_whose_texts_were_made_to_have_one_hash_are_told_apart(journal: Journal, lease: Lease) -> None:
+    fields = "pppppiK1ZWeqhFWCEcX8h2HRL42tc", "pppppNljyAmt5nfagLl01cxD3z0R4"  # one `hashtextextended` of Postgres
+    calls = [outcome_of(intent(one), label=frozenset({Source("output", "look", one)})) for one in sorted(fields)]
+    for one in calls:
+        await journal.write(lease, RUN, outcomes=[one])
+    assert sorted((await journal.past(RUN)).outcomes, key=lambda one: one.intent.place) == calls
+
+
 async def test_the_past_of_very_many_calls_lets_others_have_their_turn(
     shared: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -941,36 +949,41 @@ async def test_what_is_written_beside_a_sweep_is_kept(shared: House) -> None:
 SHARED = [outcome_of(intent(name), name * 2 * LARGE, label=frozenset({Source("output", name)})) for name in "abcdef"]
 """Outcomes whose results and labels other runs may have, too."""
 STORE = "INSERT INTO agentic_bodies VALUES (%s, 'x')"
-LABEL = "INSERT INTO agentic_labels (text) VALUES (%s)"
 
 
-def digest_of(one: Recorded) -> object:
-    return outcome_columns(one.outcome)[0]["body"]
+def digest_of(one: Recorded) -> str:
+    return str(outcome_columns(one.outcome)[0]["body"])
 
 
-def label_of(one: Recorded) -> object:
-    return sources_text(one.outcome.sources)
-
-
-@pytest.mark.parametrize("insert, name_of", [(STORE, digest_of), (LABEL, label_of)])
-async def test_what_runs_share_is_written_in_one_order(
-    postgres: str, insert: str, name_of: Callable[[Recorded], str]
-) -> None:
+async def test_what_runs_share_is_written_in_one_order(postgres: str) -> None:
     async with beside(postgres) as (other, write):
-        first, *rest = sorted(map(name_of, SHARED))
-        other.execute(insert, [first])
+        first, *rest = sorted(map(digest_of, SHARED))
+        other.execute(STORE, [first])
         await write(SHARED)
         other.execute("SET lock_timeout = '300ms'")
-        for name in rest:
-            other.execute(insert, [name])
+        for digest in rest:
+            other.execute(STORE, [digest])
+
+
+async def test_sources_that_others_write_at_once_keep_nobody_waiting(postgres: str) -> None:
+    journal, calls = House(lambda: PostgresBackend(postgres)).open(), SHARED[:1]
+    lease = await journal.acquire("t", new_owner(), 30)
+    with psycopg.connect(postgres) as other:
+        other.execute("INSERT INTO agentic_labels (text) VALUES (%s)", [sources_text(calls[0].outcome.sources)])
+        async with asyncio.timeout(5):
+            await journal.write(lease, RUN, outcomes=calls)
+    later = replace(calls[0], intent=intent("later"))  # the same sources are there twice now
+    await journal.write(lease, RUN, outcomes=[later])
+    assert {one.outcome.sources for one in (await journal.past(RUN)).outcomes} == {calls[0].outcome.sources}
 
 
 async def test_a_write_that_gave_way_to_another_one_is_done_again(postgres: str) -> None:
     async with beside(postgres) as (other, write):
         other.execute("SET deadlock_timeout = '60s'")  # so that it is the journal that gives way
-        other.execute(STORE, [digest_of(SHARED[0])])
-        await write(SHARED[:1])
-        await asyncio.to_thread(other.execute, LABEL, [label_of(SHARED[0])])
+        first, *_, last = sorted(map(digest_of, SHARED))
+        other.execute(STORE, [last])
+        await write(SHARED)
+        await asyncio.to_thread(other.execute, STORE, [first])
 
 
 @asynccontextmanager

@@ -14,6 +14,8 @@ _OF_LANGCHAIN = frozenset({"config", "run_manager", "runtime"})
 """Names that LangChain keeps for itself: a tool never gets the argument."""
 _PAIR: Final = "content_and_artifact"
 """The response format of a tool that gives two things."""
+_NO_PAIR: Final = f"Since response_format='{_PAIR}'"
+"""What LangChain's own error begins with, after such a tool has done what it does and given something else."""
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -101,7 +103,7 @@ def _runner(tool: "BaseTool") -> Any:
         except ToolException as error:
             raise ActionError(f"{tool.name} failed: {error}") from error
         except ValueError as error:
-            if has_artifact and _PAIR in str(error):  # LangChain's own, after the tool has done what it does
+            if has_artifact and str(error).startswith(_NO_PAIR):
                 raise ResultError(f"The result of {tool.name} is no pair of content and artifact.") from error
             raise
 

@@ -20,7 +20,7 @@ from agentic_workflows.workflow import AgenticWorkflow
 
 _GRACE_SECONDS = 1.0
 """How long the second Ctrl-C lets what runs clean up; the event loop may be blocked, or wait for the database."""
-_PAUSING = "Pausing: what runs is finished first. Ctrl-C again stops at once."
+_PAUSING = "Pausing: action calls that are under way are finished first. Ctrl-C again stops at once."
 
 
 class Driver:

@@ -67,7 +67,7 @@ def show(ctx: typer.Context, *, thread: Thread, database: Database = None, _json
 
 
 def pause(ctx: typer.Context, *, thread: Thread, database: Database = None, _json: Json = False) -> int:
-    """Ask a run that is under way in another process to pause; what it has begun is finished first."""
+    """Ask a run that is under way in another process to pause; action calls under way are finished first."""
     reader, result = _read(thread, database)
     if result["state"] == _UNKNOWN:
         return _ask_unseen(reader, result, "pause", ctx.obj)
@@ -87,7 +87,7 @@ def cancel(
     database: Database = None,
     _json: Json = False,
 ) -> int:
-    """End a run: one that waits, or one under way in another process at its next step boundary."""
+    """End a run: one that waits, or one under way in another process before its next action call."""
     reader, result = _read(thread, database)
     if result["state"] == _UNKNOWN:
         return _ask_unseen(reader, result, "cancel", ctx.obj)
@@ -100,7 +100,7 @@ def cancel(
             result = asyncio.run(reader.cancel(thread))
         except RunBusyError:
             reader.request(thread, "cancel")
-            under_way = f"The run {thread} was asked to stop; steps that are under way are finished first."
+            under_way = f"The run {thread} was asked to stop; action calls that are under way are finished first."
             return _tell(result, ctx.obj, under_way)
     return _tell(result, ctx.obj, f"The run {thread} is {result['state']}: {result['reason']}")
 
@@ -154,7 +154,7 @@ def _paused(result: dict[str, Any], database: str | Path) -> str:
     if not result["held_by"]:
         return f"No process runs the run {thread}; {how} continues it."
     return (
-        f"The run {thread} was asked to pause; steps that are under way are finished first. "
+        f"The run {thread} was asked to pause; action calls that are under way are finished first. "
         f"If no process runs it any more, {how} continues it."
     )
 

@@ -48,9 +48,9 @@ class Grants:
         return inputs
 
     def was_approved(self, first: str) -> bool:
-        """Tell whether an approval of a question, or an edit, was used."""
+        """Tell whether an approval of a question, or an edit, was used, and has not expired since."""
         used = filter(self._is_used, self._spent(first))
-        return any(isinstance(row.said, Approve | Edit) for row in used)
+        return any(isinstance(row.said, Approve | Edit) and not self._is_expired(row) for row in used)
 
     def edits(self) -> Iterator[JsonObject]:
         """Yield the inputs of every edit that was used, whatever it was an answer to."""
@@ -109,8 +109,9 @@ class Grants:
             first = asked_again(row.review_id)
 
     def _is_spent(self, row: Answered) -> bool:
-        if self._is_used(row) or self._is_outdated(row):
-            return True
+        return self._is_used(row) or self._is_outdated(row) or self._is_expired(row)
+
+    def _is_expired(self, row: Answered) -> bool:
         end = self._end(row)
         return end is not None and self.now() >= end
 

@@ -19,8 +19,8 @@ _IN_VAIN_SECONDS = 20
 """How long nobody waits for a Postgres server once somebody has waited for it in vain."""
 _AGAIN_SECONDS = 0.2
 """Between two attempts to reach a server."""
-_ENCODINGS = {"UTF8", "SQL_ASCII"}
-"""Of databases that can hold any text; the second takes what it is given."""
+_ENCODINGS = {"UTF8", "SQL_ASCII", None}
+"""Of databases that can hold any text; the second takes what it is given, and some poolers tell none."""
 _TAKE_LONG = ("forget_", "sweep_")
 """What the statements are called that go through much of the database, and say nothing meanwhile."""
 _GAVE_WAY = {"40001", "40P01"}

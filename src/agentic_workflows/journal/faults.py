@@ -29,6 +29,8 @@ _REMEDIES = {
 """By a part of what a database says."""
 _SECRET = {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
 """The settings in a URL of Postgres that nobody may see."""
+_PORT = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
+"""A host with its port; what comes after a colon and is none may be a password."""
 _QUOTED = re.compile(r"""(["'])(.+?)\1""")
 
 
@@ -82,7 +84,8 @@ def without_password(url: str | Path) -> str:
     place, slash, name = head.partition("/")
     user, at, hosts = place.rpartition("@")
     settings = query.split("&") if query else []
-    if "@" in name or ("@" in query and not slash) or not all("=" in one for one in settings):
+    is_sure = all("=" in one for one in settings) and all(map(_PORT.fullmatch, hosts.split(",")))
+    if "@" in name or ("@" in query and not slash) or not is_sure:
         return f"{scheme}://..."
     shown = "&".join(one for one in settings if unquote(one.partition("=")[0]) not in _SECRET)
     return f"{scheme}://{user.partition(':')[0]}{at}{hosts}{slash}{name}{'?' if shown else ''}{shown}"

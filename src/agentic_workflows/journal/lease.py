@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from threading import Lock, Thread
 from time import monotonic
 from typing import Final
@@ -113,7 +114,8 @@ class Leases:
             yield held
         finally:
             del self._held[held.lease.owner]
-            await _through(self._end(held))
+            ending = self._keep_no_longer(held)
+            await _through(self._end(held, ending), partial(self._leave_or_give_up, held))
 
     def ask(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop without waiting for the database; tells whether it is one of this process."""
@@ -146,7 +148,7 @@ class Leases:
         except LeaseLostError:
             return None
         except BaseException:
-            await _through(self._let_go(held))
+            await _through(self._let_go(held), partial(self._leave_or_give_up, held))
             raise
         return held
 
@@ -159,7 +161,7 @@ class Leases:
             give_up(owner)
             raise
         except asyncio.CancelledError:
-            await _through(self._refuse(taking, owner))
+            await _through(self._refuse(taking, owner), partial(give_up, owner))
             raise
 
     async def _refuse(self, taking: "asyncio.Future[Lease]", owner: str) -> None:
@@ -168,12 +170,13 @@ class Leases:
             await self.journal.release(await taking)
         except RunBusyError:
             pass
-        except (DatabaseError, asyncio.CancelledError):  # the event loop ends, and cuts everything
+        except DatabaseError:
             give_up(owner)
 
-    async def _end(self, held: Held) -> None:
+    async def _end(self, held: Held, ending: "asyncio.Task[None] | None") -> None:
         try:
-            await self._keep_no_longer(held)
+            if ending is not None:
+                await asyncio.wait({ending})
         finally:
             await self._let_go(held)
 
@@ -181,8 +184,12 @@ class Leases:
         if not self._leave(held):
             try:
                 await self.journal.release(held.lease)
-            except (DatabaseError, asyncio.CancelledError):  # another process waits until it expires
+            except DatabaseError:  # another process waits until it expires
                 give_up(held.lease.owner)
+
+    def _leave_or_give_up(self, held: Held) -> None:
+        if not self._leave(held):
+            give_up(held.lease.owner)
 
     def _leave(self, held: Held) -> bool:
         """Leave a lease to the acts of its runs that go on, and tell whether there are any.
@@ -219,14 +226,16 @@ class Leases:
             self._beats[loop] = _Beat(together, task)
         self._beats[loop].held.add(held)
 
-    async def _keep_no_longer(self, held: Held) -> None:
+    def _keep_no_longer(self, held: Held) -> "asyncio.Task[None] | None":
+        """Stop keeping a lease; returns the task that ends with the last of an event loop."""
         loop = asyncio.get_running_loop()
         beat = self._beats[loop]
         beat.held.remove(held)
-        if not beat.held:
-            del self._beats[loop]
-            beat.task.cancel()
-            await asyncio.wait({beat.task})
+        if beat.held:
+            return None
+        del self._beats[loop]
+        beat.task.cancel()
+        return beat.task
 
     async def _beat(self, together: set[Held]) -> None:
         """Keep the leases, and see what others ask: one question for all of them, however many they are."""
@@ -265,15 +274,20 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 def _give_back(journal: Journal, lease: Lease) -> None:
     try:
-        with suppress(DatabaseError):
-            asyncio.run(journal.release(lease))
+        asyncio.run(journal.release(lease))
+    except DatabaseError:
+        give_up(lease.owner)
     finally:
         del _left[name_of(lease.owner)]
 
 
-async def _through(work: Coroutine[None, None, None]) -> None:
-    """Do work to its end, also where whoever waits for it is cut meanwhile."""
+async def _through(work: Coroutine[None, None, None], instead: Callable[[], None]) -> None:
+    """Do work to its end, also where whoever waits for it is cut meanwhile.
+
+    An event loop that ends cuts the work, too, at times before it has begun; `instead` is done then.
+    """
     doing = asyncio.ensure_future(work)
+    doing.add_done_callback(lambda done: instead() if done.cancelled() else None)
     try:
         await asyncio.shield(doing)
     except asyncio.CancelledError:

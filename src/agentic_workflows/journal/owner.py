@@ -73,7 +73,7 @@ def heir(owner: str, earlier: str, token: int) -> str:
     in this process. No time tells that, for a clock may be set back.
     """
     name, inherited = name_of(earlier), nobody(earlier)
-    if name and not is_dead(name):
+    if (name and not is_dead(name)) or "." in inherited:  # no time stays, or it would hold for every token to come
         inherited = f"~{token}"
     return f"{owner}{inherited}"
 

@@ -14,6 +14,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from agentic_workflows.journal.postgres import BUSY_SECONDS, OPTIONS, SETTINGS, AsyncWatchedConnection
 from agentic_workflows.journal.savers import KeepsAll
 
+_MINE = "SELECT 1 FROM pg_tables WHERE schemaname = current_schema()"
+"""Finds tables in the schema where they would be created."""
 AT_ONCE = 0.05
 """Seconds that are none to wait, and enough for a connection that is there."""
 
@@ -96,7 +98,7 @@ async def _set_up(saver: AsyncPostgresSaver, connection: AsyncWatchedConnection[
 
 async def _newest(connection: AsyncConnection[DictRow]) -> int:
     """Return the number of the last of LangGraph's migrations that was done; -1 for none."""
-    there = await connection.execute("SELECT 1 WHERE to_regclass('checkpoint_migrations') IS NOT NULL")
+    there = await connection.execute(f"{_MINE} AND tablename = 'checkpoint_migrations'")
     if not await there.fetchone():
         return -1
     newest = await (await connection.execute("SELECT coalesce(max(v), -1) AS v FROM checkpoint_migrations")).fetchone()

@@ -141,9 +141,12 @@ def definitions(dialect: Dialect) -> dict[str, str]:
 
 
 def _label_index(dialect: Dialect) -> Index:
-    """Return what keeps a label from being there twice; an index of Postgres holds no long texts, so it has a hash."""
+    """Return what a label is found by; an index of Postgres holds no long texts, so it has a hash.
+
+    It is not unique: two texts may have the same hash, also on purpose, and none may keep the other one out.
+    """
     found = _label_hash(LABELS.c.text) if dialect.name == "postgresql" else LABELS.c.text
-    return Index("agentic_labels_text", found, unique=True)
+    return Index("agentic_labels_text", found)
 
 
 def _label_hash(of: Any) -> Any:
@@ -177,17 +180,17 @@ def _insert(table: Table, dialect: Dialect) -> Any:
 def _record(dialect: Dialect) -> Any:
     """Return what writes an outcome: into the row of its intent, or as a row of its own; an outcome stays as it is."""
     values: dict[str, Any] = {name: bindparam(name) for name in (*_CALL, "outcome", "body")}
-    label = select(LABELS.c.id).where(*_is_label(bindparam("sources", type_=Text), dialect)).scalar_subquery()
+    label = select(func.min(LABELS.c.id)).where(*_is_label(bindparam("sources", type_=Text), dialect)).scalar_subquery()
     made = _insert_into(CALLS, dialect).values(**values, label=label)
     ended = {name: made.excluded[name] for name in ("outcome", "body", "label")}
     return made.on_conflict_do_update(index_elements=_PLACE, set_=ended, where=CALLS.c.outcome.is_(None))
 
 
 def _label(dialect: Dialect) -> Any:
-    """Return an insert of a label that is not there; what comes to nothing uses up no number of Postgres."""
+    """Return an insert of a label that is not there, as far as the transaction sees: two at once may both write it."""
     given = bindparam("text", type_=Text)
     new = select(given).where(~exists().where(*_is_label(given, dialect)))
-    return _insert_into(LABELS, dialect).from_select(["text"], new).on_conflict_do_nothing()
+    return insert(LABELS).from_select(["text"], new)
 
 
 def _sweep(name: "Column[Any]", used: "Column[Any]", dialect: Dialect) -> Delete:
@@ -215,11 +218,16 @@ def _lock(table: Table, dialect: Dialect) -> TextClause:
 
 
 def _has(name: str, dialect: Dialect) -> "Select[Any]":
-    """Return what finds a table. To create one where it is missing is more than Postgres lets many a role do."""
+    """Return what finds a table, in Postgres in the schema where it would be created.
+
+    To create one where it is missing is more than Postgres lets many a role do.
+    """
     given: Any = literal_column(f"'{name}'")
+    found: Select[Any] = select(literal_column("1"))
     if dialect.name == "postgresql":
-        return select(literal_column("1")).where(func.to_regclass(given).is_not(None))
-    return select(literal_column("1")).select_from(table("sqlite_master")).where(column("name") == given)
+        mine = column("schemaname") == func.current_schema()
+        return found.select_from(table("pg_tables")).where(mine, column("tablename") == given)
+    return found.select_from(table("sqlite_master")).where(column("name") == given)
 
 
 def _each(name: str, dialect: Dialect) -> "Select[Any]":

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from agentic_workflows.actions.action import Registry
 from agentic_workflows.errors import CorruptError, DatabaseError, RunError
@@ -26,8 +26,6 @@ from agentic_workflows.runs.results import as_result
 from agentic_workflows.runs.whereabouts import Whereabouts
 
 Result = TypeVar("Result")
-LONGEST_NAME: Final = 1_000
-"""Bytes of a thread's name: no index of Postgres holds much more than twice as many."""
 
 
 class Runs(ABC):
@@ -120,7 +118,7 @@ class Runs(ABC):
             return {**run.kept, SETTING: run.values.get("setting") or {}}
 
     def request(self, thread_id: str, request: Request) -> None:
-        """Ask a run that is under way, in whichever process, to stop at its next step boundary.
+        """Ask a run that is under way, in whichever process, to stop before its next action call.
 
         One that nobody is running honours it when somebody goes on with it: a cancelled one ends before anything is
         done, and a pause is over then.
@@ -215,13 +213,11 @@ def refuse_nameless(thread_id: object) -> None:
     """Refuse what cannot be the name of a thread.
 
     Raises:
-        RunError: it is no text, or longer than every database can hold.
+        RunError: it is no text.
 
     """
     if not isinstance(thread_id, str):
         raise RunError(f"thread_id is {thread_id!r}; give the name of a run as a text.")
-    if (size := len(thread_id.encode(errors="replace"))) > LONGEST_NAME:
-        raise RunError(f"thread_id has {size:,} bytes; give the run a name of at most {LONGEST_NAME:,}.")
 
 
 def run_in_own_loop(work: Coroutine[Any, Any, Result]) -> Result:

@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from agentic_workflows.actions.action import ActionCall
-from agentic_workflows.execution.case import Case, RunPass, make_case
+from agentic_workflows.execution.case import Case, make_case
 from agentic_workflows.execution.grants import Grants
+from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Answer, approve, edit, reject
 from agentic_workflows.graph.state import Limits
@@ -36,7 +37,15 @@ def test_what_expired_before_it_was_used_has_approved_and_changed_nothing() -> N
     grants = Grants(now=lambda: NOON, rows=given(edit({"to": "bob"}, "a"), NOON - timedelta(days=1)))
     assert (grants.was_approved("a"), grants.edited("a")) == (False, None)
     assert grants.take("a")
-    assert (grants.was_approved("a"), grants.edited("a")) == (True, {"to": "bob"})
+    assert grants.edited("a") == {"to": "bob"}
+
+
+def test_what_an_approval_was_used_for_is_begun_again_under_it_until_it_expires() -> None:
+    now = NOON
+    grants = Grants(now=lambda: now, rows=given(approve("a"), NOON))
+    assert (grants.was_approved("a"), grants.take("a"), grants.was_approved("a")) == (False, True, True)
+    now += timedelta(days=1)
+    assert not grants.was_approved("a")
 
 
 def test_a_call_whose_edit_expired_is_the_planned_one_in_everything() -> None:

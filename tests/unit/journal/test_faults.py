@@ -29,6 +29,9 @@ from agentic_workflows.journal.faults import as_database_error, without_password
         ("postgresql://me:se/cr?et@host/db", "postgresql://..."),
         ("postgresql://host?user=me&password=s3cr@t", "postgresql://..."),
         ("postgresql://host/db?password=se&cret", "postgresql://..."),
+        ("postgresql://me:s3/cret?r=1@host/db", "postgresql://..."),
+        ("postgresql://me:secret@one:5432,two/db", "postgresql://me@one:5432,two/db"),
+        ("postgresql://[::1]:5432/db", "postgresql://[::1]:5432/db"),
     ],
 )
 def test_a_password_is_never_shown_and_the_rest_still_works(url: str, shown: str) -> None:

@@ -195,6 +195,39 @@ async def test_with_a_lease_that_could_not_be_given_back_its_own_process_goes_on
         assert again.lease.token == held.lease.token + 1
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_lease_that_an_event_loop_cut_in_its_last_turns_is_taken_over_by_its_own_process(turns: int) -> None:
+    async def hold(seconds: float) -> None:
+        async with leases.hold("t"):
+            await asyncio.sleep(seconds)
+
+    async def cut() -> None:
+        holding = asyncio.create_task(hold(5))
+        await asyncio.sleep(0.01)
+        holding.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    leases = Leases(MemoryJournal())
+    asyncio.run(cut())
+    asyncio.run(hold(0))
+    assert leases._beats == {}
+
+
+async def test_a_lease_that_an_act_could_not_give_back_is_taken_over_by_its_own_process() -> None:
+    class Away(MemoryJournal):
+        async def release(self, lease: Lease) -> None:  # noqa: ARG002 - the journal's own
+            raise DatabaseError("It is away.")
+
+    leases = Leases(Away())
+    async with leases.hold("t") as held:
+        held.runs["r"] = {}
+        act = Act("r:a:0")
+    act.end()
+    async with asyncio.timeout(5), leases.hold("t", wait=2) as again:
+        assert again.lease.token == 2
+
+
 async def test_a_lease_of_which_nobody_heard_that_it_was_taken_is_taken_over_by_its_own_process() -> None:
     class Unheard(MemoryJournal):
         async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:

@@ -97,8 +97,10 @@ def test_what_an_owner_inherits_is_told_from_its_name(host: str) -> None:
     assert unsure_token(heir("third:3:3:ghi", nobody(mine), 9)) == 7
 
 
-def test_what_an_older_version_wrote_as_inherited_is_later_than_any_token() -> None:
-    assert (name_of("a:1:2:b~1764518400.250"), unsure_token("a:1:2:b~1764518400.250")) == ("a:1:2:b", 1764518400)
+def test_what_an_older_version_wrote_as_inherited_is_later_than_any_token_until_the_next_owner() -> None:
+    older = f"{HOST}:{os.getpid()}:{SPACE}1:abcd~1764518400.250"  # dead
+    assert (name_of(older), unsure_token(older)) == (older.partition("~")[0], 1764518400)
+    assert [unsure_token(heir("next:2:2:def", one, 7)) for one in (older, nobody(older))] == [7, 7]
 
 
 def test_this_process_may_be_as_late_as_any_other_one(sleeper: "subprocess.Popen[bytes]") -> None:
