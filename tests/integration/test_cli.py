@@ -693,7 +693,7 @@ def test_signal_pauses_and_another_process_goes_on(folder: Path, sent: signal.Si
     with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t") as process:
         wait_until((folder / "started").exists)
         process.send_signal(sent)
-        assert any("Pausing: what runs is finished first." in line for line in process.stdout or ())
+        assert any("Pausing: action calls that are under way are finished first." in line for line in process.stdout or ())
         (folder / "go").touch()
         out, err = process.communicate(timeout=30)
     assert process.returncode == WAITING, err
