@@ -20,12 +20,11 @@ async def asked_to_stop(call: "asyncio.Future[Any]", held: Held) -> Request | No
 
     """
     try:
-        while not call.done():
+        while not (await asyncio.wait({call}, timeout=POLL_SECONDS))[0]:
             if held.lost:
                 raise held.lost
             if request := await held.honour():
                 return request
-            await asyncio.wait({call}, timeout=POLL_SECONDS)
     finally:
         call.cancel()
         await asyncio.wait({call})

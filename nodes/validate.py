@@ -169,6 +169,8 @@ async def _complete(state: State, agent: object, leases: Leases, config: Runnabl
         missing = "it was planned again."
     elif review_progress is not None:
         async with holding(leases, state, config) as held:
+            if request := await held.honour():
+                return await stopped(request, WorkflowState.EXECUTING, held.journal, state["run_id"])
             told = _asked(state, review_progress, history)
             if request := await asked_to_stop(told, held):
                 return await stopped(request, WorkflowState.EXECUTING, held.journal, state["run_id"])

@@ -16,6 +16,7 @@ from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.state import Limits, Request, State
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
+from agentic_workflows.journal.owner import new_owner
 from agentic_workflows.nodes.validate import make_validate
 from agentic_workflows.policies.report import Report
 
@@ -194,6 +195,18 @@ async def test_a_request_to_stop_cuts_a_review(request_: Request, after: tuple[s
 
     stopped = await asyncio.wait_for(judged(REVIEWED, review=review, journal=journal), 5)
     assert ((stopped["status"], stopped["left"], stopped["reason"]), ends) == (after, ["cut"])
+
+
+async def test_a_run_that_is_to_stop_already_begins_no_review() -> None:
+    journal, begun = MemoryJournal(), list[str]()
+
+    async def review(goal: str, history: object) -> None:
+        begun.append(goal)
+
+    await journal.release(await journal.acquire("t", new_owner(), 30))
+    await journal.request("t", "cancel")
+    stopped = await judged(REVIEWED, review=review, journal=journal)
+    assert (stopped["status"], stopped["reason"], begun) == ("FAILED", "Cancelled on request.", [])
 
 
 async def test_a_review_is_cut_where_another_process_has_the_run() -> None:
