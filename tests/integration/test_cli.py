@@ -693,7 +693,8 @@ def test_signal_pauses_and_another_process_goes_on(folder: Path, sent: signal.Si
     with start("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--thread", "t") as process:
         wait_until((folder / "started").exists)
         process.send_signal(sent)
-        assert any("Pausing: action calls that are under way are finished first." in line for line in process.stdout or ())
+        told = "Pausing: action calls that are under way are finished first."
+        assert any(told in line for line in process.stdout or ())
         (folder / "go").touch()
         out, err = process.communicate(timeout=30)
     assert process.returncode == WAITING, err
