@@ -58,7 +58,7 @@ class RunLog:
         self._waiting: list[Recorded] = []
         self._used: list[str] = []
         self._is_unsure = False
-        """Whether what waits may be in the journal: the connection of who wrote it was lost."""
+        """Whether what waits may be in the journal: who wrote it was cut, or lost the connection."""
         self._due = 0.0
         """When what waits is written, in the event loop's time."""
         self._timer: asyncio.TimerHandle | None = None
