@@ -980,13 +980,33 @@ async def test_an_approval_that_expired_while_the_process_was_dead_is_asked_for_
     assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent", "after"])
 
 
-async def test_an_approval_that_was_used_in_time_is_not_asked_for_again(house: Callable[..., House]) -> None:
+async def test_an_approval_that_has_not_expired_covers_what_was_begun_under_it(house: Callable[..., House]) -> None:
     here = house(plan(step("sent", "put", human_review_required=True)))
     await here.open().run("g", thread_id="t")
     with pytest.raises(DatabaseError, match="process"):
         await here.open(at_outcome("sent"), before=True).resume(approve(), thread_id="t")
-    here.later = 30 * DAY
+    here.later = DAY - 60
     assert ((await here.resume())["state"], here.world, len(set(here.keys))) == ("COMPLETE", ["sent", "sent"], 1)
+
+
+@pytest.mark.parametrize("action, asks", [("put", True), ("found", False), ("kept", False)])
+async def test_what_was_begun_under_an_approval_that_expired_since_is_done_again_only_with_a_new_one(
+    house: Callable[..., House],
+    action: str,
+    asks: bool,  # noqa: FBT001
+) -> None:
+    here = house(plan(step("sent", action, human_review_required=True)))
+    asked = await here.open().run("g", thread_id="t")
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_outcome("sent"), before=True).resume(approve(), thread_id="t")
+    here.later = 30 * DAY
+    again = await here.resume()
+    assert (again["state"], here.world) == ("REVIEWING" if asks else "COMPLETE", ["sent"])
+    if asks:
+        assert "may have happened" in again["reviews"][0]["reason"]
+        assert again["reviews"][0]["id"] != asked["reviews"][0]["id"]
+        done = await here.resume(approve())
+        assert (done["state"], here.world, len(set(here.keys))) == ("COMPLETE", ["sent", "sent"], 1)
 
 
 async def test_a_cancel_is_not_forgotten_by_a_process_that_is_killed_before_the_end_is_kept(

@@ -46,7 +46,7 @@ intent without outcome, the action is idempotent
 intent without outcome, and policies since then that ask about it
     asks, where no person had approved it before it was begun
     test_what_policy_lets_happen_no_more_without_a_person_is_not_done_again_without_one
-    test_an_approval_that_was_used_in_time_is_not_asked_for_again
+    test_an_approval_that_has_not_expired_covers_what_was_begun_under_it
 intent without outcome, any other action
     asks a person
     test_in_doubt_a_person_says_what_becomes_of_it
@@ -158,8 +158,8 @@ an approval expired between the decision and its intent
     test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired
     test_a_refused_effect_is_still_that_of_its_call_after_the_intent_to_do_it_again_was_refused
 an approval expired after its intent was written
-    nothing: it was used, and the effect is in doubt
-    test_an_approval_that_was_used_in_time_is_not_asked_for_again
+    asks again before the effect is done again; about what `reconcile` finds nobody is asked
+    test_what_was_begun_under_an_approval_that_expired_since_is_done_again_only_with_a_new_one
 nobody answered by the deadline
     writes the rejection as a row, whichever process touches the run first, and plans again
     test_a_deadline_that_passed_while_the_process_was_dead_is_a_rejection
