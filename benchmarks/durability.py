@@ -304,7 +304,7 @@ async def resume(size: int) -> None:
 
 
 def cold_start(rounds: int) -> None:
-    """Print the CPU of a process that runs one step, over that of one that does so with LangGraph alone."""
+    """Print the CPU of a process until it has run one step, over that of one that does so with LangGraph alone."""
     plain_code = (
         "from typing import TypedDict\nfrom langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver\n"
         "from langgraph.graph import START, StateGraph\nclass S(TypedDict):\n    value: int\n"
@@ -337,7 +337,7 @@ def _child(code: str, cache: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     given = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
     with tempfile.TemporaryDirectory() as folder:
-        text = f"{code}\nimport asyncio, sys\nasyncio.run(main(sys.argv[1]))"
+        text = f"{code}\nimport asyncio, os, sys\nasyncio.run(main(sys.argv[1]))\nos._exit(0)"
         subprocess.run([sys.executable, "-c", text, str(Path(folder) / "x.db")], check=True, env=given)  # noqa: S603 - our own
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
