@@ -75,7 +75,7 @@ async def proxy(postgres: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         with suppress(OSError, asyncio.CancelledError), closing(writer), closing(back):
             await asyncio.gather(pass_on(reader, back, is_slow=True), pass_on(there, writer, is_slow=False))
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    with closing(await asyncio.start_server(serve, "127.0.0.1", 0)) as server:  # who waits for it waits for its clients
         port = server.sockets[0].getsockname()[1]
         url = f"postgresql://{info['user']}@127.0.0.1:{port}/{info['dbname']}?sslmode=disable&gssencmode=disable"
         proxy = Proxy(url, passes)

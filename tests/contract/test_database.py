@@ -809,6 +809,6 @@ async def turns_of(url: str) -> AsyncIterator[tuple[str, list[bytes]]]:
         with suppress(asyncio.IncompleteReadError, asyncio.CancelledError), closing(writer), closing(back):
             await asyncio.gather(ask(reader, back), answer(there, writer))
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    with closing(await asyncio.start_server(serve, "127.0.0.1", 0)) as server:  # who waits for it waits for its clients
         port = server.sockets[0].getsockname()[1]
         yield f"postgresql://{info['user']}@127.0.0.1:{port}/{info['dbname']}?sslmode=disable&gssencmode=disable", turns

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 
 from agentic_workflows.actions.action import Action, ActionCall
@@ -100,10 +101,17 @@ class Case:
         An equal call of an earlier plan is another one: nobody has said that this plan may do it. And what policy let
         happen is for policy to say again, which may have changed.
         """
-        if not self.is_begun or self.is_wanted_again:
-            return self.is_begun
-        is_own = self.intent is not None and self.intent.place == self.place
-        return is_own and self.run.grants.was_approved(self.first_id)
+        return self.is_begun and (self.is_wanted_again or self._covered_until is not None)
+
+    @property
+    def _covered_until(self) -> datetime | None:
+        is_own = self.is_begun and self.intent is not None and self.intent.place == self.place
+        return self.run.grants.covered_until(self.first_id) if is_own else None
+
+    @property
+    def until(self) -> datetime | None:
+        """When what a person said expires that lets the call happen; None where nothing does."""
+        return self.run.grants.until(self.used) or self._covered_until
 
     @property
     def count(self) -> int:

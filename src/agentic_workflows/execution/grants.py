@@ -47,10 +47,10 @@ class Grants:
                 inputs = row.said.inputs
         return inputs
 
-    def was_approved(self, first: str) -> bool:
-        """Tell whether an approval of a question, or an edit, was used, and has not expired since."""
+    def covered_until(self, first: str) -> datetime | None:
+        """Return when the approval, or edit, expires that a call was begun under; None where none counts any more."""
         used = filter(self._is_used, self._spent(first))
-        return any(isinstance(row.said, Approve | Edit) and not self._is_expired(row) for row in used)
+        return max((end for row in used if (end := self._end(row)) and self.now() < end), default=None)
 
     def edits(self) -> Iterator[JsonObject]:
         """Yield the inputs of every edit that was used, whatever it was an answer to."""

@@ -167,7 +167,7 @@ class ExecutionPoint:
         call, run = case.call, case.run
         attempts, may_have_happened = 0, case.took_place
         if case.key:
-            until, case.since = run.grants.until(case.used), perf_counter()
+            case.since = perf_counter()
             try:
                 case.intent = await run.log.intend(
                     case.place,
@@ -176,7 +176,7 @@ class ExecutionPoint:
                     rules=case.rules,
                     again=case.intent,
                     used=case.used,
-                    until=until,
+                    until=case.until,
                 )
             except ExpiredError:
                 run.counts[call.action] -= not case.is_begun
@@ -265,11 +265,12 @@ def _request(case: Case) -> ActionRequest:
 
 
 def _asked(case: Case, decision: Ask) -> Question:
-    """Return the question that policy asks; of what may have happened already, it is also one about that."""
-    doubt = case.intent if case.is_unsure else None
+    """Return the question that policy asks; of what was begun already, it is also one about that."""
+    doubt = case.intent if case.is_begun else None
     if doubt is None:
         return case.question(decision.reason, decision.rules)
-    known = f"It was begun at {doubt.at} and may have happened; approve does it under the same key."
+    happened = "may have happened" if case.is_unsure else "did not happen"
+    known = f"It was begun at {doubt.at} and {happened}; approve does it under the same key."
     return case.question(f"{known} {decision.reason}", decision.rules, in_doubt=doubt)
 
 

@@ -160,6 +160,7 @@ an approval expired between the decision and its intent
 an approval expired after its intent was written
     asks again before the effect is done again; about what `reconcile` finds nobody is asked
     test_what_was_begun_under_an_approval_that_expired_since_is_done_again_only_with_a_new_one
+    test_what_is_begun_again_just_as_its_approval_expires_is_asked_for_again
 nobody answered by the deadline
     writes the rejection as a row, whichever process touches the run first, and plans again
     test_a_deadline_that_passed_while_the_process_was_dead_is_a_rejection

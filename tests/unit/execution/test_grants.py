@@ -35,7 +35,7 @@ def test_of_the_answers_about_a_call_the_last_word_counts_whatever_the_clock_sai
 
 def test_what_expired_before_it_was_used_has_approved_and_changed_nothing() -> None:
     grants = Grants(now=lambda: NOON, rows=given(edit({"to": "bob"}, "a"), NOON - timedelta(days=1)))
-    assert (grants.was_approved("a"), grants.edited("a")) == (False, None)
+    assert (grants.covered_until("a"), grants.edited("a")) == (None, None)
     assert grants.take("a")
     assert grants.edited("a") == {"to": "bob"}
 
@@ -43,9 +43,12 @@ def test_what_expired_before_it_was_used_has_approved_and_changed_nothing() -> N
 def test_what_an_approval_was_used_for_is_begun_again_under_it_until_it_expires() -> None:
     now = NOON
     grants = Grants(now=lambda: now, rows=given(approve("a"), NOON))
-    assert (grants.was_approved("a"), grants.take("a"), grants.was_approved("a")) == (False, True, True)
+    assert grants.covered_until("a") is None
+    assert grants.take("a")
     now += timedelta(days=1)
-    assert not grants.was_approved("a")
+    assert grants.covered_until("a") is None
+    now -= timedelta(seconds=1)
+    assert grants.covered_until("a") == NOON + timedelta(days=1)
 
 
 def test_a_call_whose_edit_expired_is_the_planned_one_in_everything() -> None:
