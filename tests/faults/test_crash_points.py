@@ -1003,7 +1003,8 @@ async def test_what_was_begun_under_an_approval_that_expired_since_is_done_again
     again = await here.resume()
     assert (again["state"], here.world) == ("REVIEWING" if asks else "COMPLETE", ["sent"])
     if asks:
-        assert "may have happened" in again["reviews"][0]["reason"]
+        reason = again["reviews"][0]["reason"]
+        assert ("may have happened" in reason, "and that expired since then." in reason) == (True, True)
         assert again["reviews"][0]["id"] != asked["reviews"][0]["id"]
         done = await here.resume(approve())
         assert (done["state"], here.world, len(set(here.keys))) == ("COMPLETE", ["sent", "sent"], 1)
@@ -1198,6 +1199,30 @@ async def test_a_stale_process_that_wakes_after_its_step_writes_nothing(house: C
     result = await here.open().result("t")
     past = await journal.past(result["run_id"])
     assert (here.world, [one.place.step for one in past.in_doubt], past.outcomes) == (["a"], ["a"], ())
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+async def test_no_further_attempt_is_made_where_the_lease_is_lost_or_nobody_can_tell(
+    house: Callable[..., House],
+    is_lost: bool,  # noqa: FBT001
+) -> None:
+    here = house(plan(step("a", "put", retries=3)))
+    dies = None if is_lost else lambda kind, value: kind == "write" and not any(value)
+    workflow = here.open(dies)
+
+    async def fails(call: ActionCall) -> NoReturn:
+        here.world.append(call.step.name)
+        if is_lost:
+            late = SqlJournal(Database(here.path).journal._writer, clock=lambda: 1e12)  # type: ignore[attr-defined]
+            await late.acquire("t", "elsewhere:1:1:x", 30)
+        raise ValueError("not yet")
+
+    actions = [replace(one, run=fails) for one in here.actions()]
+    workflow = AgenticWorkflow(workflow.agent, 50, actions=actions, database=workflow.database)
+    with pytest.raises(LeaseLostError if is_lost else DatabaseError):
+        await workflow.run("g", thread_id="t")
+    past = await Database(here.path).journal.past((await here.open().result("t"))["run_id"])
+    assert (here.world, [one.place.step for one in past.in_doubt]) == (["a"], ["a"])
 
 
 async def test_a_process_that_has_lost_the_lease_before_a_step_starts_none_and_ends_no_run(

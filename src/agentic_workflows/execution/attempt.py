@@ -103,6 +103,8 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
     Raises:
         StoppedError: the run is to stop, and an attempt was left.
         ActionError: as in `attempt_once`, of the last attempt.
+        LeaseLostError: another process has the run by now, and an attempt was left.
+        DatabaseError: nobody could tell whether another one has, and an attempt was left.
 
     """
     import tenacity  # noqa: PLC0415 - most runs never retry
@@ -118,9 +120,11 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
         until = monotonic() + seconds
         while not run.is_stopped():
             if (left := until - monotonic()) <= 0:
-                return
+                await run.log.confirm()
+                break
             await asyncio.sleep(min(left, _LOOK_SECONDS))
-        raise StoppedError
+        if run.is_stopped():
+            raise StoppedError
 
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(most),

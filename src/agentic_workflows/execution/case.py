@@ -182,7 +182,8 @@ class Case:
         first, grants = first_id or self.first_id, self.run.grants
         begun = None if in_doubt is None else attempt_of(in_doubt)
         if row := grants.expired(first):
-            reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired before it was used."
+            since = "since then" if row.used else "before it was used"
+            reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired {since}."
         elif row := grants.elsewhere(self.call.step.name, self.call.item, begun):
             under = "under another plan, other policies or actions, or with other inputs"
             reason += f" {row.reviewer or 'Somebody'} approved this step at {row.at} {under}, which does not count now."

@@ -59,11 +59,11 @@ class Grants:
                 yield row.said.inputs
 
     def expired(self, first: str) -> Answered | None:
-        """Return the last answer to a question where it expired before it was used."""
+        """Return the last answer to a question where it expired."""
         last = None
         for row in self._spent(first):
             last = row
-        return None if last is None or self._is_used(last) or self._is_outdated(last) else last
+        return None if last is None or self._is_outdated(last) or not self._is_expired(last) else last
 
     def result_id(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
         """Return the id of the last answer about an effect in doubt, where it is a result that still counts."""

@@ -130,6 +130,16 @@ class RunLog:
         """Tell whether who began an effect may only have been frozen, and do it yet."""
         return self._held.lease.may_still_happen(doubt)
 
+    async def confirm(self) -> None:
+        """Return if the run is still ours, having heard what was asked of it.
+
+        Raises:
+            LeaseLostError: another process has it.
+            DatabaseError: the journal could not be asked.
+
+        """
+        await self._held.write(self._run_id)
+
     async def intend(
         self,
         place: Place,
