@@ -100,7 +100,7 @@ class _PlannerCall:
                 asked = ask(self._agent.create_plan, state["goal"], history)
                 planning = asyncio.ensure_future(contained(asked, seconds))
             try:
-                self.stopped = await asked_to_stop(planning, self.held)
+                self.stopped = await asked_to_stop(planning, self.held, state["run_id"])
                 return None if self.stopped else _given(planning)
             except TimeoutError:
                 raise PlanningError(f"max_seconds is exhausted: no plan within {seconds:.1f} s.") from None

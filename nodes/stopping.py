@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from agentic_workflows.errors import take_error
 from agentic_workflows.graph.state import Request, Update, WorkflowState
 from agentic_workflows.journal.entries import Journal, Past, attempt_of
 from agentic_workflows.journal.lease import Held
@@ -12,11 +13,12 @@ POLL_SECONDS = 0.25
 """How often a call of the agent looks whether somebody asked the run to stop."""
 
 
-async def asked_to_stop(call: "asyncio.Future[Any]", held: Held) -> Request | None:
+async def asked_to_stop(call: "asyncio.Future[Any]", held: Held, run_id: str) -> Request | None:
     """Wait until a call of the agent has ended, or cut it and return what was asked of the run meanwhile.
 
     Raises:
-        LeaseLostError: another process has the run now; the call is cut.
+        LeaseLostError: another process has the run now; the call is cut, or what it gave does not count.
+        DatabaseError: nobody could tell whether another process has it.
 
     """
     try:
@@ -25,9 +27,11 @@ async def asked_to_stop(call: "asyncio.Future[Any]", held: Held) -> Request | No
                 raise held.lost
             if request := await held.honour():
                 return request
+        await held.write(run_id)  # nothing: it is refused where another process has gone on with the run meanwhile
     finally:
         call.cancel()
         await asyncio.wait({call})
+        take_error(call)
     return None
 
 

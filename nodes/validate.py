@@ -172,7 +172,7 @@ async def _complete(state: State, agent: object, leases: Leases, config: Runnabl
             if request := await held.honour():
                 return await stopped(request, WorkflowState.EXECUTING, held.journal, state["run_id"])
             told = _asked(state, review_progress, history)
-            if request := await asked_to_stop(told, held):
+            if request := await asked_to_stop(told, held, state["run_id"]):
                 return await stopped(request, WorkflowState.EXECUTING, held.journal, state["run_id"])
         try:
             missing = _missing(told)

@@ -31,9 +31,9 @@ from agentic_workflows import (
     respond,
 )
 from agentic_workflows.actions.action import Action, ActionCall, Found
-from agentic_workflows.errors import LeaseLostError, ReviewError
+from agentic_workflows.errors import LeaseLostError, PlanningError, ReviewError
 from agentic_workflows.graph.catalogue import Annotations
-from agentic_workflows.graph.state import Request
+from agentic_workflows.graph.state import FINISHED, Request
 from agentic_workflows.journal.database import Database
 from agentic_workflows.journal.entries import Answered, Intent, Lease, Recorded
 from agentic_workflows.journal.sql_journal import SqlJournal
@@ -1255,6 +1255,28 @@ async def test_a_stale_process_that_wakes_after_execute_writes_no_checkpoint(hou
             await run.fail("It woke.")
     assert (await here.open().result("t"))["state"] == "REVIEWING"
     assert before.is_latest()
+
+
+@pytest.mark.parametrize("call", ["create_plan", "review_progress"])
+async def test_a_process_that_lost_its_lease_while_its_agent_was_asked_ends_no_run(
+    house: Callable[..., House], call: str
+) -> None:
+    here = house(plan(step("a", "told")))
+    workflow = here.open()
+
+    async def frozen(_: str, __: Any) -> None:
+        late = SqlJournal(workflow.database.journal._writer, clock=lambda: 1e12)  # type: ignore[attr-defined]
+        await late.acquire("t", "elsewhere:1:1:x", 30)
+        if call == "create_plan":
+            raise PlanningError("It woke.")
+
+    setattr(workflow.agent, call, frozen)
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    async with Database(here.path).checkpointer() as saver:  # as a server has it, which fences nothing by itself
+        graph = workflow._assemble(saver)
+        with pytest.raises(LeaseLostError):
+            await graph.ainvoke({"goal": "g"}, config)
+        assert (await graph.aget_state(config)).values.get("status") not in FINISHED
 
 
 # Copies and forks.

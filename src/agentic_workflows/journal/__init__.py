@@ -184,6 +184,9 @@ frozen in a step beyond its lease, then awake again
     the one that took over goes on; the act under way is in doubt, and the one that wakes writes nothing
     test_a_process_frozen_beyond_its_lease_writes_nothing_any_more
     test_a_stale_process_that_wakes_after_its_step_writes_nothing
+frozen beyond its lease while the agent plans, or reviews the progress
+    what the agent said does not count: the one that took over goes on, and the one that wakes ends no run
+    test_a_process_that_lost_its_lease_while_its_agent_was_asked_ends_no_run
 frozen between two attempts beyond its lease, or cut off from the journal
     makes no further attempt: before each one it asks the journal whether the run is still its own
     test_no_further_attempt_is_made_where_the_lease_is_lost_or_nobody_can_tell
