@@ -18,7 +18,7 @@ from agentic_workflows.graph.plan import plan_number
 from agentic_workflows.graph.review import Answer, Respond, from_json
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, JsonValue
-from agentic_workflows.journal.owner import unsure_token
+from agentic_workflows.journal.owner import is_dead, unsure_token
 
 WHOLE = -1
 """The item of a step that is no `foreach`."""
@@ -173,6 +173,10 @@ class Lease:
     """Seconds since the epoch."""
     request: Request | None = None
     """What was asked of the run before the lease was taken."""
+
+    def is_held(self, now: float) -> bool:
+        """Tell whether it has not run out, and its owner is not known to be dead."""
+        return self.expires > now and not is_dead(self.owner)
 
     def may_still_happen(self, one: Intent) -> bool:
         """Tell whether who began an effect may only have been frozen, and do it yet: it is not known to be dead."""

@@ -16,7 +16,7 @@ from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import NOTHING_KNOWN, Answered, Begun, Intent, Known, Lease, Past, Recorded
 from agentic_workflows.journal.faults import recorded_twice
-from agentic_workflows.journal.owner import heir, is_dead, name_of, nobody
+from agentic_workflows.journal.owner import heir, name_of, nobody
 from agentic_workflows.journal.timeline import answer_entry, in_order, intent_entry, outcome_entry, plan_entry
 
 Class = TypeVar("Class", bound=type)
@@ -162,7 +162,7 @@ class MemoryJournal:
     async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
         """Take the lease of a thread."""
         now, held = self._clock(), self._leases.get(thread_id)
-        if held and held.expires > now and not is_dead(held.owner):
+        if held and held.is_held(now):
             raise RunBusyError(thread_id, name_of(held.owner), held.expires)
         token = held.token + 1 if held else 1
         self._leases.pop(thread_id, None)
@@ -196,12 +196,12 @@ class MemoryJournal:
     async def holder(self, thread_id: str) -> Lease | None:
         """Return the lease of a thread, where anybody holds it who is not known to be dead."""
         held = self._leases.get(thread_id)
-        return held if held and held.expires > self._clock() and not is_dead(held.owner) else None
+        return held if held and held.is_held(self._clock()) else None
 
     async def is_held(self) -> bool:
         """Tell whether anybody holds a thread."""
         now = self._clock()
-        return any(one.expires > now and not is_dead(one.owner) for one in self._leases.values())
+        return any(one.is_held(now) for one in self._leases.values())
 
     async def clear(self, lease: Lease, honoured: Request | None) -> None:
         """Forget what was asked of the run, where that is still the request that its holder honoured."""

@@ -9,11 +9,7 @@ from functools import partial
 from typing import TypeVar, cast
 
 from agentic_workflows.collector import collector_off
-from agentic_workflows.errors import (
-    ExpiredError,
-    LeaseLostError,
-    RunBusyError,
-)
+from agentic_workflows.errors import ExpiredError, LeaseLostError, RunBusyError
 from agentic_workflows.graph.state import Request
 from agentic_workflows.graph.values import JsonObject, canonical
 from agentic_workflows.journal.calls import refuse_recorded, write_calls
@@ -207,7 +203,7 @@ class SqlJournal:
                     return Lease(thread_id=thread_id, owner=owner, token=1, expires=expires)
                 found = to.send("lease", by_thread_id=thread_id).rows
             last = lease_of(found[0])
-            if last.expires > now and not is_dead(last.owner):
+            if last.is_held(now):
                 raise RefusedError(RunBusyError(thread_id, name_of(last.owner), last.expires))
             mine = replace(last, owner=heir(owner, last.owner, last.token), token=last.token + 1, expires=expires)
             to.send("take_lease", **_lease_values(last, **held | {"owner": mine.owner, "token": mine.token}))
@@ -256,8 +252,7 @@ class SqlJournal:
     async def holder(self, thread_id: str) -> Lease | None:
         """Return the lease of a thread, where anybody holds it who is not known to be dead."""
         rows = await self._writer.do(lambda to: to.send("lease", by_thread_id=thread_id).rows)
-        held = (one for one in map(lease_of, rows) if one.expires > self._clock() and not is_dead(one.owner))
-        return next(held, None)
+        return next((one for one in map(lease_of, rows) if one.is_held(self._clock())), None)
 
     async def is_held(self) -> bool:
         """Tell whether anybody holds a thread."""
