@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from agentic_workflows.errors import DatabaseError
 from agentic_workflows.journal.faults import without_password
 from agentic_workflows.journal.migrations import MIGRATIONS, OF_POSTGRES
-from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of, open_in_this_process, replaced
+from agentic_workflows.journal.open_files import NO_FILE, Identity, identity_of, open_in_this_process, replaced, uri_of
 from agentic_workflows.journal.waiting import note_locked, use_wal, waiting
 from agentic_workflows.journal.writer import UnheardError
 
@@ -40,11 +40,10 @@ class SqliteBackend:
 
     def connect(self) -> None:
         """Open the file, which must be there, and create or migrate the tables."""
-        there = f"{self._path.absolute().as_uri()}?mode=rw"  # one that was taken away is not begun anew
         self._leaving.enter_context(open_in_this_process(self._path))
         with waiting(self._path) as seconds:
             self._connection = sqlite3.connect(
-                there, uri=True, timeout=seconds, isolation_level=None, check_same_thread=False
+                uri_of(self._path), uri=True, timeout=seconds, isolation_level=None, check_same_thread=False
             )  # closed by whoever forks
             self._files = {str(self._path): identity_of(str(self._path))}
             use_wal(self._connection, seconds)

@@ -23,7 +23,7 @@ from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.faults import as_database_error, without_password
 from agentic_workflows.journal.lease import LEASE_SECONDS, Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
-from agentic_workflows.journal.open_files import open_in_this_process
+from agentic_workflows.journal.open_files import open_in_this_process, uri_of
 from agentic_workflows.journal.savers import shared
 from agentic_workflows.journal.sql_journal import SqlJournal
 from agentic_workflows.journal.writer import writer_for
@@ -168,11 +168,10 @@ def _probe(path: Path) -> None:
 
 def _vacuum(path: Path) -> None:
     """Write the file anew without what was freed, if that is a good part of it and can be done now, and soon."""
-    there = f"{path.as_uri()}?mode=rw"
     with (
         suppress(sqlite3.Error),
         open_in_this_process(path),
-        closing(sqlite3.connect(there, uri=True, timeout=0, isolation_level=None)) as file,
+        closing(sqlite3.connect(uri_of(path), uri=True, timeout=0, isolation_level=None)) as file,
     ):
         ((pages,), (free,)) = (file.execute(f"PRAGMA {what}_count").fetchone() for what in ("page", "freelist"))
         if free > pages / 4:

@@ -38,6 +38,11 @@ def identity_of(name: str) -> Identity:
     return (found.st_dev, found.st_ino)
 
 
+def uri_of(path: Path) -> str:
+    """Return the URI that opens a file only where it is there: one that was taken away is not begun anew."""
+    return f"{path.absolute().as_uri()}?mode=rw"
+
+
 def replaced(path: Path) -> DatabaseError:
     """Return the error of a file that is not the one that was opened: SQLite goes on writing into a deleted one."""
     return DatabaseError(f"The database {path}, or its -wal, was moved, deleted or replaced while in use.")

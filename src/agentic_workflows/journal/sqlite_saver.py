@@ -14,7 +14,7 @@ from aiosqlite.context import contextmanager
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from agentic_workflows.journal.open_files import open_in_this_process
+from agentic_workflows.journal.open_files import open_in_this_process, uri_of
 from agentic_workflows.journal.savers import KeepsAll
 from agentic_workflows.journal.waiting import set_wait, use_wal, waiting
 
@@ -126,8 +126,7 @@ class _Connection(sqlite3.Connection):
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds = path, seconds
-        there = f"{path.absolute().as_uri()}?mode=rw"  # one that was taken away is not begun anew
-        super().__init__(there, uri=True, timeout=seconds, isolation_level=None)
+        super().__init__(uri_of(path), uri=True, timeout=seconds, isolation_level=None)
 
     def cursor(self, factory: type[sqlite3.Cursor] = _Cursor) -> sqlite3.Cursor:  # type: ignore[override]
         return super().cursor(factory)
