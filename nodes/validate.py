@@ -56,10 +56,9 @@ async def _gate_in(
     report = examine(plan, state)
     if report.findings:
         await _refuse_begun(state, report, journal, registry)
-    if report.findings and state.get("run_plan"):
-        return _refuse_given(report, runtime)
-    if report.findings:
-        refused = state["refused"] if _is_budget(report) else [*state["refused"], report.refusal]
+        if state.get("run_plan"):
+            return _refuse_given(report, runtime)
+        refused = state["refused"] if _lacks_only_iterations(report) else [*state["refused"], report.refusal]
         return {**_refuse(state, report.findings, runtime), "plan": None, "refused": refused}
     told = report.to_json()
     runtime.stream_writer(PlanAccepted(report=told).to_json())
@@ -80,7 +79,7 @@ async def _refuse_begun(state: State, report: Report, journal: Journal, registry
     if not doubts and all(one.intent.place.plan != name for one in past.outcomes):
         return
     refuse_missing(report.plan, registry)
-    if state.get("run_plan") and not _is_budget(report):
+    if state.get("run_plan") and not _lacks_only_iterations(report):
         raise RunError(
             f"The given plan has begun, and is refused now: {_reason(report)}"
             f"{may_have_happened(doubts)} Resume the run with the policies that it was begun with, or cancel it; "
@@ -98,12 +97,12 @@ def _refuse_given(report: Report, runtime: Runtime[Any]) -> Update:
     return {
         "status": WorkflowState.FAILED.value,
         "reason": _reason(report),
-        "left": WorkflowState.PLANNING.value if _is_budget(report) else "",
+        "left": WorkflowState.PLANNING.value if _lacks_only_iterations(report) else "",
     }
 
 
-def _is_budget(report: Report) -> bool:
-    """Tell whether nothing but the iterations left keeps a plan from running."""
+def _lacks_only_iterations(report: Report) -> bool:
+    """Tell whether a plan would run, had it more iterations."""
     return all(finding.field == "max_iterations" for finding in report.findings)
 
 

@@ -77,7 +77,7 @@ def examine(
     sound = [step for step in plan.steps if step.name not in unsound and catalogue.get(step.action)]
     decisions = {step.name: engine.decide_early(step, catalogue[step.action], traced.get(step.name)) for step in sound}
     findings += [_denied(step, decision) for step, decision in decisions.items() if isinstance(decision, Deny)]
-    findings += _budget(plan, max_iterations, used)
+    findings += _lacking_iterations(plan, max_iterations, used)
     refusal = digest([plan.digest, engine.digest])
     if refusal in refused:
         problem = "This plan was refused already, so giving it again is no progress."
@@ -92,7 +92,7 @@ def _denied(step: str, decision: Deny) -> Finding:
     return Finding(step=step, field="action", problem=problem, remedy="Reach the goal without it.")
 
 
-def _budget(plan: Plan, max_iterations: int | None, used: int) -> Iterator[Finding]:
+def _lacking_iterations(plan: Plan, max_iterations: int | None, used: int) -> Iterator[Finding]:
     needed = used + len(plan.steps)
     if max_iterations is not None and needed > max_iterations:
         problem = f"The plan's {len(plan.steps)} steps and {used} used iterations exceed the limit of {max_iterations}."
