@@ -17,7 +17,7 @@ from agentic_workflows.graph.values import beginning, writable
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.nodes.collaborators import ANSWER
-from agentic_workflows.nodes.stopping import in_doubt, may_have_happened
+from agentic_workflows.nodes.stopping import may_have_happened, unsettled_steps
 
 _TAKEN: Final = dict.fromkeys(("given_plan", "given_limits", "given_run_id"))
 """Resets what came in with a goal: it counts for one run."""
@@ -72,7 +72,7 @@ async def left_in_doubt(state: State, begins: str, held: Held) -> list[str]:
     if not run_id or run_id == begins or state.get("status") in FINISHED:
         return []
     home, _ = await held.journal.run_of(run_id) or ("", "")
-    return in_doubt(await held.journal.past(run_id)) if home == held.lease.thread_id else []
+    return unsettled_steps(await held.journal.past(run_id)) if home == held.lease.thread_id else []
 
 
 def gone_on_with(state: State, doubts: Sequence[str]) -> Update:
@@ -145,7 +145,7 @@ async def refuse_forgotten(journal: Journal, thread: str, known: str | None, goa
     begun = await journal.runs(thread)
     for run_id in _begun_since(known, begun):
         past = await journal.past(run_id)
-        if in_doubt(past) or (past.outcomes and begun[run_id] == goal):
+        if unsettled_steps(past) or (past.outcomes and begun[run_id] == goal):
             raise RunError(
                 f"The thread {thread} has a run that has done something ({run_id}, {beginning(begun[run_id], 200)!r}), "
                 f"and what it is begun from does not know of that: effects could happen twice. Go on from the last "

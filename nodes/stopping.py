@@ -44,11 +44,11 @@ async def stopped(request: Request, left: WorkflowState, journal: Journal, run_i
 
 def cancelled(past: Past) -> str:
     """Return why a run ends that was cancelled, with what of it may have happened and nobody said that it did."""
-    return f"Cancelled on request.{may_have_happened(in_doubt(past))}"
+    return f"Cancelled on request.{may_have_happened(unsettled_steps(past))}"
 
 
-def in_doubt(past: Past) -> list[str]:
-    """Return the steps that may have happened, and of which nobody has said that they did."""
+def unsettled_steps(past: Past) -> list[str]:
+    """Return the steps in doubt of which nobody has said that they happened."""
     given = past.given
     return [doubt.place.step for doubt in past.in_doubt if str(attempt_of(doubt)) not in given]
 
