@@ -7,10 +7,7 @@ from typing import Any
 from agentic_workflows.errors import take_error
 from agentic_workflows.graph.state import Request, Update, WorkflowState
 from agentic_workflows.journal.entries import Journal, Past, attempt_of
-from agentic_workflows.journal.lease import Held
-
-POLL_SECONDS = 0.25
-"""How often a call of the agent looks whether somebody asked the run to stop."""
+from agentic_workflows.journal.lease import LOOK_SECONDS, Held
 
 
 async def asked_to_stop(call: "asyncio.Future[Any]", held: Held, run_id: str) -> Request | None:
@@ -22,7 +19,7 @@ async def asked_to_stop(call: "asyncio.Future[Any]", held: Held, run_id: str) ->
 
     """
     try:
-        while not (await asyncio.wait({call}, timeout=POLL_SECONDS))[0]:
+        while not (await asyncio.wait({call}, timeout=LOOK_SECONDS))[0]:
             if held.lost:
                 raise held.lost
             if request := await held.honour():

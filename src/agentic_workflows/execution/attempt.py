@@ -20,11 +20,10 @@ from agentic_workflows.graph.outcome import named_outputs
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonValue, as_json, canonical
+from agentic_workflows.journal.lease import LOOK_SECONDS
 from agentic_workflows.under_way import under_way
 
 Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
-_LOOK_SECONDS = 0.25
-"""Between two looks whether the run is to stop, while a further attempt is waited for."""
 
 
 class LostError(ActionError):
@@ -122,7 +121,7 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
             if (left := until - monotonic()) <= 0:
                 await run.log.confirm()
                 break
-            await asyncio.sleep(min(left, _LOOK_SECONDS))
+            await asyncio.sleep(min(left, LOOK_SECONDS))
         if run.is_stopped():
             raise StoppedError
 
