@@ -245,13 +245,11 @@ def _fault(case: Case) -> str:
     """Return what keeps a call from being made, whatever policy says of it; empty where nothing does."""
     if case.secret_fault:
         return case.secret_fault
-    if not (findings := _input_findings(case)) and case.secrets:
-        findings = list(secret_findings(case.call.step.name, case.handed(None).inputs, case.action))
+    step = case.call.step.name
+    findings = list(input_findings(step, case.call.inputs, case.action, unknown=case.secret_arguments))
+    if not findings and case.secrets:
+        findings = list(secret_findings(step, case.handed(None).inputs, case.action))
     return _joined(findings)
-
-
-def _input_findings(case: Case) -> list[Finding]:
-    return list(input_findings(case.call.step.name, case.call.inputs, case.action, unknown=case.secret_arguments))
 
 
 def _request(case: Case) -> ActionRequest:
