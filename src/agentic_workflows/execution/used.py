@@ -23,9 +23,9 @@ def caught_up(state: State, past: Past, *, since: int | None = None) -> State:
     """
     last = state.get("plan_number", 0)
     first = last if since is None else since
-    settled = ended_steps(state)
+    ended = ended_steps(state)
     calls = ((one.intent.place, one.outcome) for one in past.outcomes)
-    news = [(at, one) for at, one in calls if first <= at.plan_number <= last and at.step not in settled]
+    news = [(at, one) for at, one in calls if first <= at.plan_number <= last and at.step not in ended]
     if not news:
         return state
     begun_again = {one.place for one in past.in_doubt}

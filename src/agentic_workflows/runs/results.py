@@ -61,8 +61,8 @@ def _ended(values: State, known: Mapping[Place, Outcome]) -> dict[str, Outcome]:
 def _steps(values: State, ended: Mapping[str, Outcome]) -> dict[str, JsonObject]:
     """Return how each step stands; what ended since the last checkpoint, if there is one, only the journal knows."""
     kept = {name: without_plan(standing) for name, standing in values.get("steps", {}).items()}
-    settled = ended_steps(values)
-    return kept | {name: one.standing for name, one in ended.items() if name not in settled}
+    known = ended_steps(values)
+    return kept | {name: one.standing for name, one in ended.items() if name not in known}
 
 
 def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
