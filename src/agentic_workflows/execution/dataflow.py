@@ -94,15 +94,15 @@ class Dataflow:
         limit = 1 if self._choose else self._run.limits.max_parallel
         clock = asyncio.timeout(max(seconds, 0))
 
-        def settle(name: str, outcome: Outcome) -> None:
+        def note(name: str, outcome: Outcome) -> None:
             if outcome is not CUT or clock.expired():
-                self._settle(name, outcome)
+                self._note(name, outcome)
             else:  # what was cut for another reason goes on when the run does
                 self.started -= 1
 
         try:
             async with clock:
-                await run_ready(self._take, self._step, settle, limit=limit)
+                await run_ready(self._take, self._step, note, limit=limit)
         except TimeoutError:
             if not clock.expired():
                 raise
@@ -142,14 +142,14 @@ class Dataflow:
         return name
 
     def _next(self) -> str | None:
-        """Return the next step that may start; those to be skipped are settled on the way."""
+        """Return the next step that may start; those to be skipped are noted on the way."""
         while (name := self._schedule.take()) is not None:
             if name in self.outcomes:
                 continue
             skipped = self._scope.skipped(self._plan.by_name[name])
             if skipped is None:
                 return name
-            self._settle(name, skipped)
+            self._note(name, skipped)
         return None
 
     def _chosen(self) -> str | None:
@@ -169,7 +169,7 @@ class Dataflow:
             skipped = self._scope.skipped(known)
             if skipped is None:
                 return known.name
-            self._settle(known.name, skipped)
+            self._note(known.name, skipped)
         return None
 
     def _choice(self) -> WorkflowStep | None:
@@ -191,7 +191,7 @@ class Dataflow:
     def _skip_rest(self) -> None:
         for name in [name for name in self._plan.order if name not in self.outcomes]:
             if not self.asked:
-                self._settle(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
+                self._note(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
 
     async def _step(self, name: str) -> Outcome:
         step, action = self._plan.by_name[name], self._action(name)
@@ -211,7 +211,7 @@ class Dataflow:
         started = (datetime.now(UTC) - took).isoformat()
         return outcome if outcome is CUT else replace(outcome, started=started, seconds=took.total_seconds())
 
-    def _settle(self, name: str, outcome: Outcome) -> None:
+    def _note(self, name: str, outcome: Outcome) -> None:
         outcome = outcome if outcome.started else replace(outcome, started=datetime.now(UTC).isoformat())
         if outcome.status == OutcomeStatus.ASKED:
             self.started -= 1

@@ -18,21 +18,21 @@ CUT: Final = Outcome(
 async def run_ready(
     take: Callable[[], Key | None],
     perform: Callable[[Key], Coroutine[Any, Any, Outcome]],
-    settle: Callable[[Key, Outcome], None],
+    note: Callable[[Key, Outcome], None],
     *,
     limit: int,
 ) -> None:
     """Perform whatever `take` hands out, at most `limit` at once, until it hands out nothing and nothing runs.
 
-    When it is cancelled nothing is left running, and what ran is settled as cut.
+    When it is cancelled nothing is left running, and what ran is noted as cut.
     """
-    workers = _Workers(take, perform, settle, limit)
+    workers = _Workers(take, perform, note, limit)
     try:
         workers.fill()
         await workers.end()
     finally:
         for key in await workers.cut():
-            settle(key, CUT)
+            note(key, CUT)
 
 
 class _Workers(Generic[Key]):
@@ -42,10 +42,10 @@ class _Workers(Generic[Key]):
         self,
         take: Callable[[], Key | None],
         perform: Callable[[Key], Coroutine[Any, Any, Outcome]],
-        settle: Callable[[Key, Outcome], None],
+        note: Callable[[Key, Outcome], None],
         limit: int,
     ) -> None:
-        self._take, self._perform, self._settle, self._limit = take, perform, settle, limit
+        self._take, self._perform, self._note, self._limit = take, perform, note, limit
         self._keys: dict[asyncio.Task[None], Key] = {}
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -75,7 +75,7 @@ class _Workers(Generic[Key]):
             outcome = await self._perform(self._keys[worker])
             if self._over.done():
                 return
-            self._settle(self._keys.pop(worker), outcome)
+            self._note(self._keys.pop(worker), outcome)
             key = self._take()
             if key is None:
                 return

@@ -60,7 +60,7 @@ async def run_items(
     def take() -> int | None:
         return None if run.is_stopped() else ahead.take()
 
-    def settle(at: int, outcome: Outcome) -> None:
+    def note(at: int, outcome: Outcome) -> None:
         if outcome is not CUT:
             ended[at] = outcome
         if outcome.status.is_settled:
@@ -72,7 +72,7 @@ async def run_items(
     await _refuse_unresolved(calls, ended, run.is_stopped)
     while not (run.is_stopped() or ahead.is_through):
         await ahead.fill()
-        await run_ready(take, perform, settle, limit=run.limits.max_parallel)
+        await run_ready(take, perform, note, limit=run.limits.max_parallel)
     if run.is_stopped() and len(ended) < calls.size:
         return CUT
     has_failed = any(one.status.is_failure for one in ended.values())
