@@ -23,7 +23,7 @@ from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.lease import Held, Leases
 from agentic_workflows.nodes.beginning import begin, begun_before, gone_on_with, is_new_run, left_in_doubt, write_down
 from agentic_workflows.nodes.collaborators import Agent, Node, ask, holding, shown
-from agentic_workflows.nodes.stopping import asked_to_stop, stopped
+from agentic_workflows.nodes.stopping import stopped, wait_or_cut
 from agentic_workflows.nodes.usage import counted_usage
 
 CheckInput: TypeAlias = Callable[[State], str]
@@ -100,7 +100,7 @@ class _PlannerCall:
                 asked = ask(self._agent.create_plan, state["goal"], history)
                 planning = asyncio.ensure_future(contained(asked, seconds))
             try:
-                self.stopped = await asked_to_stop(planning, self.held, state["run_id"])
+                self.stopped = await wait_or_cut(planning, self.held, state["run_id"])
                 return None if self.stopped else _given(planning)
             except TimeoutError:
                 raise PlanningError(f"max_seconds is exhausted: no plan within {seconds:.1f} s.") from None

@@ -10,7 +10,7 @@ from agentic_workflows.journal.entries import Journal, Past, attempt_of
 from agentic_workflows.journal.lease import LOOK_SECONDS, Held
 
 
-async def asked_to_stop(call: "asyncio.Future[Any]", held: Held, run_id: str) -> Request | None:
+async def wait_or_cut(call: "asyncio.Future[Any]", held: Held, run_id: str) -> Request | None:
     """Wait until a call of the agent has ended, or cut it and return what was asked of the run meanwhile.
 
     Raises:

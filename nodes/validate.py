@@ -24,7 +24,7 @@ from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.nodes.collaborators import Node, ask, holding, shown, uncounted
-from agentic_workflows.nodes.stopping import asked_to_stop, may_have_happened, stopped
+from agentic_workflows.nodes.stopping import may_have_happened, stopped, wait_or_cut
 from agentic_workflows.policies.report import Report
 
 Examine = Callable[[Plan, State], Report]
@@ -171,7 +171,7 @@ async def _complete(state: State, agent: object, leases: Leases, config: Runnabl
             if request := await held.honour():
                 return await stopped(request, WorkflowState.EXECUTING, held.journal, state["run_id"])
             told = _asked(state, review_progress, history)
-            if request := await asked_to_stop(told, held, state["run_id"]):
+            if request := await wait_or_cut(told, held, state["run_id"]):
                 return await stopped(request, WorkflowState.EXECUTING, held.journal, state["run_id"])
         try:
             missing = _missing(told)
