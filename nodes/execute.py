@@ -131,7 +131,7 @@ def _refuse_gaps(state: State, flow: Dataflow) -> None:
 def _update(state: State, flow: Dataflow, *, seconds: float) -> Update:
     known = {str(entry["step"]) for entry in state["history"] if entry.get("plan") == flow.name}
     now = {**flow.outcomes, **flow.asked}
-    marked = {name: marks(flow.told(name, one)) for name, one in now.items()}
+    marked = {name: marks(flow.label_of(name, one)) for name, one in now.items()}
     steps: dict[str, JsonObject] = {name: {**one.standing, **marked[name]} for name, one in now.items()}
     news = [(name, outcome) for name, outcome in flow.outcomes.items() if name not in known]
     return {

@@ -120,7 +120,7 @@ class Dataflow:
                 found += self._foreseen(step)
         return found
 
-    def told(self, name: str, outcome: Outcome) -> Label:
+    def label_of(self, name: str, outcome: Outcome) -> Label:
         """Return the label of what a step came to, its reason and what the plan calls it included."""
         is_denied = outcome.status == OutcomeStatus.DENIED
         words = LATE_PLAN if self._plan.saw_untrusted else NOTHING

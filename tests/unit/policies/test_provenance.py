@@ -623,8 +623,8 @@ async def test_what_was_written_down_without_labels_is_untrusted() -> None:
     (call,), flow = await run(plan, [old])
     assert call.provenance is not None
     assert call.provenance.label >= UNKNOWN
-    assert marks(flow.told("a", flow.outcomes["a"])) == {"untrusted": True}
+    assert marks(flow.label_of("a", flow.outcomes["a"])) == {"untrusted": True}
     (_, call), flow = await run(plan)
     assert call.provenance is not None
     assert call.provenance.label == frozenset({output_source(_actions([])["sure"], "", "x")})
-    assert marks(flow.told("a", flow.outcomes["a"])) == {"untrusted": False}
+    assert marks(flow.label_of("a", flow.outcomes["a"])) == {"untrusted": False}
