@@ -75,16 +75,12 @@ class Replaced:
             return {}
         began, run_id, last = perf_counter(), state["run_id"], state["plan_number"]
         past = await held.journal.past(run_id)
-        log, limits = RunLog(held, run_id, past), limits_from_json(state["limits"])
+        log, grants = RunLog(held, run_id, past), grants_of(past, limits_from_json(state["limits"]), held.journal.now)
         doubts = [one for one in past.in_doubt if one.place.plan_number <= last]
         plans = [await held.journal.proposed(run_id, one.place.plan_number) for one in doubts]
         became = await asyncio.gather(
             *(
-                self._became(
-                    doubt,
-                    restore(plan),
-                    self._pass(state, doubt.place.plan, log, grants_of(past, limits, held.journal.now)),
-                )
+                self._became(doubt, restore(plan), self._pass(state, doubt.place.plan, log, grants))
                 for doubt, plan in zip(doubts, plans, strict=True)
                 if plan
             )
