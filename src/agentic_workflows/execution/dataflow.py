@@ -159,9 +159,9 @@ class Dataflow:
             if step is None:
                 if self.fault:
                     return None
-                if (begun := self._begun()) is None:
+                if (doubtful := self._step_in_doubt()) is None:
                     self._skip_rest()
-                return begun
+                return doubtful
             known = self._plan.by_name.get(step.name)
             is_over = step.name in self.outcomes or step.name in self.asked
             if known is None or is_over or not self._plan.dependencies(known) <= self._scope.settled:
@@ -183,7 +183,7 @@ class Dataflow:
             return None
         return step
 
-    def _begun(self) -> str | None:
+    def _step_in_doubt(self) -> str | None:
         """Return a step that is in doubt: it may have happened, so nobody can choose to do without it."""
         left = (name for name in self._plan.order if name not in self.outcomes and name not in self.asked)
         return next((name for name in left if self._run.log.is_in_doubt(self.name, name)), None)

@@ -100,7 +100,7 @@ class _Order(Generic[Result]):
     result: Result | None = None
     error: BaseException | None = None
 
-    def begun(self, transaction: Transaction) -> Result | Later[Result] | None:
+    def do(self, transaction: Transaction) -> Result | Later[Result] | None:
         """Do the work, up to what it reads later."""
         self.error = None
         try:
@@ -137,7 +137,7 @@ class Writer:
         order = _Order(work=work, loop=loop, future=loop.create_future())
         with self._lock:
             if self._thread is None:  # first: what cannot be done now is not done later, when its caller has given up
-                self._thread = self._begun()
+                self._thread = self._start_thread()
             self._orders.put(order)
         result: Result = await order.future
         return result
@@ -154,7 +154,7 @@ class Writer:
         self._inherited.append(self._backend)
         self._using, self._is_open, self._backend = RLock(), False, self._make_backend()
 
-    def _begun(self) -> Thread:
+    def _start_thread(self) -> Thread:
         thread = Thread(target=self._serve, name="agentic-journal", daemon=True)
         try:
             thread.start()
@@ -189,7 +189,7 @@ class Writer:
         if transaction is None:
             return
         try:
-            found = [order.begun(transaction) for order in orders]
+            found = [order.do(transaction) for order in orders]
             for order, one in zip(orders, found, strict=True):
                 order.result = one.read() if isinstance(one, Later) else one
             self._backend.commit()
