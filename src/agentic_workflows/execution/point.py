@@ -81,7 +81,7 @@ class ExecutionPoint:
             return outcome
         sources = call.provenance.label if call.provenance else None
         if case is not None and case.intent is not None and case.since:
-            started, since = case.intent.at, case.since  # what comes after it begins when it has ended, and no sooner
+            started, since = case.intent.at, case.since  # or it would seem to end after what comes next has begun
         outcome = replace(outcome, started=started, seconds=round(perf_counter() - since, 6), sources=sources)
         if case is not None and outcome.status != OutcomeStatus.ASKED:
             run.log.record(

@@ -22,7 +22,7 @@ _AGAIN_SECONDS = 0.2
 _ENCODINGS = {"UTF8", "SQL_ASCII", None}
 """Of databases that can hold any text; the second takes what it is given, and some poolers tell none."""
 _TAKE_LONG = ("forget_", "sweep_")
-"""What the statements are called that go through much of the database, and say nothing meanwhile."""
+"""How the names of statements begin that go through much of the database, while the server says nothing."""
 _GAVE_WAY = {"40001", "40P01"}
 """What Postgres calls it when transactions cannot be done beside each other, or would wait for each other for ever."""
 

@@ -33,7 +33,7 @@ class Held:
         """What somebody asked of the run, as of the last renewal or write."""
         self.lost: LeaseLostError | None = None
         self.runs: dict[str, Known] = {}
-        """The runs that do something under it, with what of each was read or written."""
+        """By their ids, the runs that do something under it, with the outcomes of each that were read or written."""
 
     async def write(
         self,
@@ -194,8 +194,8 @@ class Leases:
     def _leave(self, held: Held) -> bool:
         """Leave a lease to the acts of its runs that go on, and tell whether there are any.
 
-        Who got it now would find that nothing had happened. Nobody renews it, and who takes it once it has run out sees
-        that it was not given back.
+        Whoever got it now could find that an effect has not happened, and the act would do it yet. Nobody renews it
+        meanwhile, and who takes it once it has run out sees that it was not given back.
         """
         owner = name_of(held.lease.owner)
         left = Held(self.journal, replace(held.lease, request=None))

@@ -17,7 +17,7 @@ from agentic_workflows.journal.savers import KeepsAll
 _MINE = "SELECT 1 FROM pg_tables WHERE schemaname = current_schema()"
 """Finds tables in the schema where they would be created."""
 AT_ONCE = 0.05
-"""Seconds that are none to wait, and enough for a connection that is there."""
+"""Seconds that nobody notices, and enough to be given a connection that is there."""
 
 
 class _Saver(KeepsAll, AsyncPostgresSaver):

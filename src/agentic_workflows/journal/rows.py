@@ -83,7 +83,7 @@ def sources_text(label: Label | None) -> str | None:
 
 
 def _reads(table: str, name: str) -> Callable[[Callable[[Row], Read]], Callable[[Row], Read]]:
-    """Have a function say of a row that somebody else has changed that it cannot be read."""
+    """Have a function that reads a row raise a `CorruptError` that names it, where somebody else has changed it."""
 
     def reading(read: Callable[[Row], Read]) -> Callable[[Row], Read]:
         @wraps(read)

@@ -75,7 +75,7 @@ def _in_daemon_thread(path: Path) -> "_AsyncConnection":
 
 
 class _AsyncConnection(aiosqlite.Connection):
-    """Reads no further for who was cut: SQLite lets no connection write that still reads what others changed since."""
+    """Closes the cursor of who was cut: SQLite lets no connection write that still reads what others changed since."""
 
     stopping: asyncio.Future[Any] | None = None
     """Done once its thread has nothing left to say."""
@@ -96,7 +96,7 @@ class _AsyncConnection(aiosqlite.Connection):
 
 
 class _Cursor(sqlite3.Cursor):
-    """Waits no longer than others of this process have reason to, writes many rows at once, and leaves none open."""
+    """Waits no longer than others of this process have reason to, and writes many rows in one transaction."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> Self:
         connection = cast("_Connection", self.connection)
@@ -133,7 +133,7 @@ class _Connection(sqlite3.Connection):
 
 
 def _in_wal(path: Path) -> sqlite3.Connection:
-    """Open the file, in the thread of the connection; the saver has nothing left to switch then."""
+    """Open the file and switch it to WAL, in the thread of the connection; the saver finds that done."""
     with waiting(path) as seconds:
         connection = _Connection(path, seconds)
         try:

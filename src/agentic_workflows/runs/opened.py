@@ -109,7 +109,7 @@ class OpenRun:
 
     @contextmanager
     def _readable(self, part: str) -> Iterator[None]:
-        """Say of what is read inside, where it is none, that somebody else has changed it."""
+        """Turn what reading raises of something that was changed into a `CorruptError` that names the part."""
         try:
             yield
         except DatabaseError:  # it cannot be read now, and nothing is wrong with it
@@ -129,7 +129,7 @@ class OpenRun:
         """Return the run as a dict; keys as in `AgenticWorkflow.run`.
 
         Raises:
-            DatabaseError: the journal cannot be read, or what is written down of the run makes none.
+            DatabaseError: the journal cannot be read, or somebody else has changed what is kept of the run.
 
         """
         is_elsewhere, past = self.where is Whereabouts.ELSEWHERE, await self.past()

@@ -78,7 +78,7 @@ class Pruning:
         return any([await _has(saver, thread) for thread in (thread_id, *outers) for saver in savers])
 
     async def _has_its_own(self, thread_id: str) -> bool:
-        """Tell whether what is called as a run inside another one is a run on a thread of its own."""
+        """Tell whether a thread is one of its own, although its name is that of a run inside another one."""
         return await self.database.journal.begun(thread_id) is not None or await _has(self.saver, thread_id)
 
 
