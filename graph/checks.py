@@ -1,4 +1,4 @@
-"""Static checks: everything that can be known wrong with a plan before anything runs, all at once."""
+"""Checks: all that can be known wrong with a plan before anything runs, and what inputs or a result of a call break."""
 
 from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -8,6 +8,7 @@ from agentic_workflows.errors import RunError
 from agentic_workflows.graph.catalogue import DANGEROUS, ActionSpec, Catalogue
 from agentic_workflows.graph.findings import MOST_FINDINGS, Finding, did_you_mean
 from agentic_workflows.graph.json_schema import compiled
+from agentic_workflows.graph.outcome import named_outputs
 from agentic_workflows.graph.plan import ITEM, Plan, WorkflowStep, unparsable_references
 from agentic_workflows.graph.references import Reference, has_secret, is_literal, parse, secret_name
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
@@ -75,6 +76,20 @@ def secret_findings(step: str, inputs: Mapping[str, JsonValue], action: ActionSp
         for field in sorted({".".join(["inputs", *map(str, error.instance_path)]) for error in errors}):
             problem = "does not fit the schema with its secret in place."
             yield Finding(step=step, field=field, problem=problem, remedy=_SEE_SCHEMA)
+
+
+def result_findings(step: WorkflowStep, action: ActionSpec | None, result: JsonValue) -> Iterator[Finding]:
+    """Yield everything that a result breaks of what is asked of it; of an action that is not there, by its step."""
+    declared = action.output_validator if action else None
+    validation = None if step.validation is None else compiled(canonical(step.validation))
+    for name, validator in (("output schema", declared), ("validation", validation)):
+        errors = validator.iter_errors(result) if validator and not validator.is_valid(result) else ()
+        for error in islice(errors, MOST_FINDINGS):
+            yield Finding(step=step.name, field=name, problem=f"The result does not pass: {error.message[:300]}.")
+    if named_outputs(step, result) is None:
+        names, shape = ", ".join(step.outputs), type(result).__name__
+        problem = f"The result is a {shape} that does not have the outputs {names} by name."
+        yield Finding(step=step.name, field="outputs", problem=problem)
 
 
 def _cycles(plan: Plan) -> Iterator[Finding]:

@@ -7,10 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from agentic_workflows.errors import ActionError, ReviewError
-from agentic_workflows.execution.attempt import result_findings
 from agentic_workflows.execution.secrets import named_secrets
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
-from agentic_workflows.graph.checks import input_findings
+from agentic_workflows.graph.checks import input_findings, result_findings
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import WorkflowStep, restore
 from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, read_answers, to_json

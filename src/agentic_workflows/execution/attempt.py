@@ -1,8 +1,7 @@
-"""One attempt at a call, and what its result must satisfy."""
+"""One attempt at a call, or several."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from typing import TypeAlias
 
@@ -12,14 +11,9 @@ from agentic_workflows.execution.contained import ContainedError, contained
 from agentic_workflows.execution.lost import is_lost
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
-from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.events import AttemptFailed
-from agentic_workflows.graph.findings import MOST_FINDINGS, Finding
-from agentic_workflows.graph.json_schema import compiled
-from agentic_workflows.graph.outcome import named_outputs
-from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import JsonValue, as_json, canonical
+from agentic_workflows.graph.values import JsonValue, as_json
 from agentic_workflows.journal.lease import LOOK_SECONDS
 from agentic_workflows.under_way import under_way
 
@@ -134,17 +128,3 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
         reraise=True,
     )
     return await retrying(attempt)
-
-
-def result_findings(step: WorkflowStep, action: ActionSpec | None, result: JsonValue) -> Iterator[Finding]:
-    """Yield everything that a result breaks of what is asked of it; of an action that is not there, by its step."""
-    declared = action.output_validator if action else None
-    validation = None if step.validation is None else compiled(canonical(step.validation))
-    for name, validator in (("output schema", declared), ("validation", validation)):
-        errors = validator.iter_errors(result) if validator and not validator.is_valid(result) else ()
-        for error in islice(errors, MOST_FINDINGS):
-            yield Finding(step=step.name, field=name, problem=f"The result does not pass: {error.message[:300]}.")
-    if named_outputs(step, result) is None:
-        names, shape = ", ".join(step.outputs), type(result).__name__
-        problem = f"The result is a {shape} that does not have the outputs {names} by name."
-        yield Finding(step=step.name, field="outputs", problem=problem)

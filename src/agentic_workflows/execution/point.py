@@ -13,12 +13,12 @@ from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, said
-from agentic_workflows.execution.attempt import LostError, StoppedError, attempt_often, attempt_once, result_findings
+from agentic_workflows.execution.attempt import LostError, StoppedError, attempt_often, attempt_once
 from agentic_workflows.execution.case import Case, make_case
 from agentic_workflows.execution.dispatch import CUT
 from agentic_workflows.execution.doubt import Again, Said, ask_about, settle_doubt
 from agentic_workflows.execution.run_pass import RunPass
-from agentic_workflows.graph.checks import input_findings, secret_findings
+from agentic_workflows.graph.checks import input_findings, result_findings, secret_findings
 from agentic_workflows.graph.events import StepStarted
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.inside import named_by
