@@ -283,7 +283,7 @@ class RunLog:
         if self._is_unsure:
             await self._forget_written()
         outcomes, self._waiting = self._waiting, []
-        waiting, self._used = self._used, []
+        answers, self._used = self._used, []
         if not (intents or outcomes):
             return
         try:
@@ -291,11 +291,11 @@ class RunLog:
                 self._run_id,
                 intents=intents,
                 outcomes=[*outcomes, *settled],
-                used=[*waiting, *used],
+                used=[*answers, *used],
                 until=until,
             )
         except BaseException as error:
-            self._waiting, self._used = [*outcomes, *self._waiting], [*waiting, *self._used]
+            self._waiting, self._used = [*outcomes, *self._waiting], [*answers, *self._used]
             is_cut = isinstance(error, asyncio.CancelledError)  # it may be on its way all the same
             self._is_unsure |= is_cut or isinstance(error, DatabaseError)
             if intents and outcomes and not is_cut:
