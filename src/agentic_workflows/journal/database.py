@@ -65,7 +65,7 @@ class Database:
             self.url = url if in_memory or "://" in str(url) else Path(os.path.realpath(url))
         self._memory = InMemorySaver(serde=_Plain()) if in_memory else None
         self._clock = clock
-        self.leases = Leases(self._journal(), seconds=lease_seconds)
+        self.leases = Leases(self._make_journal(), seconds=lease_seconds)
 
     @property
     def journal(self) -> Journal:
@@ -101,7 +101,7 @@ class Database:
     def _is_postgres(self) -> bool:
         return str(self.url).startswith(("postgresql://", "postgres://"))
 
-    def _journal(self) -> Journal:
+    def _make_journal(self) -> Journal:
         if self._memory is not None:
             return MemoryJournal(clock=self._clock, saver=self._memory)
         if self._is_postgres:
