@@ -480,6 +480,19 @@ def test_an_url_that_this_version_does_not_know_is_refused(url: str) -> None:
         start(database=url.replace("me@", "me:secret@"))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    ["host=x password=secret", "sslmode=off user = me password='secret'", "postgresql:me:secret@x", "postgres:/x"],
+)
+def test_settings_of_postgres_are_not_taken_for_the_name_of_a_file(
+    settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatabaseError, match=r"^Settings of Postgres are given as a URL: postgresql://") as refused:
+        start(database=settings)
+    assert ("secret" in str(refused.value), list(tmp_path.iterdir())) == (False, [])
+
+
 async def test_sqlites_own_name_for_memory_works_or_is_refused() -> None:
     try:
         workflow, act = start(REVIEWED, database=":memory:")

@@ -67,7 +67,9 @@ def test_what_cannot_be_written_is_one_line_and_ends_no_run(folder: Path) -> Non
     told = "Error: Not all could be written: No space left on device.\n"
     with Path("/dev/full").open("w") as full:
         done = agentic(*RUN, stdout=full)
-        assert (done.returncode, done.stderr, (folder / "done").read_text()) == (COMPLETE, "", "ab")
+        assert (done.returncode, done.stderr, (folder / "done").read_text()) == (COMPLETE, told, "ab")
+        done = agentic(*RUN, "--thread", "json", "--json", stdout=full)
+        assert (done.returncode, done.stderr.endswith(told)) == (COMPLETE, True)
         for command in (["show", "漢"], ["show", "漢", "--json"], ["export", "漢"], ["schema"], ["--help"]):
             done = agentic(*command, stdout=full)
             assert (done.returncode, done.stderr) == (FAILED, told), command

@@ -30,7 +30,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         # Outside its standalone mode typer returns what the command returned.
         code = int(_app()(list(arguments), prog_name="agentic", standalone_mode=False, obj=output) or 0)
-        return code if output.thread is not None else _unless_lost(code, output)
+        return _unless_lost(code, output)
     except TyperException as error:
         _tell(error, output)
         return BAD_INPUT
@@ -56,12 +56,15 @@ def _print_version(ctx: typer.Context, asked: bool) -> None:  # noqa: FBT001 - t
 
 
 def _unless_lost(code: int, output: Output) -> int:
-    """Return the exit code, or that of a failure where not all could be written; a closed pipe needs no message."""
+    """Return the exit code, or that of a failure where not all could be written; a closed pipe needs no message.
+
+    That of a run stays: it tells what the run came to.
+    """
     if output.lost is None:
         return code
     if not isinstance(output.lost, BrokenPipeError):
         output.error(RunError(f"Not all could be written: {output.lost.strerror}."))
-    return code or FAILED
+    return code if output.thread is not None else code or FAILED
 
 
 def _tell(error: TyperException, output: Output) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 import time
 import zlib
@@ -38,6 +39,8 @@ To write it back takes up to three times as long, and all the while others wait 
 """
 _FAULTS: Final = (sqlite3.Error, OSError, ValueError)
 """What goes wrong as a file is opened; while one is in use, the last two may be anybody's."""
+_SETTINGS = re.compile(r"postgres(ql)?:(?!//)|(.*\s)?(host|hostaddr|port|user|password|dbname|service)\s*=")
+"""How settings of Postgres begin that are no URL; taken for the name of a file, they would be one with a password."""
 
 
 class Database:
@@ -60,6 +63,10 @@ class Database:
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if isinstance(url, str) and _SETTINGS.match(url):  # not shown: a password may be among them
+            raise DatabaseError(
+                "Settings of Postgres are given as a URL: postgresql://user@host:port/name?setting=value"
+            )
         in_memory = url in (MEMORY, ":memory:")
         with explained(url):  # however a process moves, or a link
             self.url = url if in_memory or "://" in str(url) else Path(os.path.realpath(url))
