@@ -356,6 +356,7 @@ async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, 
         lambda: journal.begin(lease, RUN, "g"),
         lambda: journal.propose(lease, RUN, 1, {}),
         lambda: journal.amend(lease, RUN, {}),
+        lambda: journal.keep(lease, "another run"),
         lambda: journal.write(lease, RUN, intents=[intent()]),
         lambda: journal.write(lease, RUN),
         lambda: journal.renew(lease, 30),
@@ -588,6 +589,14 @@ async def test_a_held_thread_is_busy_until_it_is_released(house: House) -> None:
     await mine.write(lease, RUN)
     await mine.release(lease)
     assert (await other.acquire("t", new_owner(), 30)).token == lease.token + 1
+
+
+async def test_a_lease_that_was_given_back_is_free_also_where_the_clock_was_set_back(house: House) -> None:
+    mine, other = house.open(), house.open()
+    await mine.release(await mine.acquire("t", new_owner(), 30))
+    house.clock.now -= 3600
+    assert (await other.holder("t"), await other.is_held()) == (None, False)
+    await other.acquire("t", new_owner(), 30)
 
 
 async def test_who_gives_a_lease_back_late_gives_back_its_own_also_where_its_thread_was_forgotten(

@@ -43,6 +43,8 @@ async def test_who_holds_it_already_gets_the_same_lease() -> None:
     async with leases.hold("t") as outer:
         async with leases.hold("t", owner=outer.lease.owner) as inner:
             assert inner is outer
+        async with leases.hold("other", owner=outer.lease.owner) as other:
+            assert other.lease.thread_id == "other"
         await leases.journal.write(outer.lease, "r")
     with pytest.raises(RunBusyError):
         async with leases.hold("t"), leases.hold("t", owner="somebody"):
@@ -153,6 +155,37 @@ async def test_a_request_is_heard_from_this_process_at_once_and_from_another_soo
         assert held.request == "cancel"
         leases.ask("t", "pause")
         assert held.request == "cancel"
+
+
+async def test_what_was_asked_in_this_process_stays_where_the_journal_knows_of_nothing() -> None:
+    leases = Leases(MemoryJournal())
+    async with leases.hold("t") as held:
+        leases.ask("t", "pause")
+        await held.write("r")
+        assert held.request == "pause"
+
+
+async def test_a_pause_is_forgotten_once_it_is_honoured_and_a_cancel_is_not() -> None:
+    leases = Leases(journal := MemoryJournal())
+    async with leases.hold("t") as held:
+        for asked, stays in (("pause", None), ("cancel", "cancel")):
+            await journal.request("t", asked)  # type: ignore[arg-type]  # one by one
+            await held.write("r")
+            assert await held.honour() == asked
+            assert (held.request, await journal.renew(held.lease, 30)) == (stays, stays)
+
+
+async def test_what_was_honoured_is_forgotten_also_where_a_renewal_tells_it_once_more() -> None:
+    class Slow(MemoryJournal):
+        async def clear(self, lease: Lease, honoured: Request | None) -> None:
+            held.hear("pause")  # of a renewal before it
+            await super().clear(lease, honoured)
+
+    leases = Leases(Slow())
+    async with leases.hold("t") as held:
+        leases.ask("t", "pause")
+        await held.clear()
+        assert held.request is None
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
@@ -289,6 +322,26 @@ async def test_a_lease_is_given_back_where_its_holder_is_cut_in_taking_it() -> N
     await hold()
 
 
+async def test_a_lease_that_is_cut_in_being_taken_and_cannot_be_given_back_is_taken_over_by_its_own_process() -> None:
+    class Away(MemoryJournal):
+        async def acquire(self, thread_id: str, owner: str, seconds: float) -> Lease:
+            taken = await super().acquire(thread_id, owner, seconds)
+            await asyncio.sleep(0.02)
+            return taken
+
+        async def release(self, lease: Lease) -> None:  # noqa: ARG002 - the journal's own
+            raise DatabaseError("It is away.")
+
+    async def hold() -> int:
+        async with leases.hold("t") as held:
+            return held.lease.token
+
+    leases = Leases(Away())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(hold(), 0.01)
+    assert await hold() == 2
+
+
 @pytest.mark.parametrize("cuts", [1, 2, 3])
 @pytest.mark.parametrize("where", ["taking", "holding"])
 async def test_a_lease_is_given_back_however_often_its_holder_is_cut(where: str, cuts: int) -> None:
@@ -313,7 +366,8 @@ async def test_a_lease_is_given_back_however_often_its_holder_is_cut(where: str,
         holding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await holding
-    await asyncio.sleep(0.05)
+    if cuts > 2:  # it is not even waited for
+        await asyncio.sleep(0.05)
     assert not await leases.journal.is_held()
 
 
@@ -352,6 +406,63 @@ async def test_a_lease_is_kept_from_others_until_the_last_act_of_its_run_has_end
             await asyncio.sleep(0.01)
     assert (await leases.journal.acquire("t", "elsewhere:1:1:x", 30)).token == 2
     acts[2].end()
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_lease_that_an_event_loop_cut_in_its_last_turns_is_left_to_an_act_that_goes_on(turns: int) -> None:
+    async def hold(seconds: float) -> int:
+        async with leases.hold("t") as held:
+            held.runs["r"] = {}
+            await asyncio.sleep(seconds)
+            return held.lease.token
+
+    async def cut() -> None:
+        holding = asyncio.create_task(hold(5))
+        await asyncio.sleep(0.01)
+        holding.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    leases = Leases(MemoryJournal())
+    act = Act("r:a:0")
+    asyncio.run(cut())
+    assert asyncio.run(hold(0)) == 1
+    act.end()
+
+
+async def test_what_was_honoured_before_a_lease_was_left_to_an_act_is_not_heard_again() -> None:
+    leases = Leases(journal := MemoryJournal())
+    async with leases.hold("t"):
+        await journal.request("t", "pause")
+    async with leases.hold("t") as held:
+        assert await held.honour() == "pause"
+        held.runs["r"] = {}
+        act = Act("r:a:0")
+    async with leases.hold("t") as again:
+        assert again.request is None
+        act.end()
+
+
+async def test_a_lease_stays_left_to_an_act_where_the_database_was_away_as_somebody_went_on_with_it() -> None:
+    class Away(MemoryJournal):
+        is_away = True
+
+        async def renew(self, lease: Lease, seconds: float) -> Request | None:
+            if self.is_away:
+                raise DatabaseError("It is away.")
+            return await super().renew(lease, seconds)
+
+    leases = Leases(journal := Away())
+    async with leases.hold("t") as held:
+        held.runs["r"] = {}
+        act = Act("r:a:0")
+    with pytest.raises(DatabaseError):
+        async with leases.hold("t"):
+            pass
+    journal.is_away = False
+    async with leases.hold("t") as again:
+        assert again.lease.token == 1
+        act.end()
 
 
 async def test_the_same_process_goes_on_while_an_act_of_its_run_goes_on() -> None:

@@ -76,15 +76,16 @@ async def test_what_keeps_all_out_is_tried_once_for_all_who_wait(backend: Backen
     assert await writer.do(giving("again")) == "again"
 
 
+@pytest.mark.parametrize("errors", [[OSError("gone")], [OSError("gone"), TimeoutError("gave way")]])
 async def test_where_all_failed_together_what_keeps_them_out_then_is_tried_once(
-    backend: Backend, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, writer: Writer, monkeypatch: pytest.MonkeyPatch, errors: list[OSError]
 ) -> None:
-    begun, come, commits = threading.Event(), threading.Event(), iter([False, True])
+    begun, come, commits = threading.Event(), threading.Event(), iter([None, *errors])
 
     def commit() -> None:
-        if next(commits, False):
-            backend.fails["connect"] = 1
-            raise OSError("gone")
+        if (error := next(commits, None)) is not None:
+            backend.fails["connect"] = error is errors[-1]
+            raise error
 
     monkeypatch.setattr(backend, "commit", commit)
     first = asyncio.ensure_future(writer.do(lambda _: (begun.set(), come.wait(10))))
@@ -242,9 +243,13 @@ async def test_a_later_refusal_is_its_caller_s_alone(writer: Writer, backend: Ba
     assert backend.calls.count("begin") - backend.calls.count("commit") in (1, 2)  # alone, or first with others
 
 
-async def test_an_order_that_fails_fails_alone_and_leaves_no_connection_behind(writer: Writer) -> None:
-    orders = [giving(1), giving(2), failing(OSError("broken")), giving(4), giving(5)]
-    results = await asyncio.gather(*map(writer.do, orders), return_exceptions=True)
+@pytest.mark.parametrize("error", [OSError("broken"), KeyboardInterrupt()])
+async def test_an_order_that_fails_fails_alone_and_leaves_no_connection_behind(
+    writer: Writer, error: BaseException
+) -> None:
+    orders = [giving(1), giving(2), failing(error), giving(4), giving(5)]
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*map(writer.do, orders), return_exceptions=True)
     assert [results[0], results[1], type(results[2]), results[3], results[4]] == [1, 2, DatabaseError, 4, 5]
     assert await writer.do(giving(6)) == 6
 
@@ -262,16 +267,21 @@ async def test_a_database_that_fails_is_one_clear_error_and_works_again_later(
 
 
 async def test_a_refusal_that_is_tried_again_and_works_is_no_refusal(writer: Writer) -> None:
-    refuse = [True]
+    refuses, begun, come = iter([True]), threading.Event(), threading.Event()
 
     def once(_: Transaction) -> str:
-        if refuse.pop() if refuse else False:
+        if next(refuses, False):
             raise RefusedError(ReviewError("no"))
         return "yes"
 
-    results = await asyncio.gather(writer.do(once), writer.do(failing(OSError("broken"))), return_exceptions=True)
-    assert results[0] == "yes" or isinstance(results[0], ReviewError)  # whichever: not both refused and written
-    assert isinstance(results[1], DatabaseError)
+    first = asyncio.ensure_future(writer.do(lambda _: (begun.set(), come.wait(10))))
+    await asyncio.to_thread(begun.wait, 10)
+    calls = [asyncio.ensure_future(writer.do(work)) for work in (once, failing(OSError("broken")))]
+    await asyncio.sleep(0)
+    come.set()
+    await first
+    done, failed = await asyncio.gather(*calls, return_exceptions=True)
+    assert (done, type(failed)) == ("yes", DatabaseError)
 
 
 async def test_a_refusal_that_gave_way_to_others_and_then_works_is_no_refusal(
