@@ -41,6 +41,23 @@ def test_owners_of_one_process_differ() -> None:
     assert new_owner() != new_owner()
 
 
+FORKED = """
+import os
+from agentic_workflows.journal.owner import new_owner
+
+parent, child = new_owner(), os.fork()
+if child == 0:
+    os._exit(f":{os.getpid()}:" not in new_owner())
+assert f":{os.getpid()}:" in parent
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_a_forked_process_is_told_apart_from_its_parent() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
+
+
 def test_a_living_process_is_not_dead(sleeper: "subprocess.Popen[bytes]") -> None:
     assert (is_dead(new_owner()), is_dead(owner_of(sleeper))) == (False, False)
 
@@ -60,6 +77,25 @@ def test_a_killed_process_whose_parent_has_not_looked_is_dead(sleeper: "subproce
     while not is_dead(owner) and time.monotonic() < until:
         time.sleep(0.01)
     assert is_dead(owner)
+
+
+def test_a_process_of_which_it_is_not_told_when_it_began_is_dead_once_it_has_ended(
+    sleeper: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = owner_of(sleeper)
+    monkeypatch.setattr("agentic_workflows.journal.owner._start_of", lambda _: "")
+    assert not is_dead(owner)
+    sleeper.kill()
+    sleeper.wait(10)
+    assert is_dead(owner)
+
+
+def test_a_process_that_is_another_user_s_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.kill", refuse)
+    assert not is_dead(new_owner())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

@@ -1,6 +1,8 @@
 """The one thread that talks to a database."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -306,11 +308,25 @@ def test_a_writer_belongs_to_no_event_loop(writer: Writer) -> None:
     assert [asyncio.run(writer.do(giving(at))) for at in range(3)] == [0, 1, 2]
 
 
+def test_an_event_loop_that_is_closed_before_its_order_is_done_harms_nobody(writer: Writer) -> None:
+    begun, come = threading.Event(), threading.Event()
+
+    async def ask() -> None:
+        asked = asyncio.ensure_future(writer.do(lambda _: (begun.set(), come.wait(10))))
+        await asyncio.to_thread(begun.wait, 10)
+        asked.cancel()
+
+    asyncio.run(ask())
+    come.set()
+    assert asyncio.run(asyncio.wait_for(writer.do(giving(1)), 5)) == 1
+
+
 async def test_a_caller_that_does_not_wait_any_more_harms_nobody(writer: Writer) -> None:
     waiting = asyncio.ensure_future(writer.do(giving(1)))
     await asyncio.sleep(0)
     waiting.cancel()
-    assert await writer.do(giving(2)) == 2
+    async with asyncio.timeout(5):
+        assert await writer.do(giving(2)) == 2
 
 
 async def test_where_no_thread_is_to_be_had_nothing_is_done_and_it_works_again_later(
@@ -360,3 +376,42 @@ async def test_a_fork_waits_a_while_for_a_transaction(
         assert backend.is_open
     goes_on.set()
     assert await asked
+
+
+FORKED = """
+import asyncio, os, signal
+from threading import Event
+from agentic_workflows.journal import writer
+
+class Backend:
+    def connect(self): pass
+    def begin(self): return "a transaction"
+    def commit(self): pass
+    def close(self): pass
+    def __del__(self): done.append("dropped")
+
+async def ask():
+    asked = [asyncio.ensure_future(journal.do(lambda _: (begun.set(), come.wait(10))))]
+    await asyncio.to_thread(begun.wait, 10)
+    asked.append(asyncio.ensure_future(journal.do(lambda _: done.append("parent"))))
+    await asyncio.sleep(0)
+    return asked
+
+writer.PAUSE_SECONDS = 0.05
+done, begun, come, loop = [], Event(), Event(), asyncio.new_event_loop()
+journal = writer.writer_for("db", Backend)
+asked = loop.run_until_complete(ask())
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    asyncio.run(journal.do(lambda _: done.append("child")))
+    os._exit(done != ["child"])
+come.set()
+loop.run_until_complete(asyncio.gather(*asked))
+assert (done, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) == (["parent"], 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_a_forked_process_does_nothing_that_waits_in_its_parent_and_drops_no_connection_of_it() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
