@@ -28,7 +28,7 @@ from agentic_workflows import (
     respond,
 )
 from agentic_workflows.errors import RunBusyError
-from agentic_workflows.journal.backends import PostgresBackend
+from agentic_workflows.journal.backends import PostgresBackend, SqliteBackend
 from agentic_workflows.journal.database import Database, _vacuum
 from agentic_workflows.journal.entries import Answered
 from agentic_workflows.journal.tables import VERSION
@@ -549,6 +549,15 @@ async def test_what_is_written_at_once_goes_to_postgres_in_few_turns(postgres: s
             assert (await house.run("g", plan=plan_of(size)))["state"] == "COMPLETE"
             counted.append(len(turns) - before)
     assert counted[2] - counted[1] < 40  # each effect by itself would take two at least
+
+
+def test_what_a_file_has_said_to_be_written_is_on_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "runs.db").touch()
+    backend = SqliteBackend(tmp_path / "runs.db")
+    backend.connect()
+    backend.learn({"how": "PRAGMA synchronous", "where": "PRAGMA journal_mode"})
+    assert (backend.send("how").rows, backend.send("where").rows) == ([(2,)], [("wal",)])
+    backend.close()
 
 
 @pytest.mark.parametrize("default, found", [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])

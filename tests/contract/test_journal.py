@@ -480,9 +480,12 @@ async def test_a_write_that_fails_leaves_nothing_of_it(shared: House) -> None:
 
 async def test_an_outcome_takes_the_place_of_no_other_one(journal: Journal, lease: Lease) -> None:
     await journal.write(lease, RUN, outcomes=[outcome_of(intent("a"))])
+    await journal.answer(answer_row("q"))
+    outcomes = [outcome_of(intent("b")), outcome_of(intent("a"), "another")]
     with pytest.raises(DatabaseError, match="has an outcome already"):
-        await journal.write(lease, RUN, outcomes=[outcome_of(intent("b")), outcome_of(intent("a"), "another")])
+        await journal.write(lease, RUN, outcomes=outcomes, used=["q"])
     assert (await journal.past(RUN)).outcomes == (outcome_of(intent("a")),)
+    assert await unused(journal) == {"q": {"type": "approve"}}
 
 
 async def test_a_write_that_fails_fails_alone(shared: House) -> None:
