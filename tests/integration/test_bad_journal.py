@@ -87,7 +87,7 @@ DEEP = f'{{"status": "succeeded", "result": {"[" * 100_000}{"]" * 100_000}}}'
     [
         *((column, text) for column in ("calls.outcome", "answers.answer") for text in TEXTS),
         *(("calls.outcome", text) for text in (*SECONDS, DEEP)),
-        *(("calls.at", text) for text in ("yesterday", b"\xff")),
+        *((column, text) for column in ("calls.at", "answers.at") for text in ("yesterday", b"\xff")),
         *(("calls.rules", text) for text in TEXTS if text != "[]"),
     ],
 )
