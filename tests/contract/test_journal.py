@@ -132,7 +132,8 @@ async def lease(journal: Journal) -> Lease:
 
 def intent(step: str = "s", attempt: int = 0, *, item: int = -1, key: str = "k", occurrence: int = 0) -> Intent:
     place = Place("1:plan", step, item)
-    return Intent(place=place, attempt=attempt, action="act", key=key, occurrence=occurrence, at="2026-01-01T00:00:00Z")
+    at = "2026-01-01T00:00:00Z"
+    return Intent(place=place, attempt=attempt, action="act", key=key, occurrence=occurrence, at=at, token=3)
 
 
 def outcome_of(

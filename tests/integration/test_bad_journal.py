@@ -20,6 +20,7 @@ from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.journal import lease, writer
 from agentic_workflows.journal.backends import SqliteBackend
 from agentic_workflows.journal.database import Database, _stored
+from agentic_workflows.journal.rows import LARGE
 from agentic_workflows.testing import RecordingAction
 
 THREADS = [
@@ -106,6 +107,15 @@ async def test_a_corrupt_row_is_one_clear_error_and_nothing_runs(house: House, c
         said = rf"The journal cannot be used: the row of .* in agentic_{table} is corrupt"
         assert len(re.findall(said, str(error.value))) == str(error.value).count("is corrupt") == 1
     assert (journal_in(house.path), len(house.act.calls)) == (before, 1)
+
+
+async def test_a_large_result_that_is_gone_is_one_clear_error_and_nothing_runs(house: House) -> None:
+    house.act = RecordingAction("act", result="x" * 2 * LARGE, read_only=False, destructive=False)
+    asked = await house.open().run("g", thread_id="t")
+    execute(house.path, "DELETE FROM agentic_bodies")
+    with pytest.raises(CorruptError, match="the row of step first in agentic_calls is corrupt"):
+        await house.open().resume(approve(asked["reviews"][0]["id"]), thread_id="t")
+    assert len(house.act.calls) == 1
 
 
 @pytest.mark.parametrize("column", ["answers.used", "calls.attempt", "calls.item", "calls.occurrence"])
