@@ -8,7 +8,7 @@ from agentic_workflows.execution.case import Case, make_case
 from agentic_workflows.execution.grants import Grants
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.plan import WorkflowStep
-from agentic_workflows.graph.review import Answer, approve, edit, reject
+from agentic_workflows.graph.review import Answer, approve, asked_again, edit, reject
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.journal.entries import Answered
 from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
@@ -31,6 +31,35 @@ def test_of_the_answers_about_a_call_the_last_word_counts_whatever_the_clock_sai
     rows = [replace(row, answer={**row.answer, **about, "after": at}) for at, row in enumerate((earlier, later))]
     grants = Grants(now=lambda: NOON, rows={row.review_id: row for row in rows})
     assert (grants.answer("a"), grants.answer("b")) == (None, reject("no", "b"))
+    assert grants.expired("a") is None
+
+
+def test_an_answer_is_taken_once_until_it_is_given_back() -> None:
+    grants = Grants(now=lambda: NOON, rows=given(approve("a"), NOON))
+    assert [grants.take(one) for one in ("none", "a", "a")] == [False, True, False]
+    grants.give_back(["a"])
+    assert grants.take("a")
+
+
+def test_an_approval_that_was_given_to_another_question_is_told_until_it_expires() -> None:
+    now, row = NOON, given(approve("a"), NOON)["a"]
+    row = replace(row, answer={**row.answer, "step": "s"})
+    grants = Grants(now=lambda: now, rows={"a": row})
+    assert grants.elsewhere("s", None, None) == row
+    now += timedelta(days=1)
+    assert grants.elsewhere("s", None, None) is None
+
+
+def test_of_several_edits_of_a_call_the_last_one_holds_and_each_only_once_it_was_used() -> None:
+    again = asked_again("a")
+    rows = given(edit({"to": "bob"}, "a"), NOON) | given(edit({"to": "eve"}, again), NOON)
+    rows = {one: replace(row, answer={**row.answer, "step": "s"}) for one, row in rows.items()}
+    grants = Grants(now=lambda: NOON, rows=rows)
+    assert (grants.edited("a"), grants.changed("s", None)) == (None, None)
+    assert grants.take("a")
+    assert grants.edited("a") == {"to": "bob"}
+    assert grants.take(again)
+    assert (grants.edited("a"), grants.changed("s", None)) == ({"to": "eve"}, rows[again])
 
 
 def test_what_expired_before_it_was_used_has_approved_and_changed_nothing() -> None:
