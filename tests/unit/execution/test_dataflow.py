@@ -238,6 +238,21 @@ def test_the_items_of_a_foreach_run_as_if_one_after_another(
     assert declared or [at for _, at in order] == list(range(len(items)))
 
 
+async def test_a_call_of_which_nobody_knows_what_it_touches_runs_beside_no_effect() -> None:
+    told: list[str] = []
+
+    async def work(call: ActionCall) -> object:
+        told.append(f"{call.step.name} begins")
+        await asyncio.sleep(0.01)
+        told.append(f"{call.step.name} ends")
+        return 1
+
+    act = Action(name="act", run=work, resources=lambda inputs: [str(inputs["path"])])
+    ran = await run([step("a", inputs={"path": "a"}), step("b"), step("c", inputs={"path": "c"})], [act])
+    assert set(ran.ended.values()) == {"succeeded"}
+    assert told == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
+
+
 # Dataflow.
 
 

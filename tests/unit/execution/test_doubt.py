@@ -5,6 +5,7 @@ import errno
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from email.message import Message
@@ -436,7 +437,12 @@ async def test_nobody_is_asked_about_what_is_idempotent_whatever_its_reconcile_s
     assert (outcome.status, mail.sent) == (OutcomeStatus.SUCCEEDED, [{"to": "all"}])
 
 
-async def test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on() -> None:
+@pytest.mark.parametrize("is_thread", [True, False])
+async def test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on(
+    monkeypatch: pytest.MonkeyPatch, *, is_thread: bool
+) -> None:
+    monkeypatch.setattr("agentic_workflows.execution.contained.GRACE_SECONDS", 0.05)
+
     async def never(_: ActionCall) -> None:
         return None
 
@@ -447,9 +453,20 @@ async def test_a_reconcile_that_says_no_is_not_believed_while_the_act_goes_on() 
         sent.append(to)
         return "sent"
 
+    @action(name="send", destructive=False, open_world=False, reconcile=never)
+    async def send_uncut(to: str) -> str:
+        """Send, slowly, whoever cuts that."""
+        until = time.monotonic() + 0.5
+        while (left := until - time.monotonic()) > 0:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
+        sent.append(to)
+        return "sent"
+
     sent: list[str] = []
     plans = [{"steps": [{"name": name, "action": "send", "inputs": {"to": "all"}, "timeout": 0.05}]} for name in "ab"]
-    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1))
+    actions = [send if is_thread else send_uncut]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=actions, limits=Limits(max_replans=1))
     result = await workflow.run("Send it to all")
     assert (result["state"], sent) == ("REVIEWING", [])
     assert "goes on all the same" in result["reviews"][0]["reason"]
