@@ -557,6 +557,25 @@ async def test_an_equal_effect_of_another_plan_is_decided_on_for_that_plan_altho
     assert (done["state"], len(keys), len(set(keys))) == ("COMPLETE", 2, 1)
 
 
+async def test_what_was_begun_under_an_approval_is_asked_about_again_by_a_plan_that_only_leaves_steps_out() -> None:
+    async def run(call: ActionCall) -> str:
+        keys.append(call.idempotency_key)
+        if len(keys) == 1:
+            raise ConnectionError("gone")
+        return "sent"
+
+    keys: list[str] = []
+    send = Action(name="send", annotations=replace(EFFECT, idempotent=True, trusted=True), run=run)
+    first = {"name": "a", "action": "send", "inputs": {"to": "all"}, "human_review_required": True}
+    plans = [{"steps": [first, {"name": "b", "action": "send", "after": ["a"]}]}, {"steps": [first]}]
+    workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1))
+    await workflow.run("Send it to all")
+    asked = await workflow.resume(approve())
+    assert (asked["state"], [one["step"] for one in asked["reviews"]], len(keys)) == ("REVIEWING", ["a"], 1)
+    done = await workflow.resume(approve())
+    assert (done["state"], len(keys), len(set(keys))) == ("COMPLETE", 2, 1)
+
+
 async def test_what_a_person_gave_up_in_doubt_is_decided_on_again_where_its_reconcile_finds_it_did_not_happen() -> None:
     mail = Mail(error=ConnectionError("gone"), found="nobody knows")
     step = {"action": "send", "inputs": {"to": "all"}, "human_review_required": True}

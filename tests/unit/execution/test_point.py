@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from pydantic import BaseModel, field_validator
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.actions.langchain_tools import from_tool
-from agentic_workflows.errors import ActionError
+from agentic_workflows.errors import ActionError, WorkspaceError
+from agentic_workflows.execution.attempt import attempt_once
 from agentic_workflows.execution.case import make_case
 from agentic_workflows.execution.dispatch import CUT
 from agentic_workflows.execution.grants import Grants
@@ -247,6 +249,17 @@ async def test_what_an_action_was_given_stands_in_no_error_of_it(is_tool: bool) 
     tool = StructuredTool.from_function(lambda token: token, name="act", description="Act.", args_schema=Given)
     outcome = await Bench().execute(from_tool(tool) if is_tool else doing(check), {"token": "tok-4711"})
     assert outcome.reason == "act raised ValidationError: token: Value error, wrong prefix"
+
+
+async def test_an_error_shows_no_secret_also_in_what_it_was_raised_from_and_still_says_if_it_quotes() -> None:
+    async def fail(call: ActionCall) -> object:
+        raise WorkspaceError(f"There is no {call.inputs['token']}.")
+
+    secrets = {"token": "hunter2-hunter2"}
+    call = ActionCall(action="act", inputs=secrets, step=WorkflowStep("s", "act", {}), run_id="r")
+    with pytest.raises(ActionError, match="There is no") as raised:
+        await attempt_once(call, Action(name="act", run=fail), Limits(), secrets)
+    assert (secrets["token"] in "".join(format_exception(raised.value)), raised.value.quotes_output) == (False, False)
 
 
 async def test_an_action_may_change_its_inputs_and_nobody_elses() -> None:
