@@ -31,7 +31,7 @@ def test_of_the_answers_about_a_call_the_last_word_counts_whatever_the_clock_sai
     rows = [replace(row, answer={**row.answer, **about, "after": at}) for at, row in enumerate((earlier, later))]
     grants = Grants(now=lambda: NOON, rows={row.review_id: row for row in rows})
     assert (grants.answer("a"), grants.answer("b")) == (None, reject("no", "b"))
-    assert grants.expired("a") is None
+    assert Grants(now=lambda: NOON + timedelta(days=1), rows=grants.rows).expired("a") is None
 
 
 def test_an_answer_is_taken_once_until_it_is_given_back() -> None:
@@ -78,6 +78,13 @@ def test_what_an_approval_was_used_for_is_begun_again_under_it_until_it_expires(
     assert grants.covered_until("a") is None
     now -= timedelta(seconds=1)
     assert grants.covered_until("a") == NOON + timedelta(days=1)
+
+
+def test_a_call_that_was_approved_again_is_covered_until_the_last_of_its_approvals_expires() -> None:
+    again, earlier = asked_again("a"), NOON - timedelta(hours=1)
+    grants = Grants(now=lambda: NOON, rows=given(approve("a"), earlier) | given(edit({}, again), NOON))
+    assert (grants.take("a"), grants.covered_until("a")) == (True, NOON + timedelta(hours=23))
+    assert (grants.take(again), grants.covered_until("a")) == (True, NOON + timedelta(days=1))
 
 
 def test_a_call_whose_edit_expired_is_the_planned_one_in_everything() -> None:
