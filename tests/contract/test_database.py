@@ -551,6 +551,14 @@ async def test_what_is_written_at_once_goes_to_postgres_in_few_turns(postgres: s
     assert counted[2] - counted[1] < 40  # each effect by itself would take two at least
 
 
+def test_a_file_that_was_taken_away_is_not_begun_anew(tmp_path: Path) -> None:
+    backend = SqliteBackend(tmp_path / "runs.db")
+    with pytest.raises(sqlite3.OperationalError):
+        backend.connect()
+    backend.close()
+    assert not (tmp_path / "runs.db").exists()
+
+
 def test_what_a_file_has_said_to_be_written_is_on_the_disk(tmp_path: Path) -> None:
     (tmp_path / "runs.db").touch()
     backend = SqliteBackend(tmp_path / "runs.db")
