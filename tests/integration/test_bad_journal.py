@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import re
 import sqlite3
 import tempfile
@@ -186,6 +187,22 @@ CHANGED = [
     *(f"checkpoints SET metadata = {value}" for value in ("NULL", "-7", "x'ff'", "''", "'{'", "'null'", "'{}'")),
     *(f"writes SET {column} = {value}" for column in ("type", "value") for value in ("NULL", "x'ff'")),
 ]
+
+
+async def test_a_checkpoint_that_somebody_has_pickled_is_one_clear_error_and_runs_nothing(
+    house: House, tmp_path: Path
+) -> None:
+    class Runs:
+        def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+            return os.mkdir, (tmp_path / "ran",)
+
+    await house.open().run("g", thread_id="t")
+    with closing(sqlite3.connect(house.path)) as connection:
+        connection.execute("UPDATE checkpoints SET type = 'pickle', checkpoint = ?", [pickle.dumps(Runs())])
+        connection.commit()
+    with pytest.raises(CorruptError):
+        await house.open().result("t")
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("is_of_the_run_before", [False, True])
