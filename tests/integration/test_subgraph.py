@@ -556,6 +556,16 @@ async def test_every_attempt_at_a_call_goes_on_with_the_runs_inside_it(
     assert others == [f"{first}|1"][: times - 1]
 
 
+@pytest.mark.parametrize("annotations", [{"idempotent": True}, {"read_only": True}])
+async def test_each_of_equal_calls_has_a_run_of_its_own_inside_it(annotations: dict[str, bool]) -> None:
+    act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
+    inner = build_graph(ScriptedAgent([plan("act")] * 2), actions=[act], database=database)
+    agent = ScriptedAgent([{"steps": [{"name": name, "action": "delegate"} for name in "ab"]}])
+    workflow, told = delegating(inner, database=database, agent=agent, **annotations)
+    assert (await workflow.run("g", thread_id="t"))["state"] == "COMPLETE"
+    assert (told, len(act.calls)) == (["COMPLETE"] * 2, 2)
+
+
 async def test_a_run_inside_a_call_that_has_failed_stays_so_for_every_attempt() -> None:
     act = RecordingAction("act", result=1, read_only=False, destructive=False)
     bad, database = RecordingAction("bad", error=ActionError("No."), read_only=False, destructive=False), Database()
