@@ -155,7 +155,8 @@ def explained(url: str | Path, faults: tuple[type[Exception], ...] = _FAULTS) ->
     try:
         yield
     except faults as error:
-        raise as_database_error(url, error) from error
+        made = as_database_error(url, error)
+        raise made from made.__cause__
 
 
 def _probe(path: Path) -> None:

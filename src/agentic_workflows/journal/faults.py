@@ -35,13 +35,16 @@ _QUOTED = re.compile(r"""(["'])(.+?)\1""")
 
 
 def as_database_error(url: str | Path, error: BaseException) -> DatabaseError:
-    """Return an error that names the database, what happened and the remedy."""
+    """Return an error that names the database, what happened and the remedy.
+
+    Its cause is what was raised, but where that quotes what may not be shown: a traceback would show it.
+    """
     if isinstance(error, DatabaseError):
         return error
-    said = str(error).strip().partition("\n")[0].rstrip(".")  # Postgres goes on with hints and with our own SQL
-    said = _without_quotes_of(url, said)
+    shown = _without_quotes_of(url, str(error))
+    said = shown.strip().partition("\n")[0].rstrip(".")  # Postgres goes on with hints and with our own SQL
     made = DatabaseError(f"The database {without_password(url)} cannot be used: {said}. {_remedy(url, error)}")
-    made.__cause__ = error
+    made.__cause__ = error if shown == str(error) else None
     return made
 
 

@@ -48,7 +48,9 @@ def test_a_password_is_never_shown_and_the_rest_still_works(url: str, shown: str
     ],
 )
 def test_a_fault_quotes_no_part_of_a_password(url: str, said: str, told: str) -> None:
-    assert told in str(as_database_error(url, OperationalError(said)))
+    error = as_database_error(url, OperationalError(said))
+    assert told in str(error)
+    assert (error.__cause__ is None) == ("'...'" in told)  # a traceback shows the cause
 
 
 @pytest.mark.parametrize(
