@@ -114,8 +114,8 @@ class Leases:
             yield held
         finally:
             del self._held[held.lease.owner]
-            ending = self._keep_no_longer(held)
-            await _through(self._end(held, ending), partial(self._leave_or_give_up, held))
+            self._keep_no_longer(held)
+            await _through(self._let_go(held), partial(self._leave_or_give_up, held))
 
     def ask(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop without waiting for the database; tells whether it is one of this process."""
@@ -173,13 +173,6 @@ class Leases:
         except DatabaseError:
             give_up(owner)
 
-    async def _end(self, held: Held, ending: "asyncio.Task[None] | None") -> None:
-        try:
-            if ending is not None:
-                await asyncio.wait({ending})
-        finally:
-            await self._let_go(held)
-
     async def _let_go(self, held: Held) -> None:
         if not self._leave(held):
             try:
@@ -226,16 +219,13 @@ class Leases:
             self._beats[loop] = _Beat(together, task)
         self._beats[loop].held.add(held)
 
-    def _keep_no_longer(self, held: Held) -> "asyncio.Task[None] | None":
-        """Stop keeping a lease; returns the task that ends with the last of an event loop."""
+    def _keep_no_longer(self, held: Held) -> None:
         loop = asyncio.get_running_loop()
         beat = self._beats[loop]
         beat.held.remove(held)
-        if beat.held:
-            return None
-        del self._beats[loop]
-        beat.task.cancel()
-        return beat.task
+        if not beat.held:
+            del self._beats[loop]
+            beat.task.cancel()
 
     async def _beat(self, together: set[Held]) -> None:
         """Keep the leases, and see what others ask: one question for all of them, however many they are."""
