@@ -97,4 +97,6 @@ def without_password(url: str | Path) -> str:
 def _without_quotes_of(url: str | Path, said: str) -> str:
     """Return what was said, without what it quotes of a URL that may not be shown."""
     shown = without_password(url)
+    if {'"', "'"} & {*str(url)}:  # nobody can tell where such a quote ends
+        return re.sub("[\"'].*", "'...'", said, flags=re.DOTALL)
     return _QUOTED.sub(lambda one: one[0] if one[2] in shown or one[2] not in str(url) else "'...'", said)

@@ -121,7 +121,7 @@ class Runs(ABC):
         """Ask a run that is under way, in whichever process, to stop before its next action call.
 
         One that nobody is running honours it when somebody goes on with it: a cancelled one ends before anything is
-        done, and a pause is over then.
+        done, and a pause is over then; a graph that a server drives, or your own code, stops once more.
 
         Raises:
             RunError: there is no such run, it is finished, or it cannot be asked that.

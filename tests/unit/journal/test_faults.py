@@ -44,6 +44,7 @@ def test_a_password_is_never_shown_and_the_rest_still_works(url: str, shown: str
         ("postgresql://me:se@cret@host/db", "failed to resolve host 'cret@host': unknown", "host '...': unknown. "),
         ("postgresql://me:se%zzcret@host/db", 'invalid percent-encoded token: "se%zzcret"', "token: '...'. "),
         ("postgresql://host/db?password=a&b", 'missing separator "=" in parameter: "b"', "in parameter: '...'. "),
+        ('postgresql://me:se"cret@[::1/db', 'looking for "]" in URI: "...:se"cret@[::1/db"', "looking for '...'. "),
         ("postgresql://me:secret@host/db", 'database "db" does not exist for "you"', '"db" does not exist for "you". '),
     ],
 )
