@@ -37,6 +37,8 @@ class Question:
     """By argument, the outputs of other actions that it comes from, and whether each is trusted."""
     in_doubt: list[JsonValue] | None = None
     """Of a call that was begun before and may have had its effect: plan, step, item and attempt of its intent."""
+    begun: bool = False
+    """Whether it was begun before with these inputs, which nobody can edit then."""
     replaced: bool = False
     """Of one in doubt: whether its plan is over, so that nothing does it again and nobody can approve it."""
     expires: str | None = None
@@ -58,6 +60,7 @@ class Question:
             "rules": list(self.rules),
             "provenance": self.provenance,
             "in_doubt": self.in_doubt,
+            "begun": self.begun,
             "replaced": self.replaced,
             "expires": self.expires,
         }
@@ -214,9 +217,14 @@ def request(questions: Sequence[Mapping[str, JsonValue]], problem: str = "") -> 
     return asked | {"review_configs": cast("JsonValue", configs)}
 
 
+def is_begun(question: Mapping[str, JsonValue]) -> bool:
+    """Tell whether the call of a question was begun before, so that its inputs cannot be edited."""
+    return bool(question.get("begun") or question.get("in_doubt"))
+
+
 def _allowed(question: Mapping[str, JsonValue]) -> list[JsonValue]:
     """Return what a question may be answered with: what was begun is not edited, a plan that is over not done."""
-    refused = {"edit": question.get("in_doubt"), "approve": question.get("replaced")}
+    refused = {"edit": is_begun(question), "approve": question.get("replaced")}
     return [one for one in ALLOWED if not refused.get(one)]
 
 

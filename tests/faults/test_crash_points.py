@@ -1050,29 +1050,41 @@ async def test_a_cancel_is_not_forgotten_by_a_process_that_is_killed_before_the_
 
 
 @pytest.mark.parametrize(
-    "action, is_unsure, so_far",
-    [
-        ("put", False, "may have happened"),
-        ("found", False, "did not happen"),
-        ("kept", False, "did not happen"),
-        ("kept", True, "may have happened"),
-    ],
+    "action, is_unsure, in_doubt",
+    [("put", False, True), ("found", False, False), ("kept", False, False), ("kept", True, True)],
 )
 async def test_what_policy_lets_happen_no_more_without_a_person_is_not_done_again_without_one(
     house: Callable[..., House],
     action: str,
     is_unsure: bool,  # noqa: FBT001
-    so_far: str,
+    in_doubt: bool,  # noqa: FBT001
 ) -> None:
     here = house(plan(step("sent", action)))
     await here.crashed(at_intent("sent"))
     here.reviewed, here.is_unsure = action, is_unsure
     asked = await here.resume()
-    assert (asked["state"], here.world) == ("REVIEWING", [])
+    assert (asked["state"], [bool(one["in_doubt"]) for one in asked["reviews"]]) == ("REVIEWING", [in_doubt])
+    assert here.world == []
+    so_far = "may have happened" if in_doubt else "did not happen"
     assert f"{so_far}; approve does it under the same key." in asked["reviews"][0]["reason"]
     with pytest.raises(ReviewError, match="was begun with its inputs"):
         await here.resume(edit({"x": 2}))
     assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])
+
+
+async def test_what_did_not_happen_and_is_asked_about_keeps_no_failed_plan_from_being_replaced(
+    house: Callable[..., House],
+) -> None:
+    failing = step("bad", "look", validation={"type": "null"})
+    here = house(plan(step("sent", "found"), failing), plan(step("other", "look")))
+    apart = [replace(one, resources=lambda _, name=one.name: {name}) for one in here.actions()]
+    here.actions = lambda: apart  # type: ignore[method-assign]
+    here.limits = Limits(max_replans=1)
+    await here.crashed(at_intent("sent"))
+    here.reviewed = "found"
+    done = await here.resume()
+    assert (done["state"], here.planned, "sent" in here.world) == ("COMPLETE", 2, False)
+    assert "may have happened" not in str(here.told)
 
 
 async def _asked_anew(here: House) -> dict[str, Any]:

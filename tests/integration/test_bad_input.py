@@ -482,7 +482,14 @@ def test_an_url_that_this_version_does_not_know_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    ["host=x password=secret", "sslmode=off user = me password='secret'", "postgresql:me:secret@x", "postgres:/x"],
+    [
+        "host=x password=secret",
+        "sslmode=off user = me password='secret'",
+        "postgresql:me:secret@x",
+        "postgres:/x",
+        "sslmode=off\nconnect_timeout=3\nsslpassword=secret",
+        "PGPASSWORD=secret",
+    ],
 )
 def test_settings_of_postgres_are_not_taken_for_the_name_of_a_file(
     settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

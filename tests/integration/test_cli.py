@@ -478,9 +478,12 @@ def test_database_that_cannot_be_used_is_left_as_it_is(call: Callable[..., Any],
     (folder / "text.db").write_text("this is no database, and longer than its header would be")
     (folder / "dir.db").mkdir()
     said = {"text.db": "not a database", "dir.db": "folder", "redis://x/y": "no database that this version knows"}
+    said["host=x password=secret"] = "Settings of Postgres are given as a URL"
     for name, problem in said.items():
         code, _, err = call("run", "--plan", "copy.yaml", "--workspace", "files", "--database", name)
         assert (code, problem in err) == (BAD_INPUT, True), err
+    code, _, err = call("runs", "--database", "host=x password=secret")
+    assert (code, said["host=x password=secret"] in err, "secret" in err) == (BAD_INPUT, True, False)
     assert (folder / "text.db").read_text().startswith("this is no database")
     assert not (folder / "files" / "copy.md").exists()
 

@@ -104,13 +104,15 @@ def build_reader(named: str | None) -> "AgenticWorkflow":
 
     Raises:
         RunError: the option names none, or one that does not exist yet, so there is no run in it.
+        DatabaseError: it is no name of a database.
 
     """
     from agentic_workflows.agents.scripted_agent import ScriptedAgent  # noqa: PLC0415 - heavy
-    from agentic_workflows.journal.database import MEMORY  # noqa: PLC0415
+    from agentic_workflows.journal.database import MEMORY, refuse_settings  # noqa: PLC0415
     from agentic_workflows.workflow import AgenticWorkflow  # noqa: PLC0415
 
     database = _database(named)
+    refuse_settings(database)
     if database != MEMORY and "://" not in str(database) and not Path(database).exists():
         raise RunError(f"There is no run: the database {database} does not exist. Give another --database.")
     return AgenticWorkflow(ScriptedAgent([]), actions=[], database=database)

@@ -13,10 +13,21 @@ from typing import Any, Final
 from agentic_workflows.cli.output import Output, in_line, indented, shortened
 from agentic_workflows.cli.signals import wait_for_line
 from agentic_workflows.cli.tables import came_from
-from agentic_workflows.graph.review import Answer, Reject, answer_by, approve, edit, reject, respond, step_of
+from agentic_workflows.graph.review import (
+    Answer,
+    Reject,
+    answer_by,
+    approve,
+    edit,
+    is_begun,
+    reject,
+    respond,
+    step_of,
+)
 from agentic_workflows.visible import quoted, quoted_name
 
-_PROMPT: Final = "[a]pprove  [e]dit  [r]eject  re[s]pond  [l]ater  (Enter: reject) > "
+_PROMPT: Final = "[a]pprove  {change}[r]eject  re[s]pond  [l]ater  (Enter: reject) > "
+_CHANGE: Final = "[e]dit  "
 _DOUBT_PROMPT: Final = "It happened: re[s]pond  {again}Give it up: [r]eject  [l]ater  (Enter: later) > "
 _AGAIN: Final = "Do it again: [a]pprove  "
 _LETTERS: Final = {"approve": "a", "edit": "e", "reject": "r", "respond": "s", "later": "l"}
@@ -84,7 +95,8 @@ def _ask(question: Mapping[str, Any], output: Output) -> Answer | None:
 
 def _letter(question: Mapping[str, Any], output: Output) -> str:
     """Return the letter of an answer that the question can have; what is none of them is asked again."""
-    prompt, enter, letters = _PROMPT, "r", list("aersl")
+    change, letters = ("", list("arsl")) if is_begun(question) else (_CHANGE, list("aersl"))
+    prompt, enter = _PROMPT.format(change=change), "r"
     if question.get("in_doubt"):
         again, letters = ("", list("rsl")) if question.get("replaced") else (_AGAIN, list("arsl"))
         prompt, enter = _DOUBT_PROMPT.format(again=again), "l"

@@ -12,7 +12,7 @@ from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings, result_findings
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import WorkflowStep, restore
-from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, read_answers, to_json
+from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, is_begun, read_answers, to_json
 from agentic_workflows.graph.state import State
 from agentic_workflows.graph.values import JsonObject, as_json
 from agentic_workflows.journal.entries import Answered
@@ -65,7 +65,7 @@ def _misfit(answer: Answer, question: JsonObject, step: WorkflowStep, action: Ac
             return f"The action {question['name']} of {one} is not there any more; reject it."
         case Edit() if action and (findings := _edit_findings(answer, step, action)):
             return f"The edit of {one} does not fit: {' '.join(map(str, findings))}"
-        case Edit() if question.get("in_doubt"):
+        case Edit() if is_begun(question):
             return f"The call of {one} was begun with its inputs; approve, respond or reject it."
         case Respond() if findings := list(result_findings(step, action, answer.message)):
             return f"The response to {one} is no result of {question['name']}: {' '.join(map(str, findings))}"

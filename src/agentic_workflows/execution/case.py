@@ -201,6 +201,7 @@ class Case:
             rules=tuple(rule.id for rule in rules),
             provenance=self.call.provenance.to_json() if self.call.provenance else {},
             in_doubt=begun,
+            begun=self.intent is not None,
         )
 
 

@@ -263,13 +263,13 @@ def _request(case: Case) -> ActionRequest:
 
 
 def _asked(case: Case, decision: Ask) -> Question:
-    """Return the question that policy asks; of what was begun already, it is also one about that."""
-    doubt = case.intent if case.is_begun else None
-    if doubt is None:
+    """Return the question that policy asks; of what may have happened already, it is also one about that."""
+    begun = case.intent if case.is_begun else None
+    if begun is None:
         return case.question(decision.reason, decision.rules)
     happened = "may have happened" if case.is_unsure else "did not happen"
-    known = f"It was begun at {doubt.at} and {happened}; approve does it under the same key."
-    return case.question(f"{known} {decision.reason}", decision.rules, in_doubt=doubt)
+    known = f"It was begun at {begun.at} and {happened}; approve does it under the same key."
+    return case.question(f"{known} {decision.reason}", decision.rules, in_doubt=begun if case.is_unsure else None)
 
 
 def _denied(case: Case, reason: str, *, quotes_inputs: bool = False) -> Outcome:

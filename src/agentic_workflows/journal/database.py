@@ -39,8 +39,8 @@ To write it back takes up to three times as long, and all the while others wait 
 """
 _FAULTS: Final = (sqlite3.Error, OSError, ValueError)
 """What goes wrong as a file is opened; while one is in use, the last two may be anybody's."""
-_SETTINGS = re.compile(r"postgres(ql)?:(?!//)|(.*\s)?(host|hostaddr|port|user|password|dbname|service)\s*=")
-"""How settings of Postgres begin that are no URL; taken for the name of a file, they would be one with a password."""
+_SETTINGS = re.compile(r"(?is)postgres(ql)?:(?!//)|(.*\s)?(host|port|user|\w*password|dbname|service)\s*=")
+"""Settings of Postgres that are no URL; taken for the name of a file, they would be one with a password in it."""
 
 
 class Database:
@@ -63,10 +63,7 @@ class Database:
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if isinstance(url, str) and _SETTINGS.match(url):  # not shown: a password may be among them
-            raise DatabaseError(
-                "Settings of Postgres are given as a URL: postgresql://user@host:port/name?setting=value"
-            )
+        refuse_settings(url)
         in_memory = url in (MEMORY, ":memory:")
         with explained(url):  # however a process moves, or a link
             self.url = url if in_memory or "://" in str(url) else Path(os.path.realpath(url))
@@ -123,6 +120,17 @@ class Database:
         with explained(self.url):
             _probe(path)
         return SqlJournal(writer_for(str(path), lambda: SqliteBackend(path)), clock=self._clock)
+
+
+def refuse_settings(url: str | Path) -> None:
+    """Refuse what looks like settings of Postgres and is no URL.
+
+    Raises:
+        DatabaseError: it does; they are not shown, for a password may be among them.
+
+    """
+    if isinstance(url, str) and _SETTINGS.match(url):
+        raise DatabaseError("Settings of Postgres are given as a URL: postgresql://user@host:port/name?setting=value")
 
 
 @asynccontextmanager
