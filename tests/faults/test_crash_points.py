@@ -1012,17 +1012,28 @@ async def test_what_was_begun_under_an_approval_that_expired_since_is_done_again
         assert (done["state"], here.world, len(set(here.keys))) == ("COMPLETE", ["sent", "sent"], 1)
 
 
-async def test_what_is_begun_again_just_as_its_approval_expires_is_asked_for_again(house: Callable[..., House]) -> None:
+@pytest.mark.parametrize("during", ["decision", "write"])
+async def test_what_is_begun_again_just_as_its_approval_expires_is_asked_for_again(
+    house: Callable[..., House], during: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = house(plan(step("sent", "put", human_review_required=True)))
     await here.open().run("g", thread_id="t")
     with pytest.raises(DatabaseError, match="process"):
         await here.open(at_outcome("sent"), before=True).resume(approve(), thread_id="t")
 
     def takes_a_day(kind: str, value: Any) -> bool:
-        here.later += DAY if at_intent("sent")(kind, value) else 0
+        here.later += DAY if during == "write" and at_intent("sent")(kind, value) else 0
         return False
 
-    again = await here.open(takes_a_day).resume(thread_id="t")
+    workflow = here.open(takes_a_day)
+    decide = workflow.engine.decide
+
+    def decided(*request: Any, approved: bool) -> Any:
+        here.later += DAY if during == "decision" else 0
+        return decide(*request, approved=approved)
+
+    monkeypatch.setattr(workflow.engine, "decide", decided)
+    again = await workflow.resume(thread_id="t")
     assert (again["state"], here.world) == ("REVIEWING", ["sent"])
     done = await here.resume(approve())
     assert (done["state"], here.world, len(set(here.keys))) == ("COMPLETE", ["sent", "sent"], 1)

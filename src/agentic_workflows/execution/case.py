@@ -103,8 +103,9 @@ class Case:
         """
         return self.is_begun and (self.is_wanted_again or self._covered_until is not None)
 
-    @property
+    @cached_property
     def _covered_until(self) -> datetime | None:
+        # Looked up once: what is decided by it is then refused where it has passed.
         is_own = self.is_begun and self.intent is not None and self.intent.place == self.place
         return self.run.grants.covered_until(self.first_id) if is_own else None
 
@@ -167,7 +168,7 @@ class Case:
         """Forget what this call was about to be done under: an approval has expired, and nothing was done."""
         self.run.grants.give_back(self.used)
         self.used, self.is_wanted_again, self.is_unsure = [], False, False
-        for name in ("review_id", "answer", "call", "key", "_fetched"):
+        for name in ("review_id", "answer", "call", "key", "_fetched", "_covered_until"):
             vars(self).pop(name, None)
 
     def use_answer(self) -> None:
