@@ -182,7 +182,7 @@ class Case:
         """Return a question about the call."""
         first, grants = first_id or self.first_id, self.run.grants
         begun = None if in_doubt is None else attempt_of(in_doubt)
-        if row := grants.expired(first):
+        if (row := grants.expired(first)) and (self.is_begun or not row.used):
             since = "since then" if row.used else "before it was used"
             reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired {since}."
         elif row := grants.elsewhere(self.call.step.name, self.call.item, begun):
@@ -202,7 +202,7 @@ class Case:
             rules=tuple(rule.id for rule in rules),
             provenance=self.call.provenance.to_json() if self.call.provenance else {},
             in_doubt=begun,
-            begun=self.intent is not None,
+            begun=self.is_begun,
         )
 
 

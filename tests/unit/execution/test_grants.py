@@ -87,15 +87,28 @@ def test_a_call_that_was_approved_again_is_covered_until_the_last_of_its_approva
     assert (grants.take(again), grants.covered_until("a")) == (True, NOON + timedelta(days=1))
 
 
-def test_a_call_whose_edit_expired_is_the_planned_one_in_everything() -> None:
-    now, action = NOON, RecordingAction("send", read_only=False)
+def sending() -> Case:
+    """Return the case of a call that nobody has answered anything about."""
     step = WorkflowStep("s", "send", {"to": "ada"})
     run = RunPass(
         run_id="r", plan="1:p", asked_under="1:p", policy="", limits=Limits(), emit=lambda _: None, log=memory_log()
     )
-    case = make_case(ActionCall(action="send", inputs=step.inputs, step=step, run_id="r"), action, run)
+    call = ActionCall(action="send", inputs=step.inputs, step=step, run_id="r")
+    return make_case(call, RecordingAction("send", read_only=False), run)
+
+
+def test_a_question_tells_of_no_expired_approval_that_was_used_for_what_has_ended() -> None:
+    case, began = sending(), NOON - timedelta(days=2)
+    rows = given(approve(case.review_id), began)
+    for is_used, tells in ((False, True), (True, False)):
+        case.run.grants = Grants(now=lambda: NOON, rows={one: replace(row, used=is_used) for one, row in rows.items()})
+        assert ("expired" in case.question("It sends.").reason) == tells
+
+
+def test_a_call_whose_edit_expired_is_the_planned_one_in_everything() -> None:
+    now, case = NOON, sending()
     planned = seen(case)
-    run.grants = Grants(now=lambda: now, rows=given(edit({"to": "bob"}, case.review_id), NOON))
+    case.run.grants = Grants(now=lambda: now, rows=given(edit({"to": "bob"}, case.review_id), NOON))
     case.withdraw()
     edited = seen(case)
     assert [one == other for one, other in zip(edited, planned, strict=True)] == [True, False, False, False]
