@@ -1083,6 +1083,38 @@ async def test_what_policy_lets_happen_no_more_without_a_person_is_not_done_agai
     assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])
 
 
+async def test_who_gives_up_an_effect_in_doubt_has_taken_back_an_approval_of_its_call(
+    house: Callable[..., House],
+) -> None:
+    here = house(plan(step("sent", "found"), step("after", "told", after=["sent"])), plan(step("sent", "found")))
+    here.limits, here.reviewed = Limits(max_replans=1), "found"
+    await here.open().run("g", thread_id="t")
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_intent("sent"), before=True).resume(approve(), thread_id="t")
+    here.reviewed = ""
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_intent("sent")).resume(thread_id="t")
+    here.is_unsure = True
+    assert (await here.resume())["reviews"][0]["in_doubt"]
+    here.is_unsure, here.reviewed = False, "found"
+    again = await here.resume(reject("Do not do it."))
+    assert (again["state"], here.planned, here.world) == ("REVIEWING", 2, [])
+
+
+async def test_who_wants_an_effect_in_doubt_again_has_taken_back_what_was_given_in_place_of_its_call(
+    house: Callable[..., House],
+) -> None:
+    here = house(plan(step("sent", "found", human_review_required=True)))
+    await here.open().run("g", thread_id="t")
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_intent("sent")).resume(approve(), thread_id="t")
+    here.later = 2 * DAY
+    assert not (await here.resume())["reviews"][0]["in_doubt"]
+    here.is_unsure = True
+    assert (await here.resume(respond("given")))["reviews"][0]["in_doubt"]
+    assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])
+
+
 async def test_what_did_not_happen_and_is_asked_about_keeps_no_failed_plan_from_being_replaced(
     house: Callable[..., House],
 ) -> None:

@@ -16,8 +16,9 @@ class Grants:
     """The answers of a run, and which of them count now.
 
     An answer is spent once a call has used it, once its approval has expired, or once a later question about the same
-    call was answered, as under other policies: the last word counts. A call whose answer is spent is asked about again,
-    under an id of its own: so the first answer to a question stays the one that counts.
+    call was answered, as under other policies, or one about its effect in doubt: the last word counts. A call whose
+    answer is spent is asked about again, under an id of its own: so the first answer to a question stays the one that
+    counts.
     """
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -119,11 +120,20 @@ class Grants:
         return row.used or row.review_id in self._used
 
     def _is_outdated(self, row: Answered) -> bool:
-        return row.after < self._last[row.about].after
+        return row.after < self._latest[row.about]
 
     @cached_property
     def _last(self) -> Mapping[tuple[object, object, str], Answered]:
         return {row.about: row for row in sorted(self.rows.values(), key=lambda row: row.after)}
+
+    @cached_property
+    def _latest(self) -> Mapping[tuple[object, object, str], int]:
+        """By what answers are about, when the last word was given; what is said of a doubt is said of its call, too."""
+        latest: dict[tuple[object, object, str], int] = {}
+        for row in self.rows.values():
+            for about in (row.about, (*row.about[:2], str(None))):
+                latest[about] = max(latest.get(about, 0), row.after)
+        return latest
 
     def _end(self, row: Answered) -> datetime | None:
         """Return when an answer expires: what lets something happen does, a refusal and a result do not."""

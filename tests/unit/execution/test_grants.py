@@ -62,6 +62,17 @@ def test_of_several_edits_of_a_call_the_last_one_holds_and_each_only_once_it_was
     assert (grants.edited("a"), grants.changed("s", None)) == ({"to": "eve"}, rows[again])
 
 
+def test_a_word_about_an_effect_in_doubt_is_one_about_its_call_and_not_the_other_way_round() -> None:
+    for doubt_is_later in (True, False):
+        call, doubt = given(approve("a"), NOON)["a"], given(reject("no", "b"), NOON)["b"]
+        rows = [
+            replace(row, answer={**row.answer, "step": "s", "item": None, "in_doubt": in_doubt, "after": after})
+            for row, in_doubt, after in ((call, None, not doubt_is_later), (doubt, ["1:p", "s", -1, 0], doubt_is_later))
+        ]
+        grants = Grants(now=lambda: NOON, rows={row.review_id: row for row in rows})
+        assert (grants.answer("a") is None, grants.answer("b")) == (doubt_is_later, reject("no", "b"))
+
+
 def test_what_expired_before_it_was_used_has_approved_and_changed_nothing() -> None:
     grants = Grants(now=lambda: NOON, rows=given(edit({"to": "bob"}, "a"), NOON - timedelta(days=1)))
     assert (grants.covered_until("a"), grants.edited("a")) == (None, None)
