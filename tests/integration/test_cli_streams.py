@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-COMPLETE, FAILED = 0, 1
+COMPLETE, FAILED, BAD_INPUT = 0, 1, 2
 COMMAND = [sys.executable, "-m", "agentic_workflows.cli.main"]
 OWN_ACTIONS = """
 import asyncio
@@ -70,6 +70,8 @@ def test_what_cannot_be_written_is_one_line_and_ends_no_run(folder: Path) -> Non
         assert (done.returncode, done.stderr, (folder / "done").read_text()) == (COMPLETE, told, "ab")
         done = agentic(*RUN, "--thread", "json", "--json", stdout=full)
         assert (done.returncode, done.stderr.endswith(told)) == (COMPLETE, True)
+        done = agentic("show", "none", "--json", stdout=full)
+        assert (done.returncode, done.stderr.startswith("Error: There is no run none")) == (BAD_INPUT, True)
         for command in (["show", "漢"], ["show", "漢", "--json"], ["export", "漢"], ["schema"], ["--help"]):
             done = agentic(*command, stdout=full)
             assert (done.returncode, done.stderr) == (FAILED, told), command

@@ -104,7 +104,7 @@ class Output:
         named = {} if self.thread is None else {"thread_id": self.thread}
         if self.is_json and self._lost is None:
             self.document({"error": {"type": type(error).__name__, "message": str(error)}, **named})
-        else:
+        if not self.is_json or self._lost is not None:
             is_told = self.thread is None or isinstance(error, RunError | ReviewError)  # these name the run
             where = "" if is_told else f" in the run {self.thread}"
             sys.stderr.write(visible(f"Error{where}: {error}\n"))
