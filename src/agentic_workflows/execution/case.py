@@ -181,11 +181,11 @@ class Case:
     ) -> Question:
         """Return a question about the call."""
         first, grants = first_id or self.first_id, self.run.grants
-        begun = None if in_doubt is None else attempt_of(in_doubt)
+        attempt = None if in_doubt is None else attempt_of(in_doubt)
         if (row := grants.expired(first)) and (self.is_begun or not row.used):
             since = "since then" if row.used else "before it was used"
             reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired {since}."
-        elif row := grants.elsewhere(self.call.step.name, self.call.item, begun):
+        elif row := grants.elsewhere(self.call.step.name, self.call.item, attempt):
             under = "under another plan, other policies or actions, or with other inputs"
             reason += f" {row.reviewer or 'Somebody'} approved this step at {row.at} {under}, which does not count now."
         elif (row := grants.changed(self.call.step.name, self.call.item)) and self.call is self.planned:
@@ -201,7 +201,7 @@ class Case:
             expires=None if in_doubt else self.run.deadline.isoformat(timespec="seconds"),
             rules=tuple(rule.id for rule in rules),
             provenance=self.call.provenance.to_json() if self.call.provenance else {},
-            in_doubt=begun,
+            in_doubt=attempt,
             begun=self.is_begun,
         )
 

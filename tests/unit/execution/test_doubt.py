@@ -539,15 +539,21 @@ async def test_an_idempotent_effect_that_took_place_keeps_its_key_although_a_lat
     assert (result["state"], len(keys), len(set(keys))) == ("COMPLETE", 3, 1)
 
 
-async def test_an_equal_effect_of_another_plan_is_decided_on_for_that_plan_although_it_was_begun() -> None:
+def lost_once(keys: list[str]) -> Action:
+    """Return an idempotent effect whose first call loses its connection; it notes the key of each."""
+
     async def run(call: ActionCall) -> str:
         keys.append(call.idempotency_key)
         if len(keys) == 1:
             raise ConnectionError("gone")
         return "sent"
 
+    return Action(name="send", annotations=replace(EFFECT, idempotent=True, trusted=True), run=run)
+
+
+async def test_an_equal_effect_of_another_plan_is_decided_on_for_that_plan_although_it_was_begun() -> None:
     keys: list[str] = []
-    send = Action(name="send", annotations=replace(EFFECT, idempotent=True, trusted=True), run=run)
+    send = lost_once(keys)
     step = {"action": "send", "inputs": {"to": "all"}}
     plans = [{"steps": [{"name": "a"} | step]}, {"steps": [{"name": "b", "human_review_required": True} | step]}]
     workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1))
@@ -558,14 +564,8 @@ async def test_an_equal_effect_of_another_plan_is_decided_on_for_that_plan_altho
 
 
 async def test_what_was_begun_under_an_approval_is_asked_about_again_by_a_plan_that_only_leaves_steps_out() -> None:
-    async def run(call: ActionCall) -> str:
-        keys.append(call.idempotency_key)
-        if len(keys) == 1:
-            raise ConnectionError("gone")
-        return "sent"
-
     keys: list[str] = []
-    send = Action(name="send", annotations=replace(EFFECT, idempotent=True, trusted=True), run=run)
+    send = lost_once(keys)
     first = {"name": "a", "action": "send", "inputs": {"to": "all"}, "human_review_required": True}
     plans = [{"steps": [first, {"name": "b", "action": "send", "after": ["a"]}]}, {"steps": [first]}]
     workflow = AgenticWorkflow(ScriptedAgent(plans), actions=[send], limits=Limits(max_replans=1))

@@ -3,10 +3,11 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -228,21 +229,27 @@ async def test_with_a_lease_that_could_not_be_given_back_its_own_process_goes_on
         assert again.lease.token == held.lease.token + 1
 
 
+def run_and_cut(work: Coroutine[Any, Any, Any], turns: int) -> None:
+    """Run work in an event loop that cuts it after a moment, and ends so many turns later."""
+
+    async def cut() -> None:
+        working = asyncio.create_task(work)
+        await asyncio.sleep(0.01)
+        working.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    asyncio.run(cut())
+
+
 @pytest.mark.parametrize("turns", range(6))
 def test_a_lease_that_an_event_loop_cut_in_its_last_turns_is_taken_over_by_its_own_process(turns: int) -> None:
     async def hold(seconds: float) -> None:
         async with leases.hold("t"):
             await asyncio.sleep(seconds)
 
-    async def cut() -> None:
-        holding = asyncio.create_task(hold(5))
-        await asyncio.sleep(0.01)
-        holding.cancel()
-        for _ in range(turns):
-            await asyncio.sleep(0)
-
     leases = Leases(MemoryJournal())
-    asyncio.run(cut())
+    run_and_cut(hold(5), turns)
     asyncio.run(hold(0))
     assert leases._beats == {}
 
@@ -416,16 +423,9 @@ def test_a_lease_that_an_event_loop_cut_in_its_last_turns_is_left_to_an_act_that
             await asyncio.sleep(seconds)
             return held.lease.token
 
-    async def cut() -> None:
-        holding = asyncio.create_task(hold(5))
-        await asyncio.sleep(0.01)
-        holding.cancel()
-        for _ in range(turns):
-            await asyncio.sleep(0)
-
     leases = Leases(MemoryJournal())
     act = Act("r:a:0")
-    asyncio.run(cut())
+    run_and_cut(hold(5), turns)
     assert asyncio.run(hold(0)) == 1
     act.end()
 
