@@ -15,6 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from agentic_workflows import approve
+from agentic_workflows.cli.output import Output
+from agentic_workflows.cli.questions import ask_all
+from agentic_workflows.graph.review import Question
+
 COMPLETE, FAILED, BAD_INPUT, WAITING = 0, 1, 2, 3
 PROMPT = "(Enter: reject) > "
 REPLACE = """
@@ -280,6 +285,24 @@ def test_what_is_in_doubt_is_asked_of_as_such_and_silence_decides_nothing(
     terminal.close()
     assert (folder / "paid").read_text() == "x" * paid
     assert ("--respond" in terminal.screen) == (code == WAITING)
+
+
+@pytest.mark.parametrize("begun, offers", [(True, False), (False, True)])
+def test_what_was_begun_is_offered_no_edit(
+    begun: bool,  # noqa: FBT001
+    offers: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts, typed = list[str](), iter(["e", "a"] if begun else ["a"])
+
+    def read(prompt: str) -> str:
+        prompts.append(prompt)
+        return next(typed)
+
+    monkeypatch.setattr("agentic_workflows.cli.questions._read", read)
+    question = Question(id="q", step="s", action="pay", inputs={}, reason="It pays.", begun=begun)
+    assert ask_all([question.to_json()], Output(as_json=False)) == [approve("q")]
+    assert (["[e]dit" in one for one in prompts], next(typed, None)) == ([offers] * (1 + begun), None)
 
 
 def test_what_was_typed_before_the_question_is_no_answer(folder: Path) -> None:
