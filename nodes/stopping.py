@@ -27,8 +27,8 @@ async def wait_or_cut(call: "asyncio.Future[Any]", held: Held, run_id: str) -> R
         await held.write(run_id)  # nothing: it is refused where another process has gone on with the run meanwhile
     finally:
         call.cancel()
+        call.add_done_callback(take_error)  # also where its caller is cut while it ends
         await asyncio.wait({call})
-        take_error(call)
     return None
 
 
