@@ -207,6 +207,10 @@ def at_plan(kind: str, value: Any) -> bool:
     return kind == "plan"
 
 
+def at_answer(kind: str, value: Any) -> bool:
+    return kind == "answer"
+
+
 # Planning.
 
 
@@ -534,7 +538,7 @@ async def test_what_a_person_said_of_a_replaced_effect_counts_although_its_proce
     assert "It could not be found out: OSError: no route" in asked["reviews"][0]["reason"]
     lost = Rewound(here)
     with pytest.raises(DatabaseError, match="process"):
-        await here.open(lambda kind, _: kind == "answer").resume(respond("by hand"), thread_id="t")
+        await here.open(at_answer).resume(respond("by hand"), thread_id="t")
     lost.lose(with_writes=True)
     here.is_unsure = False
     done = await here.resume()
@@ -565,10 +569,6 @@ def open_steps(result: dict[str, Any]) -> list[str]:
 def replaced_by_a_stricter_one() -> tuple[dict[str, Any], dict[str, Any]]:
     first, (x, again) = replaced("found")[0], replaced("found")[1]["steps"]
     return first, plan(x, {**again, "validation": {"pattern": "done|found|bank"}})
-
-
-def at_answer(kind: str, value: Any) -> bool:
-    return kind == "answer"
 
 
 @pytest.mark.parametrize("with_writes", [True, False])
@@ -900,7 +900,7 @@ async def test_an_answer_by_command_becomes_a_row(house: Callable[..., House]) -
 async def test_an_answer_by_command_without_a_row_is_acted_on_once(house: Callable[..., House]) -> None:
     here = house(REVIEWED)
     asked = await here.open().run("g", thread_id="t")
-    workflow, raw = here.open(lambda kind, _: kind == "answer", before=True), {"decisions": [{"type": "approve"}]}
+    workflow, raw = here.open(at_answer, before=True), {"decisions": [{"type": "approve"}]}
     async with workflow.database.checkpointer() as saver:
         graph = workflow._assemble(saver)
         with pytest.raises(DatabaseError, match="process"):
@@ -918,7 +918,7 @@ async def test_of_two_answers_by_command_the_last_one_counts_where_the_first_has
 ) -> None:
     here, config = house(REVIEWED), RunnableConfig(configurable={"thread_id": "t"})
     await here.open().run("g", thread_id="t")
-    workflow = here.open(lambda kind, _: kind == "answer", before=True)
+    workflow = here.open(at_answer, before=True)
     async with workflow.database.checkpointer() as saver:
         with pytest.raises(DatabaseError, match="process"):
             await workflow._assemble(saver).ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
@@ -1115,6 +1115,97 @@ async def test_who_wants_an_effect_in_doubt_again_has_taken_back_what_was_given_
     assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])
 
 
+async def test_a_result_given_in_place_of_what_was_begun_and_did_not_happen_is_no_effect_of_a_later_plan(
+    house: Callable[..., House],
+) -> None:
+    sent = step("sent", "found", human_review_required=True)
+    fails = step("fails", "look", validation={"type": "null"}, after=["sent"])
+    here = house(plan(sent, fails), plan({**sent, "name": "other"}))
+    here.limits = Limits(max_replans=1)
+    await here.open().run("g", thread_id="t")
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_intent("sent")).resume(approve(), thread_id="t")
+    here.later = 2 * DAY
+    assert "and did not happen" in (await here.resume())["reviews"][0]["reason"]
+    asked = await here.resume(respond("by hand"))
+    assert (asked["state"], [one["step"] for one in asked["reviews"]]) == ("REVIEWING", ["other"])
+    assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["fails", "other"])
+
+
+@pytest.mark.parametrize("has_effect", [True, False])
+async def test_no_further_attempt_is_made_under_an_approval_that_expired(
+    house: Callable[..., House],
+    has_effect: bool,  # noqa: FBT001
+) -> None:
+    here = house(plan(step("sent", "flaky", human_review_required=True, retries=3)))
+
+    async def flaky(call: ActionCall) -> str:
+        here.keys.append(call.idempotency_key)
+        here.later += DAY if len(here.keys) == 1 else 0
+        if len(here.keys) < 3:
+            raise ConnectionResetError
+        return "done"
+
+    notes = Annotations(read_only=not has_effect, idempotent=True, destructive=False, open_world=False, trusted=True)
+    action = Action(name="flaky", run=flaky, annotations=notes)
+    here.actions = lambda: [action]  # type: ignore[method-assign]
+    asked = await here.open().run("g", thread_id="t")
+    again = await here.resume(approve())
+    assert (again["state"], len(here.keys)) == ("REVIEWING", 1)
+    question = again["reviews"][0]
+    assert (bool(question["in_doubt"]), question["begun"]) == (has_effect, has_effect)
+    assert (question["id"] != asked["reviews"][0]["id"], "that expired since then" in question["reason"]) == (
+        True,
+        has_effect,
+    )
+    done = await here.resume(approve())
+    assert (done["state"], len(here.keys), len(set(here.keys))) == ("COMPLETE", 3, 1)
+
+
+@pytest.mark.parametrize("reviewed", ["", "found"])
+async def test_what_a_person_gave_up_is_not_done_where_the_checkpoints_since_the_question_are_lost(
+    house: Callable[..., House], reviewed: str
+) -> None:
+    here = house(plan(step("sent", "found")), plan(step("instead", "look")))
+    await here.crashed(at_intent("sent"))
+    lost = Rewound(here)
+    here.is_unsure = True
+    assert (await here.resume())["reviews"][0]["in_doubt"]
+    with pytest.raises(DatabaseError, match="process"):
+        await here.open(at_answer).resume(reject("never"), thread_id="t")
+    lost.lose(with_writes=True)
+    here.is_unsure, here.reviewed = False, reviewed
+    done = await here.resume()
+    assert (done["state"], here.world, here.planned) == ("COMPLETE", ["instead"], 2)
+    assert "A reviewer gave up step sent (found), which may have happened: never." in here.told
+
+
+OTHERWISE = edit({"x": 2})
+
+
+@pytest.mark.parametrize(
+    "answer, is_written_only, later",
+    [(OTHERWISE, True, 0.0), (OTHERWISE, False, 0.0), (OTHERWISE, True, 2 * DAY), (respond("given"), True, 0.0)],
+)
+async def test_what_a_person_said_otherwise_is_not_done_unasked_under_policies_that_allow_it_by_now(
+    house: Callable[..., House],
+    answer: Any,
+    is_written_only: bool,  # noqa: FBT001
+    later: float,
+) -> None:
+    here = house(plan(step("sent", "told", inputs={"x": 1})))
+    here.reviewed = "told"
+    await here.open().run("g", thread_id="t")
+    killed = here.open(at_answer) if is_written_only else here.open(at_intent("sent"), before=True)
+    with pytest.raises(DatabaseError, match="process"):
+        await killed.resume(answer, thread_id="t")
+    here.reviewed, here.later = "", later
+    asked = await here.resume()
+    assert (asked["state"], here.world) == ("REVIEWING", [])
+    assert "a person last said something else of it" in asked["reviews"][0]["reason"]
+    assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])
+
+
 async def test_what_did_not_happen_and_is_asked_about_keeps_no_failed_plan_from_being_replaced(
     house: Callable[..., House],
 ) -> None:
@@ -1158,7 +1249,7 @@ async def test_what_a_person_says_of_what_was_begun_counts(
     answer = {"approve": approve(asked), "respond": respond("it was so", asked), "reject": reject("no", asked)}[kind]
     if is_killed:
         with pytest.raises(DatabaseError, match="process"):
-            await here.open(lambda what, _: what == "answer").resume(answer, thread_id="t")
+            await here.open(at_answer).resume(answer, thread_id="t")
     done = await here.resume(None if is_killed else answer)
     keys = [key for name, key in zip(here.world, here.keys, strict=True) if name == "it"]
     results = {entry["step"]: entry["result"] for entry in done["history"]}
@@ -1215,7 +1306,7 @@ async def test_a_rejection_by_the_deadline_without_a_checkpoint_is_the_same_reje
     asked = await here.open().run("g", thread_id="t")
     here.later = 7 * DAY + 1
     with pytest.raises(DatabaseError, match="process"):
-        await here.open(lambda kind, _: kind == "answer").resume(thread_id="t")
+        await here.open(at_answer).resume(thread_id="t")
     here.later = 0.0  # a clock that was wrong
     with pytest.raises(ReviewError):
         await here.resume(approve(asked["reviews"][0]["id"]))

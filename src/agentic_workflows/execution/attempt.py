@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from time import monotonic
 from typing import TypeAlias
 
@@ -90,13 +91,16 @@ def without_values(error: Exception) -> str:
     return problems_of(error) if isinstance(error, ValidationError) else said(error)
 
 
-async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunPass) -> JsonValue:
-    """Make up to `most` attempts, waiting longer between them each time.
+async def attempt_often(
+    attempt: Attempt, most: int, call: ActionCall, run: RunPass, until: datetime | None
+) -> JsonValue:
+    """Make up to `most` attempts, waiting longer between them each time, none but the first once `until` has passed.
 
     Raises:
         StoppedError: the run is to stop, and an attempt was left.
         ActionError: as in `attempt_once`, of the last attempt.
         LeaseLostError: another process has the run by now, and an attempt was left.
+        ExpiredError: what lets the call happen has expired, and an attempt was left.
         DatabaseError: nobody could tell whether another one has, and an attempt was left.
 
     """
@@ -110,10 +114,10 @@ async def attempt_often(attempt: Attempt, most: int, call: ActionCall, run: RunP
         run.emit(failed)
 
     async def wait(seconds: float) -> None:
-        until = monotonic() + seconds
+        due = monotonic() + seconds
         while not run.is_stopped():
-            if (left := until - monotonic()) <= 0:
-                await run.log.confirm()
+            if (left := due - monotonic()) <= 0:
+                await run.log.confirm(until)
                 break
             await asyncio.sleep(min(left, LOOK_SECONDS))
         if run.is_stopped():

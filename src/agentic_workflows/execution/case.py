@@ -4,16 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from typing import Final
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.secrets import fetch, named_secrets
-from agentic_workflows.graph.review import Answer, Edit, Question, review_id
+from agentic_workflows.graph.review import Answer, Approve, Edit, Question, Reject, Respond, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.values import JsonObject, JsonValue, copied, digest
 from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, attempt_of, idempotency_key
 from agentic_workflows.policies.decision import Rule
+
+_DID: Final[Mapping[type[Answer], str]] = {
+    Approve: "approved this step",
+    Edit: "gave this step other inputs",
+    Reject: "rejected this step",
+    Respond: "gave this step a result",
+}
 
 
 @dataclass(kw_only=True)
@@ -159,6 +167,12 @@ class Case:
         """Return what names the call for whatever it calls, equal for every attempt at it, also after a kill."""
         return handed.idempotency_key or repr((self.run.run_id, *self.place))
 
+    @property
+    def is_unwanted(self) -> bool:
+        """Tell whether the last that a person said of the call, to another question, is not that it may be done."""
+        said = self.run.grants.contrary(self.call.step.name, self.call.item) if self.run.grants.rows else None
+        return said is not None and self.answer is None
+
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
         if self.run.grants.take(asked):
@@ -182,12 +196,12 @@ class Case:
         """Return a question about the call."""
         first, grants = first_id or self.first_id, self.run.grants
         attempt = None if in_doubt is None else attempt_of(in_doubt)
-        if (row := grants.expired(first)) and (self.is_begun or not row.used):
-            since = "since then" if row.used else "before it was used"
+        if (row := grants.expired(first)) and (self.is_begun or not grants.is_used(row)):
+            since = "since then" if grants.is_used(row) else "before it was used"
             reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired {since}."
         elif row := grants.elsewhere(self.call.step.name, self.call.item, attempt):
-            under = "under another plan, other policies or actions, or with other inputs"
-            reason += f" {row.reviewer or 'Somebody'} approved this step at {row.at} {under}, which does not count now."
+            did, under = _DID[type(row.said)], "under another plan, other policies or actions, or with other inputs"
+            reason += f" {row.reviewer or 'Somebody'} {did} at {row.at} {under}, which does not count now."
         elif (row := grants.changed(self.call.step.name, self.call.item)) and self.call is self.planned:
             reason += f" {row.reviewer or 'Somebody'} gave it other inputs at {row.at}, and that answer was used."
         return Question(

@@ -12,7 +12,7 @@ from agentic_workflows.execution.attempt import without_values
 from agentic_workflows.execution.case import Case
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
-from agentic_workflows.graph.review import Approve, Question, Respond
+from agentic_workflows.graph.review import Approve, Question, Reject, Respond
 from agentic_workflows.graph.values import JsonValue, as_json, digest
 from agentic_workflows.journal.entries import Intent, attempt_of
 from agentic_workflows.under_way import is_under_way
@@ -63,8 +63,8 @@ async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
             return ask_about(case, doubt, why)
 
 
-def _answered(case: Case, doubt: Intent) -> Said | Again | None:
-    """Return what a person said of an effect in doubt, where that lets the call end or happen, and use it up."""
+def _answered(case: Case, doubt: Intent) -> Said | Again | Question | None:
+    """Return what a person said of an effect in doubt; it is used up, but for a rejection, which the review settles."""
     asked = _answer_id(case, doubt) or case.run.grants.current(doubt_id(case, doubt))
     match case.run.grants.answer(asked):
         case Respond(message=message):
@@ -74,14 +74,16 @@ def _answered(case: Case, doubt: Intent) -> Said | Again | None:
             case.use(asked)
             case.is_wanted_again = True
             return Again()
+        case Reject():
+            return ask_about(case, doubt, first_id=asked)
     return None
 
 
 def _answer_id(case: Case, doubt: Intent) -> str | None:
-    """Return the id of the answer that says what exactly this effect came to: a fact, whatever policies say by now."""
+    """Return the id of the answer that ends the doubt about exactly this effect, whatever policies say by now."""
     if not case.is_begun:
         return None
-    return case.run.grants.result_id(case.call.step.name, case.call.item, attempt_of(doubt))
+    return case.run.grants.verdict_id(case.call.step.name, case.call.item, attempt_of(doubt))
 
 
 async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:
@@ -120,11 +122,11 @@ def doubt_id(case: Case, doubt: Intent) -> str:
     return digest([case.first_id, "in doubt", *attempt_of(doubt)])[:16]
 
 
-def ask_about(case: Case, doubt: Intent, why: str = "") -> Question:
+def ask_about(case: Case, doubt: Intent, why: str = "", *, first_id: str = "") -> Question:
     """Return the question about an effect in doubt, with all that is known of it."""
     known = f"{case.run.log.told(doubt, heard=case.heard)} {why}".strip()
     reason = (
         f"It was begun at {doubt.at} and may have happened; {known} Respond with its result if it happened, approve to "
         f"do it again, reject to give it up."
     )
-    return case.question(reason, first_id=doubt_id(case, doubt), in_doubt=doubt)
+    return case.question(reason, first_id=first_id or doubt_id(case, doubt), in_doubt=doubt)

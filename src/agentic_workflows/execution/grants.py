@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, asked_again
+from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, asked_again
 from agentic_workflows.graph.state import Limits
 from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Answered, Past
@@ -43,19 +43,19 @@ class Grants:
     def edited(self, first: str) -> JsonObject | None:
         """Return the inputs that a person put in place of a call's own; they hold also after the answer was used."""
         inputs = None
-        for row in filter(self._is_used, self._spent(first)):
+        for row in filter(self.is_used, self._spent(first)):
             if isinstance(row.said, Edit):
                 inputs = row.said.inputs
         return inputs
 
     def covered_until(self, first: str) -> datetime | None:
         """Return when the approval, or edit, expires that a call was begun under; None where none counts any more."""
-        used = filter(self._is_used, self._spent(first))
+        used = filter(self.is_used, self._spent(first))
         return max((end for row in used if (end := self._end(row)) and self.now() < end), default=None)
 
     def edits(self) -> Iterator[JsonObject]:
         """Yield the inputs of every edit that was used, whatever it was an answer to."""
-        for row in filter(self._is_used, self.rows.values()):
+        for row in filter(self.is_used, self.rows.values()):
             if isinstance(row.said, Edit):
                 yield row.said.inputs
 
@@ -66,23 +66,39 @@ class Grants:
             last = row
         return None if last is None or self._is_outdated(last) or not self._is_expired(last) else last
 
-    def result_id(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
-        """Return the id of the last answer about an effect in doubt, where it is a result that still counts."""
+    def verdict_id(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
+        """Return the id of the last answer about an effect in doubt, where it ends that and still counts.
+
+        It is what the effect gave, or that it is given up.
+        """
         row = self._last.get((step, item, str(in_doubt)))
-        return row.review_id if row is not None and isinstance(self.answer(row.review_id), Respond) else None
+        return row.review_id if row is not None and isinstance(self.answer(row.review_id), Respond | Reject) else None
 
     def elsewhere(self, step: str, item: int | None, in_doubt: Sequence[object] | None) -> Answered | None:
-        """Return the last answer about a call, or an effect in doubt, where that is an approval and was never used.
+        """Return the last answer about a call, or an effect in doubt, where it still counts and was never used.
 
         It was given to another question about it: under another plan, other policies, or with other inputs.
         """
         row = self._last.get((step, item, str(in_doubt)))
-        return None if row is None or self._end(row) is None or self._is_spent(row) else row
+        return None if row is None or self._is_spent(row) else row
+
+    def contrary(self, step: str, item: int | None) -> Answered | None:
+        """Return the last answer about a call where that is no approval, and was never used.
+
+        Also an edit whose time is over: the call as planned is what somebody did not want.
+        """
+        row = self._last.get((step, item, str(None)))
+        is_over = row is None or isinstance(row.said, Approve) or self.is_used(row) or self._is_outdated(row)
+        return None if is_over else row
 
     def changed(self, step: str, item: int | None) -> Answered | None:
         """Return the last answer about a call, where that is an edit and was used: what was done had other inputs."""
         row = self._last.get((step, item, str(None)))
-        return row if row is not None and isinstance(row.said, Edit) and self._is_used(row) else None
+        return row if row is not None and isinstance(row.said, Edit) and self.is_used(row) else None
+
+    def is_used(self, row: Answered) -> bool:
+        """Tell whether an answer has counted for a call, also in this pass."""
+        return row.used or row.review_id in self._used
 
     def take(self, review_id: str) -> bool:
         """Use an answer up for this pass; False where there is none, or it was used.
@@ -90,7 +106,7 @@ class Grants:
         One that expired since it was read is taken, too: then `until` makes the transaction of its intent refuse it.
         """
         row = self.rows.get(review_id)
-        if row is None or self._is_used(row):
+        if row is None or self.is_used(row):
             return False
         self._used.add(review_id)
         return True
@@ -110,14 +126,11 @@ class Grants:
             first = asked_again(row.review_id)
 
     def _is_spent(self, row: Answered) -> bool:
-        return self._is_used(row) or self._is_outdated(row) or self._is_expired(row)
+        return self.is_used(row) or self._is_outdated(row) or self._is_expired(row)
 
     def _is_expired(self, row: Answered) -> bool:
         end = self._end(row)
         return end is not None and self.now() >= end
-
-    def _is_used(self, row: Answered) -> bool:
-        return row.used or row.review_id in self._used
 
     def _is_outdated(self, row: Answered) -> bool:
         return row.after < self._latest[row.about]

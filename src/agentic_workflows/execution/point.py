@@ -27,7 +27,7 @@ from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Approve, Edit, Question, Reject, Respond
 from agentic_workflows.graph.values import JsonValue, beginning
 from agentic_workflows.journal.entries import Intent
-from agentic_workflows.policies.decision import ActionRequest, Ask, Deny, PolicyEngine
+from agentic_workflows.policies.decision import ActionRequest, Allow, Ask, Decision, Deny, PolicyEngine
 
 _MOST_SAID = 10_000
 """Characters of an action's error that are kept."""
@@ -52,7 +52,7 @@ class ExecutionPoint:
         case = make_case(call, action, run)
         if case.answer or run.log.is_begun(case.place, case.key) or _fault(case):
             return None
-        decision = self.engine.decide(_request(case))
+        decision = self._decision(case)
         return case.question(decision.reason, decision.rules) if isinstance(decision, Ask) else None
 
     async def execute(self, call: ActionCall, action: Action, run: RunPass) -> Outcome:
@@ -151,7 +151,7 @@ class ExecutionPoint:
             case.use_answer()
             return _denied(case, f"A reviewer rejected it: {answer.feedback}")
         approved = isinstance(answer, Approve | Edit) or case.was_approved
-        decision = self.engine.decide(_request(case), approved=approved)
+        decision = self._decision(case, approved=approved)
         if isinstance(decision, Ask):
             return Outcome(status=OutcomeStatus.ASKED, ask=_asked(case, decision).to_json())
         case.use_answer()
@@ -162,26 +162,19 @@ class ExecutionPoint:
         case.rules = tuple(rule.id for rule in decision.rules)
         return await self._act(case)
 
+    def _decision(self, case: Case, *, approved: bool = False) -> Decision:
+        """Return what policy says; what it allows is asked about where a person last said something else of it."""
+        decision = self.engine.decide(_request(case), approved=approved)
+        if isinstance(decision, Allow) and case.is_unwanted:
+            return Ask(rules=decision.rules, reason="Policy allows it, but a person last said something else of it.")
+        return decision
+
     async def _act(self, case: Case) -> Outcome:
         """Write the intent, make the attempts, and return what became of the effect."""
         call, run = case.call, case.run
-        attempts, may_have_happened = 0, case.took_place
+        attempts, may_have_happened, until = 0, case.took_place, case.until
         if case.key:
-            case.since = perf_counter()
-            try:
-                case.intent = await run.log.intend(
-                    case.place,
-                    call.action,
-                    case.key,
-                    rules=case.rules,
-                    again=case.intent,
-                    used=case.used,
-                    until=case.until,
-                )
-            except ExpiredError:
-                run.counts[call.action] -= not case.is_begun
-                raise
-            case.used = []
+            await self._begin(case, until)
         run.emit(StepStarted(step=call.step.name, action=call.action, item=call.item))
         most = 1 + (call.step.retries if case.action.annotations.is_retryable else 0)
 
@@ -197,9 +190,13 @@ class ExecutionPoint:
                 raise
 
         try:
-            result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run)
+            result = await attempt() if most == 1 else await attempt_often(attempt, most, call, run, until)
         except StoppedError:
             return CUT
+        except ExpiredError:
+            if case.intent is not None:
+                run.log.lose(case.intent)
+            raise
         except ActionError as error:
             case.heard = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
             known = await self._lost(case, attempts=attempts) if isinstance(error, LostError) else None
@@ -211,6 +208,24 @@ class ExecutionPoint:
                 took_place=may_have_happened and case.took_place,
             )
         return self._checked(case, result, attempts=attempts)
+
+    async def _begin(self, case: Case, until: datetime | None) -> None:
+        """Write the intent of an effect."""
+        case.since = perf_counter()
+        try:
+            case.intent = await case.run.log.intend(
+                case.place,
+                case.call.action,
+                case.key,
+                rules=case.rules,
+                again=case.intent,
+                used=case.used,
+                until=until,
+            )
+        except ExpiredError:
+            case.run.counts[case.call.action] -= not case.is_begun
+            raise
+        case.used = []
 
     async def _lost(self, case: Case, *, attempts: int) -> Outcome | None:
         """Return what becomes of an effect that was lost sight of; None where it may have happened and is a failure."""

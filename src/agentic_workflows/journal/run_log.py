@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from agentic_workflows.errors import DatabaseError, take_error
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
+from agentic_workflows.graph.outcome import GIVEN, Outcome, OutcomeStatus, Settlement
 from agentic_workflows.journal.entries import WHOLE, Intent, Past, Place, Recorded, attempt_of
 from agentic_workflows.journal.lease import Held
 
@@ -39,7 +39,7 @@ class RunLog:
         self._claimed = {(one.place.plan, one.key, one.occurrence): one.place for one in calls}
         """By the plan and the effect, which of its calls that effect counts as."""
         for one in past.outcomes:
-            if one.outcome.status == OutcomeStatus.SUCCEEDED and one.intent.key:
+            if one.outcome.status == OutcomeStatus.SUCCEEDED and one.intent.key and one.outcome.reason != GIVEN:
                 self._done.setdefault(one.intent.key, []).append(one)
         for each in self._done.values():  # the last word first: where a result did not fit, a person may have given two
             each.sort(key=lambda one: one.intent.place.plan_number, reverse=True)
@@ -130,15 +130,20 @@ class RunLog:
         """Tell whether who began an effect may only have been frozen, and do it yet."""
         return self._held.lease.may_still_happen(doubt)
 
-    async def confirm(self) -> None:
+    def lose(self, begun: Intent) -> None:
+        """Note that an effect that this process has begun is in doubt, as after a kill."""
+        self._in_doubt[begun.place] = begun
+
+    async def confirm(self, until: datetime | None) -> None:
         """Return if the run is still ours, having heard what was asked of it.
 
         Raises:
             LeaseLostError: another process has it.
+            ExpiredError: `until` has passed, when an approval expires.
             DatabaseError: the journal could not be asked.
 
         """
-        await self._held.write(self._run_id)
+        await self._held.write(self._run_id, until=until)
 
     async def intend(
         self,
