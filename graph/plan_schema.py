@@ -131,9 +131,7 @@ def _duplicates(steps: list[JsonObject]) -> Iterator[Finding]:
         if count > 1:
             problem = f"{count} steps have this name."
             yield Finding(step=name, field="name", problem=problem, remedy="Rename all but one.")
-    outputs: Counter[str] = Counter()
-    for step in steps:
-        outputs.update(str(output) for output in step.get("outputs") or [])  # type: ignore[union-attr]  # a list
+    outputs = Counter(str(output) for step in steps for output in step.get("outputs") or [])  # type: ignore[union-attr]  # a list
     for output, count in outputs.items():
         if count > 1:
             problem = f"{count} steps give the output {output!r}."
