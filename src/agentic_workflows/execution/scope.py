@@ -47,13 +47,14 @@ class Scope:
     def settle(self, name: str, outcome: Outcome) -> None:
         """Take in what a step came to, for the steps that wait for it."""
         self.settled.add(name)
+        step = self._plan.by_name[name]
         # Now, as all that it waits for was traced before: asked for later, it would recurse as deep as a plan is long.
-        self.provenance(self._plan.by_name[name])
+        call = self.provenance(step)
         if outcome.status == OutcomeStatus.SKIPPED:
             self._skipped.add(name)
         else:
-            self._values |= outputs_of(self._plan.by_name[name], outcome)
-            self._origins |= self._given(name, outcome)
+            self._values |= outputs_of(step, outcome)
+            self._origins |= self._given(step, call, outcome)
 
     def skipped(self, step: WorkflowStep) -> Outcome | None:
         """Return how a step ends without running, by its condition or a skipped dependency; None where it runs."""
@@ -130,10 +131,8 @@ class Scope:
             provenance=self.provenance(step),
         )
 
-    def _given(self, name: str, outcome: Outcome) -> dict[str, Origin]:
+    def _given(self, step: WorkflowStep, call: Provenance, outcome: Outcome) -> dict[str, Origin]:
         """Return the origins of what a step gave; what is written down about it counts beside what the plan tells."""
-        step = self._plan.by_name[name]
-        call = self.provenance(step)
         if outcome.sources is None:
             return dict.fromkeys(step.outputs, Origin(None, call.label | UNKNOWN))
         results = (one.result for one in outcome.items) if step.foreach is not None else (outcome.result,)
