@@ -1,12 +1,13 @@
 """An agent whose plans a chat model writes, under a schema that names no action but those of its catalogue."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
+from agentic_workflows.actions.text import ModelSource
 from agentic_workflows.agents.conversions import with_texts
 from agentic_workflows.agents.examples import FILE_EXAMPLES
 from agentic_workflows.agents.planning_prompt import Example, planning_messages
@@ -14,8 +15,6 @@ from agentic_workflows.agents.planning_schema import flat, plan_schema, without_
 from agentic_workflows.errors import ModelError
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.values import JsonObject, beginning
-
-ModelSource: TypeAlias = BaseChatModel | Callable[[], BaseChatModel]
 
 _MAX_SHOWN = 300
 """Characters of an unusable answer or of an error that are shown."""
