@@ -48,9 +48,9 @@ class ExecutionPoint:
         self._check_result = check_result
 
     def question(self, call: ActionCall, action: Action, run: RunPass) -> Question | None:
-        """Return what a person would be asked before this call; None where nothing is asked, or not by policy first."""
+        """Return what policy would ask a person if this call were made now; None where it would ask nothing."""
         case = make_case(call, action, run)
-        if case.answer or run.log.is_begun(case.place, case.key) or _fault(case):
+        if case.answer or run.log.is_known(case.place, case.key) or _fault(case):
             return None
         decision = self._decision(case)
         return case.question(decision.reason, decision.rules) if isinstance(decision, Ask) else None

@@ -90,7 +90,7 @@ class RunLog:
             return self._in_doubt[place]
         return next((one for one in self._unknown(key) if self._claim(place, one)), None)
 
-    def is_begun(self, place: Place, key: str) -> bool:
+    def is_known(self, place: Place, key: str) -> bool:
         """Tell whether `claim` or `doubt` would find something, which counts as this call only once they do."""
         equal = (*(one.intent for one in self._done.get(key, ())), *self._unknown(key))
         return place in self._in_doubt or any(self._is_free(one, place) for one in equal)
