@@ -94,26 +94,22 @@ class Progress:
         }
         self._rows = {name: ended.get(name) or _Row(action=step["action"]) for name, step in steps.items()}
 
-    def note(self, text: str) -> None:
-        """Say something in between."""
-        self._output.say(text)
-
     def show(self, event: Event) -> None:
         """Show one event."""
         match event:
             case RunStarted():
-                self.note(f"Thread: {self._thread}\nGoal:   {indented(event.goal, 8)}")
+                self._output.say(f"Thread: {self._thread}\nGoal:   {indented(event.goal, 8)}")
             case StateEntered():
                 self._state = event.state
                 if event.state in UNDER_WAY and not self._live:  # the summary tells the others
-                    self.note(event.state)
+                    self._output.say(event.state)
             case PlanAccepted():
                 self._accept(event.report)
             case StepStarted() | StepSucceeded() | StepFailed() | StepDenied() | StepSkipped() | StepAsked():
                 self._step(event)
             case _:
                 if line := _line(event):
-                    self.note(line)
+                    self._output.say(line)
 
     def _accept(self, report: Mapping[str, Any]) -> None:
         self._rows = {step["name"]: _Row(action=step["action"]) for step in report["plan"]["steps"]}

@@ -112,7 +112,7 @@ class Driver:
         self._signals += 1
         # Not by way of the database, which may be what everything waits for.
         if self._signals == 1 and self._workflow.database.leases.ask(self._thread, "pause"):
-            self._progress.note(_PAUSING)
+            self._output.say(_PAUSING)
         elif self._signals <= 2:  # noqa: PLR2004 - the second Ctrl-C
             loop.call_soon_threadsafe(current.cancel)
             self._later.start()
