@@ -173,13 +173,13 @@ async def _update(
     # What failed beside an effect in doubt has waited for this; executing comes to it, and to a result that was given.
     has_failed = any(OutcomeStatus(str(one["status"])).is_failure for one in state["steps"].values())
     happened = [one for one in answered_with("respond", questions, known) if one.get("in_doubt")]
-    settled = rejected if has_failed else [*rejected, *happened]
-    await _settle(state, settled, known, held)
+    closed = rejected if has_failed else [*rejected, *happened]
+    await _settle(state, closed, known, held)
     # Nothing is promised of what is in doubt, which is settled before the next plan.
-    beside = _beside([one for one in over if one not in settled and not one.get("in_doubt")], state)
+    beside = _beside([one for one in over if one not in closed and not one.get("in_doubt")], state)
     entries = [
         _feedback(question, known[str(question["id"])], beside, is_late=_is_late(question, state))
-        for question in settled
+        for question in closed
     ]
     return {
         "status": WorkflowState.EXECUTING.value if has_failed else WorkflowState.PLANNING.value,
@@ -194,14 +194,14 @@ def _is_late(question: JsonObject, state: State) -> bool:
     return bool(state.get("late")) or (bool(question.get("replaced")) and has_late(state.get("history") or []))
 
 
-async def _settle(state: State, settled: list[JsonObject], known: Mapping[str, Answered], held: Held) -> None:
+async def _settle(state: State, closed: list[JsonObject], known: Mapping[str, Answered], held: Held) -> None:
     """Use up answers that no call will, and write down what they say of effects in doubt."""
     run_id = state["run_id"]
     past = await held.journal.past(run_id)
-    said = [one for question in settled for one in _recorded(question, known[str(question["id"])], past, state)]
+    said = [one for question in closed for one in _recorded(question, known[str(question["id"])], past, state)]
     written = {(one.intent.place, one.intent.attempt) for one in past.outcomes}  # by a process that was killed after it
     outcomes = [one for one in said if (one.intent.place, one.intent.attempt) not in written]
-    used = [one for one in (str(question["id"]) for question in settled) if not past.answers[one].used]
+    used = [one for one in (str(question["id"]) for question in closed) if not past.answers[one].used]
     await held.write(run_id, outcomes=outcomes, used=used)
 
 
