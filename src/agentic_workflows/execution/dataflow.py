@@ -25,8 +25,8 @@ from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.entries import Place
 
 _SAYS_NOTHING = frozenset({OutcomeStatus.SKIPPED, OutcomeStatus.ASKED})
-_NOTHING = Footprint(has_effect=False, resources=frozenset())
-_EVERYTHING = {has_effect: Footprint(has_effect=has_effect) for has_effect in (True, False)}
+_TOUCHES_NOTHING = Footprint(has_effect=False, resources=frozenset())
+_MAY_TOUCH_ALL = {has_effect: Footprint(has_effect=has_effect) for has_effect in (True, False)}
 
 
 class Dataflow:
@@ -71,7 +71,7 @@ class Dataflow:
             {name: plan.dependencies(plan.by_name[name]) - self._scope.settled for name in ahead},
             # Weakly, so that a pass and all it knows go when it is over, not when the collector comes to them.
             footprint=partial(Dataflow._footprint, proxy(self)),
-            worst=lambda name: _EVERYTHING[registry[plan.by_name[name].action].has_effect],
+            worst=lambda name: _MAY_TOUCH_ALL[registry[plan.by_name[name].action].has_effect],
         )
 
     @property
@@ -239,19 +239,19 @@ class Dataflow:
         """
         step, action = self._plan.by_name[name], self._action(name)
         if name in self._scope.settled or self._scope.skipped(step):
-            return _NOTHING
+            return _TOUCHES_NOTHING
         if action.resources is None:
-            return _EVERYTHING[action.has_effect]
+            return _MAY_TOUCH_ALL[action.has_effect]
         try:
             calls = self._scope.calls(step)
             are_very_many = isinstance(calls, Items) and calls.size > LOOK_AHEAD
             touched = [] if are_very_many else [footprint_of(call, action, self._run) for call in calls]
         except UnresolvedReferenceError:
-            return _EVERYTHING[action.has_effect]
+            return _MAY_TOUCH_ALL[action.has_effect]
         if len(touched) == 1:
             return touched[0]
         if are_very_many or any(one.resources is None for one in touched):
-            return _EVERYTHING[action.has_effect]
+            return _MAY_TOUCH_ALL[action.has_effect]
         names = frozenset[str]().union(*(one.resources or () for one in touched))
         return Footprint(has_effect=action.has_effect, resources=names)
 
