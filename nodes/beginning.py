@@ -8,7 +8,7 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 
 from agentic_workflows.errors import PlanError, RunError
-from agentic_workflows.execution.dataflow import recorded_steps
+from agentic_workflows.execution.recorded import recorded_steps
 from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import from_json, plan_name, restore
 from agentic_workflows.graph.state import FINISHED, Limits, State, Update, WorkflowState, limits_from_json

@@ -1,7 +1,7 @@
 """The dataflow: runs the steps of one plan, each the moment its inputs exist and plan order allows it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,8 +12,9 @@ from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.errors import UnresolvedReferenceError, said
 from agentic_workflows.execution.case import footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
-from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, items_by_step, run_items
+from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, run_items
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.recorded import recorded_steps
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.graph.events import Event, StepAsked, StepDenied, StepFailed, StepSkipped, StepSucceeded
@@ -261,20 +262,6 @@ class Dataflow:
         except UnresolvedReferenceError:
             return []
         return [question.to_json() for question in found if question]
-
-
-def recorded_steps(plan: Plan, known: Mapping[Place, Outcome], named: str) -> dict[str, Outcome]:
-    """Return what became of each step that ended, from what is written down about the plan of this name."""
-    items = items_by_step(known)
-    ended: dict[str, Outcome] = {}
-    for step in plan.steps:
-        whole = known.get(Place(named, step.name))
-        if whole is not None and step.foreach is not None:
-            each = items.get((named, step.name), [])
-            whole = replace(whole, items=tuple(each), result=[item.result for item in each])
-        if whole is not None:
-            ended[step.name] = whole
-    return ended
 
 
 def _asks(outcome: Outcome) -> list[JsonObject]:

@@ -18,7 +18,6 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.schedule import Footprint, Schedule
 from agentic_workflows.graph.values import JsonValue
-from agentic_workflows.journal.entries import WHOLE, Place
 
 LOOK_AHEAD = 1_000
 """Items that wait for their turn in the schedule; the next one is looked at when one of them is taken."""
@@ -155,14 +154,6 @@ async def _in_turns(places: Iterable[int]) -> AsyncIterator[int]:
         yield at
         if seen % _AT_ONCE == 0:
             await asyncio.sleep(0)
-
-
-def items_by_step(known: Mapping[Place, Outcome]) -> dict[tuple[str, str], list[Outcome]]:
-    """Return by plan and step what became of the items of each `foreach`, those that ended, in order."""
-    items: dict[tuple[str, str], list[Outcome]] = {}
-    for place in sorted((one for one in known if one.item != WHOLE), key=lambda one: one.item):
-        items.setdefault((place.plan, place.step), []).append(known[place])
-    return items
 
 
 def together(items: Sequence[Outcome]) -> Outcome:

@@ -16,10 +16,10 @@ from typing import Final
 from agentic_workflows.actions.action import Action, Found, Registry
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.case import Case, make_case
-from agentic_workflows.execution.dataflow import recorded_steps
 from agentic_workflows.execution.doubt import Unknown, find_out
 from agentic_workflows.execution.grants import Grants, grants_of
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.recorded import recorded_steps
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.execution.secrets import Secrets

@@ -4,8 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agentic_workflows.collector import collector_off
-from agentic_workflows.execution.dataflow import recorded_steps
-from agentic_workflows.execution.foreach import items_by_step
+from agentic_workflows.execution.recorded import items_by_step, recorded_steps
 from agentic_workflows.execution.used import caught_up
 from agentic_workflows.graph.history import MARKS
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, outputs_of
