@@ -126,7 +126,7 @@ def kept_from_traces(known: Mapping[str, str]) -> Iterator[None]:
     from langchain_core.tracers.context import run_collector_var  # noqa: PLC0415
     from langsmith.run_helpers import tracing_context  # noqa: PLC0415
 
-    before = var_child_runnable_config.set({"callbacks": []})
+    before = var_child_runnable_config.set({**(var_child_runnable_config.get() or {}), "callbacks": []})
     collector = run_collector_var.set(None)
     try:
         with tracing_context(enabled=False):
