@@ -14,9 +14,19 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy, Send, interrupt
 
-from agentic_workflows import ActionError, AgenticWorkflow, Limits, RunError, ScriptedAgent, build_graph
+from agentic_workflows import (
+    ActionError,
+    AgenticWorkflow,
+    Limits,
+    RunError,
+    ScriptedAgent,
+    approve,
+    build_graph,
+    respond,
+)
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.graph.catalogue import Annotations
+from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.journal.database import Database
 from agentic_workflows.testing import RecordingAction
 
@@ -556,6 +566,38 @@ async def test_every_attempt_at_a_call_goes_on_with_the_runs_inside_it(
     assert others == [f"{first}|1"][: times - 1]
 
 
+@pytest.mark.parametrize("cuts", [0, 1])
+async def test_a_run_inside_a_call_is_shown_as_it_ended_also_where_it_was_cut_before(cuts: int) -> None:
+    database, left = Database(), iter(range(cuts))
+
+    async def act(_: Any) -> int:
+        if next(left, None) is not None:
+            await asyncio.sleep(60)
+        return 1
+
+    known = Annotations(destructive=False, open_world=False, idempotent=True)
+    inner = build_graph(
+        ScriptedAgent([plan("act")] * 2),
+        actions=[Action(name="act", run=act, annotations=known)],
+        database=database,
+    )
+    agent = ScriptedAgent([plan("delegate", retries=cuts, timeout=0.5)])
+    workflow, told = delegating(inner, database=database, agent=agent, idempotent=True)
+    await workflow.run("g", thread_id="t")
+    (shown,) = [one for one in await workflow.runs() if "|" in one["thread_id"]]
+    assert told == ["COMPLETE"]
+    assert (shown["state"], shown["outer"], shown["steps"]["act"]["status"]) == ("COMPLETE", "t", "succeeded")
+
+
+async def test_a_run_inside_a_call_of_a_graph_that_nobody_keeps_keeps_nothing() -> None:
+    act, saver = RecordingAction("act", result=1), InMemorySaver()
+    workflow, told = delegating(build_graph(ScriptedAgent([plan("act")]), actions=[act]), database=Database())
+    graph = build_graph(ScriptedAgent([plan("delegate")]), actions=workflow.registry.values())
+    await outside(graph, saver).ainvoke({"goal": "g"}, THREAD, durability="exit")
+    kept = [namespace for one in saver.storage.values() for namespace, checkpoints in one.items() if checkpoints]
+    assert (told, kept) == (["COMPLETE"], [""])
+
+
 @pytest.mark.parametrize("annotations", [{"idempotent": True}, {"read_only": True}])
 async def test_each_of_equal_calls_has_a_run_of_its_own_inside_it(annotations: dict[str, bool]) -> None:
     act, database = RecordingAction("act", result=1, read_only=False, destructive=False), Database()
@@ -648,6 +690,34 @@ async def test_who_calls_a_graph_that_waits_for_a_person_does_what_it_has_done_n
     said = ended["reason"] or ended["reviews"][0]["reason"]
     assert ("may have happened" if by == "action" else "waits for a person, and cannot be answered") in said
     assert (told, len(act.calls), ask.calls) == ([], 1, [])
+
+
+@pytest.mark.parametrize("secrets", [{}, {"TOKEN": "open sesame"}])
+async def test_an_idempotent_step_whose_graph_waits_for_a_person_is_in_doubt_and_not_tried_again(
+    secrets: dict[str, str],
+) -> None:
+    database, calls = Database(), list[str]()
+    ask = RecordingAction("ask", read_only=False, destructive=False)
+    inner = build_graph(ScriptedAgent([plan("ask", human_review_required=True)]), actions=[ask], database=database)
+
+    async def delegate(call: ActionCall) -> str:
+        calls.append(call.idempotency_key)
+        return str((await inner.ainvoke({"goal": "g"}))["status"])
+
+    known = Annotations(
+        destructive=False, open_world=False, idempotent=True, arguments=dict.fromkeys(secrets, "secret")
+    )
+    schema: JsonObject = {"type": "object", "properties": {name: {"type": "string"} for name in secrets}}
+    action = Action(name="delegate", run=delegate, annotations=known, input_schema=schema)
+    step = plan("delegate", retries=3, inputs={name: f"${{secrets.{name}}}" for name in secrets})
+    workflow = AgenticWorkflow(ScriptedAgent([step]), actions=[action], database=database, secrets=secrets)
+    asked = await workflow.run("g", thread_id="t")
+    assert (asked["state"], asked["reason"]) == ("REVIEWING", None)
+    (question,) = asked["reviews"]
+    assert (bool(question["in_doubt"]), "It waits for a person." in question["reason"], len(calls)) == (True, True, 1)
+    again = await workflow.resume(approve(), thread_id="t")
+    assert (again["state"], len(calls), len(set(calls)), ask.calls) == ("REVIEWING", 2, 1, [])
+    assert (await workflow.resume(respond("done"), thread_id="t"))["state"] == "COMPLETE"
 
 
 @pytest.mark.parametrize("durability", ["async", "sync"])

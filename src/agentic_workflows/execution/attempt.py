@@ -6,6 +6,8 @@ from datetime import datetime
 from time import monotonic
 from typing import TypeAlias
 
+from langgraph.errors import GraphInterrupt
+
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import ActionError, ResultError, WorkflowError, said
 from agentic_workflows.execution.contained import ContainedError, contained
@@ -25,6 +27,10 @@ class LostError(ActionError):
     """An attempt was lost sight of: it may have had its effect."""
 
 
+class WaitingError(LostError):
+    """A graph that an attempt calls waits for a person, as it would at each further attempt."""
+
+
 class StoppedError(WorkflowError):
     """No further attempt was begun, for the run is to stop."""
 
@@ -33,7 +39,7 @@ async def attempt_once(call: ActionCall, action: Action, limits: Limits, secrets
     """Make one attempt; nothing that it gives or says shows a secret.
 
     Raises:
-        LostError: it did not finish in time, or lost its connection.
+        LostError: it did not finish in time, or lost its connection; a `WaitingError` where a graph waits for a person.
         ActionError: it failed; whatever the action does wrong becomes one.
 
     """
@@ -43,7 +49,7 @@ async def attempt_once(call: ActionCall, action: Action, limits: Limits, secrets
         with kept_from_traces(secrets):
             return hidden(await _attempt(call, action, limits), secrets)
     except ActionError as error:
-        kind = next((kind for kind in (LostError, ResultError) if isinstance(error, kind)), ActionError)
+        kind = next((kind for kind in (WaitingError, LostError, ResultError) if isinstance(error, kind)), ActionError)
         told = kind(str(hidden(said(error), secrets)))
         told.quotes_output = error.quotes_output
         raise told from None
@@ -64,12 +70,18 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
     except ContainedError as error:  # it was cut by something else than its own end
         raise LostError(f"{call.action} raised {error}") from error
     except Exception as error:
-        kind = LostError if is_lost(error) else ActionError
+        kind = _kind_of(error)
         raise kind(f"{call.action} raised {type(error).__name__}: {without_values(error)}") from error
     try:
         return as_json(result, where=f"The result of {call.action}")
     except ActionError as error:
         raise ResultError(str(error)) from None
+
+
+def _kind_of(error: Exception) -> type[ActionError]:
+    if isinstance(error, GraphInterrupt):
+        return WaitingError
+    return LostError if is_lost(error) else ActionError
 
 
 async def _run(call: ActionCall, action: Action) -> object:
@@ -126,7 +138,9 @@ async def attempt_often(
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(most),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=10),
-        retry=tenacity.retry_if_exception_type(ActionError),
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, ActionError) and not isinstance(error, WaitingError)
+        ),
         before_sleep=note,
         sleep=wait,
         reraise=True,

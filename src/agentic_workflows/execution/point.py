@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, said
-from agentic_workflows.execution.attempt import LostError, StoppedError, attempt_often, attempt_once
+from agentic_workflows.execution.attempt import LostError, StoppedError, WaitingError, attempt_often, attempt_once
 from agentic_workflows.execution.case import Case, make_case
 from agentic_workflows.execution.dispatch import CUT
 from agentic_workflows.execution.doubt import Again, Said, ask_about, settle_doubt
@@ -199,7 +199,7 @@ class ExecutionPoint:
             raise
         except ActionError as error:
             case.heard = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
-            known = await self._lost(case, attempts=attempts) if isinstance(error, LostError) else None
+            known = await self._lost(case, error, attempts=attempts) if isinstance(error, LostError) else None
             return known or Outcome(
                 status=OutcomeStatus.FAILED,
                 reason=case.heard,
@@ -227,11 +227,13 @@ class ExecutionPoint:
             raise
         case.used = []
 
-    async def _lost(self, case: Case, *, attempts: int) -> Outcome | None:
+    async def _lost(self, case: Case, error: LostError, *, attempts: int) -> Outcome | None:
         """Return what becomes of an effect that was lost sight of; None where it may have happened and is a failure."""
         if not case.key or case.intent is None:
             return None
         known = await self._resolved(case, case.intent, attempts=attempts)
+        if known is None and isinstance(error, WaitingError):
+            return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=ask_about(case, case.intent).to_json())
         if known is None and not case.action.annotations.is_retryable:
             return Outcome(
                 status=OutcomeStatus.FAILED,
