@@ -158,6 +158,20 @@ _calls = WeakKeyDictionary[Callable[..., Any], _Calls]()
 """By a function that LangGraph makes once for a task, and keeps for all attempts at it."""
 
 
+def kept_of(*configs: RunnableConfig | None) -> dict[str, Any]:
+    """Return how the checkpoints of a graph are kept, as `astream` takes it, where that must not be as around it.
+
+    With the durability `exit`, LangGraph keeps none of a graph inside another one that ends, but one of a graph that is
+    cut: whoever looks would see a run that has ended where it was cut before, or nowhere. A graph that an agent or an
+    action calls is named by a key, and so needs no checkpoint of those around it to be found again.
+    """
+    around = (var_child_runnable_config.get() or {}).get("configurable", {})
+    own = {key: one for each in configs for key, one in (each or {}).get("configurable", {}).items()}
+    is_named = isinstance(getattr(around.get(SCRATCHPAD), "subgraph_counter", None), _AttemptCounter)
+    is_inside = is_named and not any(own.get(key) for key in _PLACE) and "|" not in around["checkpoint_ns"]
+    return {"durability": "async"} if is_inside and around.get(SAVER) and around.get(_DURABILITY) == "exit" else {}
+
+
 def as_in_each_attempt(*configs: RunnableConfig | None) -> RunnableConfig | None:
     """Return the configuration to call a graph of ours with, so that a node that is tried again calls the same run.
 
