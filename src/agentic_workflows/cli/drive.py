@@ -62,7 +62,7 @@ class Driver:
             try:
                 interrupt_from_now_on()
                 answers = ask_all(questions, self._output)
-            except KeyboardInterrupt:  # leaves the questions open
+            except (KeyboardInterrupt, EOFError):  # leaves the questions open
                 self._output.say()
                 break
             if not answers:

@@ -40,7 +40,8 @@ _INDENT: Final = 12
 def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answer]:
     """Show what is asked, then ask one question after the other and return the answers; a later one has none.
 
-    A rejection ends the round: the run plans again, so that no other answer would count. Ctrl-C drops the answers.
+    A rejection ends the round: the run plans again, so that no other answer would count. Ctrl-C drops the answers, and so
+    does the end of the input, which is an `EOFError`.
     """
     if len(questions) > 1:  # nobody has to answer the first one without knowing of the last
         output.say(f"\n{len(questions)} questions wait for you:")
@@ -120,14 +121,16 @@ def _inputs(question: Mapping[str, Any], output: Output) -> dict[str, Any] | Non
 
 
 def _read(prompt: str) -> str:
-    """Return a line; the end of the input is an empty one, and what was typed before the question does not count."""
+    """Return a line; what was typed before the question does not count.
+
+    Raises:
+        EOFError: the input has ended.
+
+    """
     with suppress(termios.error, OSError, ValueError):
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
         sys.stderr.write(prompt)
         sys.stderr.flush()
         wait_for_line()
         prompt = ""
-    try:
-        return input(prompt)
-    except EOFError:
-        return ""
+    return input(prompt)
