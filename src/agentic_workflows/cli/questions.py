@@ -40,8 +40,11 @@ _INDENT: Final = 12
 def ask_all(questions: Sequence[Mapping[str, Any]], output: Output) -> list[Answer]:
     """Show what is asked, then ask one question after the other and return the answers; a later one has none.
 
-    A rejection ends the round: the run plans again, so that no other answer would count. Ctrl-C drops the answers, and so
-    does the end of the input, which is an `EOFError`.
+    A rejection ends the round: the run plans again, so that no other answer would count. Ctrl-C drops the answers.
+
+    Raises:
+        EOFError: the input has ended; that drops them, too.
+
     """
     if len(questions) > 1:  # nobody has to answer the first one without knowing of the last
         output.say(f"\n{len(questions)} questions wait for you:")
