@@ -6,6 +6,7 @@ from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeAlias, cast
 
+from agentic_workflows.errors import ActionError
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonValue
@@ -44,13 +45,21 @@ Reconcile: TypeAlias = Callable[[ActionCall], Awaitable[Found | None]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Action(ActionSpec):
-    """Something that an agent can do; the result of `run` must be JSON."""
+    """Something that an agent can do; the result of `run` must be JSON.
+
+    Raises:
+        ActionError: one of its functions is none.
+
+    """
 
     run: Run
     reconcile: Reconcile | None = None
     """Asked after a crash or a lost connection; without it a person is asked, unless the action is idempotent."""
 
     def __post_init__(self) -> None:
+        for name, given in {"run": self.run, "reconcile": self.reconcile, "resources": self.resources}.items():
+            if not callable(given) and (name == "run" or given is not None):
+                raise ActionError(f"The action {self.name!r} is declared wrongly: {name} is {given!r}, no function.")
         if self.reconcile is not None and not iscoroutinefunction(self.reconcile):
             object.__setattr__(self, "reconcile", partial(_asked, self.reconcile))
 

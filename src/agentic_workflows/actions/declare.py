@@ -138,6 +138,8 @@ class _Signature:
         if not inspect.isroutine(function):
             raise ActionError(f"{function!r} is no function. Declare a `def`; @action(name=...) names it.")
         name = getattr(function, "__qualname__", repr(function))
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ActionError(f"{name}() yields; an action returns one result. Collect what it yields in a list.")
         parameters = inspect.signature(function).parameters
         hints = _hints(function, name)
         for parameter in parameters.values():

@@ -21,6 +21,9 @@ class ScriptedAgent:
             with the step.
         actions: the actions that the agent brings, if any.
 
+    Raises:
+        TypeError: it is given one plan, and no list.
+
     """
 
     def __init__(
@@ -29,6 +32,8 @@ class ScriptedAgent:
         results: Mapping[str, object] | None = None,
         actions: object | None = None,
     ) -> None:
+        if isinstance(plans, Mapping | Plan):
+            raise TypeError(f"{plans!r} is one plan. Give a list of plans: ScriptedAgent([plan]).")
         self._plans = iter(plans)
         self._results = dict(results or {})
         self.actions = actions

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -82,7 +83,16 @@ def _agentic(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    """Refuse to begin where names of files say nothing.
+
+    Raises:
+        RunError: the current folder is gone.
+
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise RunError("The current folder was removed. Change to one that is there.") from None
 
 
 def _app() -> typer.Typer:

@@ -134,6 +134,14 @@ def test_an_annotation_that_is_none_is_refused_and_counts_as_nothing(notes: Any,
         action(**notes)(wipe)
 
 
+@pytest.mark.parametrize("notes", [{"reconcile": 3}, {"resources": "mail/{x}"}, {"resources": []}])
+def test_what_is_given_as_a_function_and_is_none_is_refused(notes: Any) -> None:
+    def wipe(path: str) -> None: ...
+
+    with pytest.raises(ActionError, match=r"'wipe' is declared wrongly: re\w+ is .*, no function\."):
+        action(**notes)(wipe)
+
+
 def test_annotations_are_kept_as_they_were_given() -> None:
     fields, arguments = ["id"], {"to": "target"}
     notes: Any = {"trusted_fields": fields, "arguments": arguments}
@@ -253,6 +261,8 @@ async def test_undecorated_function_stays_reachable() -> None:
         ("def f(call: Callable[[], int]) -> str: ...", r"f\(\): the type of the parameter 'call' has no JSON form"),
         ("def f() -> Lock: ...", r"f\(\): the type of its result has no JSON form"),
         ("def f(path: 'Missing') -> str: ...", r"An annotation of f\(\) cannot be read: name 'Missing'"),
+        ("def f() -> list[int]: yield 1", r"f\(\) yields; an action returns one result. Collect what it yields in a"),
+        ("async def f() -> list[int]: yield 1", r"f\(\) yields; an action returns one result\."),
         ("f = 'name'", r"'name' is no function. Declare a `def`; @action\(name=...\) names it."),
         ("f = int", r"<class 'int'> is no function"),
     ],

@@ -1,8 +1,10 @@
+from typing import Any
+
 import pytest
 
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.errors import ActionError, PlanningError
-from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.plan import Plan, WorkflowStep
 
 
 async def test_plans_come_in_turn_and_then_planning_ends():
@@ -31,3 +33,9 @@ async def test_results_go_by_step_then_by_action():
         await agent.execute_step(WorkflowStep("y", "other"))
     assert [step.name for step in agent.executed] == ["first", "second", "x", "y"]
     assert agent.actions == ["declared"]
+
+
+@pytest.mark.parametrize("one", [{"steps": []}, Plan("g", [])])
+def test_one_plan_is_no_script(one: Any) -> None:
+    with pytest.raises(TypeError, match=r"is one plan. Give a list of plans: ScriptedAgent\(\[plan\]\)\."):
+        ScriptedAgent(one)
