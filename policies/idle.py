@@ -43,10 +43,15 @@ def idle_rules(policies: Sequence[Policy], catalogue: Catalogue) -> Iterator[str
             yield f"{one.policy.rule.place}: the rule {one.policy.rule.id!r} {why}"
 
 
-def no_permits(policies: Sequence[Policy]) -> Iterator[str]:
-    """Yield a sentence where no rule permits anything."""
-    if not any(policy.is_permit and not is_about_trust(policy) for policy in policies):
+def denies_all(policies: Sequence[Policy]) -> Iterator[str]:
+    """Yield a sentence where every call is denied."""
+    about_actions = [policy for policy in policies if not is_about_trust(policy)]
+    if not any(policy.is_permit for policy in about_actions):
         yield "No rule permits anything, so every call is denied. Load these rules beside the default ones: default."
+    for policy in about_actions:
+        is_of_all = all(policy.cedar[kind]["op"] == "All" for kind in ("principal", "action", "resource"))
+        if is_of_all and not policy.cedar["conditions"] and not policy.is_permit:
+            yield f"{policy.rule.place}: the rule {policy.rule.id!r} forbids every call. Say of which, or when."
 
 
 def _reach(policy: Policy, catalogue: Catalogue) -> _Reach:

@@ -42,11 +42,11 @@ def check(
 
     Every mistake is an error with file and line.
     """
-    from agentic_workflows.policies.idle import idle_rules, no_permits  # noqa: PLC0415 - heavy
+    from agentic_workflows.policies.idle import denies_all, idle_rules  # noqa: PLC0415 - heavy
 
     flags = Flags(policies=[*(files or ()), *(policy or ())], actions=actions, annotations=annotations)
     setup, catalogue, engine = _loaded(flags)
-    warnings = [*no_permits(engine.policies), *idle_rules(engine.policies, catalogue)]
+    warnings = [*denies_all(engine.policies), *idle_rules(engine.policies, catalogue)]
     rules = [
         {"id": one.rule.id, "effect": "permit" if one.is_permit else "forbid", "place": one.rule.place}
         for one in engine.policies

@@ -166,10 +166,10 @@ def resume(
 
 
 def warn_of_policies(workflow: "AgenticWorkflow", output: Output) -> None:
-    """Warn where no rule permits anything: that every step is denied is no fault of the plan."""
-    from agentic_workflows.policies.idle import no_permits  # noqa: PLC0415 - heavy
+    """Warn where every call is denied: that is no fault of the plan."""
+    from agentic_workflows.policies.idle import denies_all  # noqa: PLC0415 - heavy
 
-    for warning in no_permits(workflow.engine.policies):
+    for warning in denies_all(workflow.engine.policies):
         output.say(f"Warning: {warning}")
 
 

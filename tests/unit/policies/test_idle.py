@@ -5,7 +5,7 @@ import pytest
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations, Catalogue
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.files import DEFAULT, REFINEMENTS
-from agentic_workflows.policies.idle import idle_rules, no_permits
+from agentic_workflows.policies.idle import denies_all, idle_rules
 
 CATALOGUE: Catalogue = {
     spec.name: spec
@@ -57,9 +57,21 @@ def test_a_rule_that_can_never_apply_is_told(told, rule: str, why: str) -> None:
 def test_rules_that_permit_nothing_are_told(tmp_path: Path) -> None:
     (tmp_path / "P").write_text(f"{ASK} permit({TRUST});")
     engine = CedarEngine(CATALOGUE, [str(tmp_path / "P")])
-    (warning,) = no_permits(engine.policies)
+    (warning,) = denies_all(engine.policies)
     assert warning.startswith("No rule permits anything, so every call is denied.")
-    assert not list(no_permits(CedarEngine(CATALOGUE, [DEFAULT, str(tmp_path / "P")]).policies))
+    assert not list(denies_all(CedarEngine(CATALOGUE, [DEFAULT, str(tmp_path / "P")]).policies))
+
+
+@pytest.mark.parametrize(
+    "more, says_so", [("", True), (" when { context.approved }", False), (" unless { context.approved }", False)]
+)
+def test_a_rule_that_forbids_everything_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, *, says_so: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "P").write_text(f'{PERMIT}\n@id("x") forbid(principal, action, resource){more};')
+    told = list(denies_all(CedarEngine(CATALOGUE, ["P"]).policies))
+    assert told == ["P:2: the rule 'x' forbids every call. Say of which, or when."] * says_so
 
 
 def test_a_rule_that_permits_what_never_runs_is_told(told) -> None:
