@@ -55,7 +55,7 @@ def static_findings(plan: Plan, catalogue: Catalogue) -> list[Finding]:
 def input_findings(
     step: str, inputs: Mapping[str, JsonValue], action: ActionSpec, *, unknown: Collection[str] = ()
 ) -> Iterator[Finding]:
-    """Yield what inputs break of an action's input schema, but for arguments whose values are unknown yet."""
+    """Yield what inputs break of an action's input schema; of arguments that are unknown yet, what no value mends."""
     return islice(_misfits(step, dict(inputs), action, unknown), MOST_FINDINGS)
 
 
@@ -63,7 +63,7 @@ def _misfits(step: str, given: JsonObject, action: ActionSpec, unknown: Collecti
     for error in () if action.input_validator.is_valid(given) else action.input_validator.iter_errors(given):
         path, rule = list(error.instance_path), list(error.schema_path)
         is_known = path[0] not in unknown if path else not unknown or rule[0] in _ABOUT_NAMES
-        if is_known:
+        if is_known or (rule[-1] == "type" and not _is_reference(error.instance) and _DEPENDS.isdisjoint(rule)):
             field = ".".join(map(str, ["inputs", *path]))
             yield Finding(step=step, field=field, problem=f"{error.message[:300]}.", remedy=_SEE_SCHEMA)
 
@@ -116,13 +116,12 @@ def _references(step: WorkflowStep, plan: Plan) -> Iterator[Finding]:
     for name in step.after:
         if name not in plan.by_name:
             yield Finding(step=step.name, field="after", problem=f"waits for {name!r}, which is no step of this plan.")
-    yield from (_whole(step, field) for field in ("foreach", "when") if not _is_whole(getattr(step, field)))
+    whole = {"foreach": step.foreach, "when": step.when}
+    yield from (_whole(step, name) for name, of in whole.items() if isinstance(of, str) and not _is_reference(of))
 
 
-def _is_whole(value: JsonValue) -> bool:
-    if not isinstance(value, str):
-        return True
-    template = parse(value)
+def _is_reference(value: JsonValue) -> bool:
+    template = parse(value) if isinstance(value, str) else []
     return len(template) == 1 and isinstance(template[0], Reference)
 
 
@@ -148,11 +147,16 @@ def _unknown(step: WorkflowStep, catalogue: Collection[str]) -> Finding:
 
 _ABOUT_NAMES = frozenset({"required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"})
 """Rules on an object that do not look at its values."""
+_DEPENDS = frozenset({"then", "else", "not", "anyOf", "oneOf", "dependentSchemas", "contains"})
+"""Rules below which one holds or not, as other values say."""
 _SEE_SCHEMA = "See the action's input schema."
 
 
 def _inputs(step: WorkflowStep, action: ActionSpec) -> Iterator[Finding]:
-    """Check what is literal; a value that does not exist yet, or is secret, is checked when it is there."""
+    """Check what is certain; a value that does not exist yet, or is secret, is checked when it is there.
+
+    A text around a reference is certainly a text, whatever comes into it.
+    """
     if not action.input_validator.is_valid(dict(step.inputs)):
         unknown = [name for name, value in step.inputs.items() if secret_name(value) or not is_literal(value)]
         yield from input_findings(step.name, step.inputs, action, unknown=unknown)

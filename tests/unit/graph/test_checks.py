@@ -127,6 +127,36 @@ def test_a_schema_over_several_inputs_waits_for_those_that_do_not_exist_yet() ->
     assert static_findings(plan, catalogue) == []
 
 
+@pytest.mark.parametrize(
+    "value, schema, is_certain",
+    [
+        ("a ${x}", {"type": "integer"}, True),
+        ("${x}${x}", {"type": "integer"}, True),
+        ("$${x}", {"type": "integer"}, True),
+        (["${x}"], {"type": "integer"}, True),
+        ({"n": "a ${x}"}, {"type": "object", "properties": {"n": {"type": "integer"}}}, True),
+        ([1, "${x}", "a"], {"type": "array", "items": {"type": "integer"}}, True),
+        ("${x}", {"type": "integer"}, False),
+        (" ${x} ", {"type": "string", "maxLength": 2}, False),
+        ("a ${x}", {"enum": ["a b"]}, False),
+        ({"n": "${x}"}, {"type": "object", "properties": {"n": {"type": "integer"}}}, False),
+        ({"n": 1, "k": "${x}"}, {"if": {"properties": {"k": {"const": "t"}}}, "else": {"type": "array"}}, False),
+        (
+            {"n": 1, "k": "${x}"},
+            {"if": {"properties": {"k": {"const": "t"}}}, "else": {"properties": {"n": {"type": "string"}}}},
+            False,
+        ),
+    ],
+)
+def test_a_type_that_no_reference_changes_is_checked_before_anything_runs(
+    value: Any, schema: Any, *, is_certain: bool
+) -> None:
+    action = ActionSpec(name="act", input_schema={"type": "object", "properties": {"n": schema}})
+    plan = Plan("g", [WorkflowStep("first", "act", {}, ["x"]), WorkflowStep("a", "act", {"n": value})])
+    findings = static_findings(plan, {"act": action})
+    assert [(one.step, (one.field or "").partition(".n")[0]) for one in findings] == [("a", "inputs")] * is_certain
+
+
 def test_resolved_inputs_are_checked_against_the_schema() -> None:
     assert [str(one) for one in input_findings("a", {"n": "x"}, CATALOGUE["count"])] == [
         'a.inputs.n: "x" is not of type "integer". See the action\'s input schema.'
@@ -176,7 +206,7 @@ def test_checking_a_plan_never_reads_a_file(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_yet_hides_nothing_that_is_wrong_already() -> None:
-    each: JsonObject = {"items": {"type": "string"}}
+    each: JsonObject = {"items": {"maximum": 4}}
     action = ActionSpec(name="send", input_schema={"properties": {"names": each, "times": {"type": "integer"}}})
     inputs: dict[str, Any] = {"names": [5] * 50, "times": "x"}
     found = [one.field for one in input_findings("a", inputs, action, unknown=["names"])]
