@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.plan import WorkflowStep
@@ -108,3 +108,19 @@ def to_json(decision: StaticDecision) -> JsonObject:
         "reason": "" if isinstance(decision, Allow) else decision.reason,
         "rules": [{"id": rule.id, "reason": rule.reason, "place": rule.place} for rule in decision.rules],
     }
+
+
+def word_and_why(decision: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a decision as JSON in words: which it is and why, with the rules that made it."""
+    if "at_least" in decision:
+        word, why = word_and_why(decision["at_least"])
+        if word == "Allow":
+            return decision["decision"], _by("Nothing is against it so far.", decision["at_least"])
+        return f"{decision['decision']}, {word} at least", why
+    reason = decision["reason"] or " ".join(rule["reason"] for rule in decision["rules"] if rule["reason"])
+    return decision["decision"], _by(reason, decision)
+
+
+def _by(reason: str, decision: Mapping[str, Any]) -> str:
+    ids = ", ".join(rule["id"] for rule in decision["rules"])
+    return f"{reason} [{ids}]" if ids else reason

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.graph.plan import Plan, WorkflowStep, from_json, restore
+from agentic_workflows.policies.decision import word_and_why
 from agentic_workflows.policies.report import Report
 from agentic_workflows.visible import quoted, quoted_name, visible
 
@@ -133,16 +134,6 @@ def _colour(words: str) -> str:
     return next((_COLOURS[one] for one in said if one in _COLOURS), _GREY)
 
 
-def _word_and_why(decision: Mapping[str, Any]) -> tuple[str, str]:
-    """Return a decision as a word and its reason, with the rules that made it."""
-    if "at_least" in decision:
-        word, why = _word_and_why(decision["at_least"])
-        return decision["decision"] + (f", {word} at least" if word != "Allow" else ""), why
-    rules = decision["rules"]
-    reason = decision["reason"] or " ".join(rule["reason"] for rule in rules)
-    return decision["decision"], f"{reason} [{', '.join(rule['id'] for rule in rules)}]" if rules else reason
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
     """A plan, and what is known of its steps."""
@@ -155,7 +146,7 @@ class _Shown:
     def decision(self, step: str) -> tuple[str, str]:
         """Return the decision on a step and its reason."""
         decision = self.report.get("decisions", {}).get(step)
-        return _word_and_why(decision) if decision else ("", "")
+        return word_and_why(decision) if decision else ("", "")
 
     def status(self, step: str) -> str:
         """Return what became of a step."""

@@ -110,7 +110,7 @@ def test_the_text_says_all_that_the_table_does() -> None:
         "Steps, in the order in which they read:",
         "  1 | sum | sum_column | path: a.csv | Allow",
         "  2 | each | count | text: ${item}",
-        "      for each ${total} | At run time",
+        "      for each ${total} | At run time | Nothing is against it so far.",
         "  3 | save | write | text: ${total}",
         "      when ${counts} | At run time, Ask at least | It may overwrite something. [overwrite]",
         "  4 | last | write | path: b | Ask | It may overwrite something. [overwrite]",

@@ -12,6 +12,7 @@ from agentic_workflows.cli.output import UNDER_WAY, in_line, shortened
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.review import answer_by, step_of
 from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.policies.decision import word_and_why
 from agentic_workflows.visible import visible
 
 _INPUT = 48
@@ -38,22 +39,6 @@ def plan_table(plan: Mapping[str, Any], report: Mapping[str, Any]) -> Table:
             str(number), in_line(name), in_line(step["action"]), _inputs(step), Text(word, colour), visible(why)
         )
     return table
-
-
-def word_and_why(decision: Mapping[str, Any]) -> tuple[str, str]:
-    """Return a decision as a word and its reason, with the rules that made it."""
-    if "at_least" in decision:
-        word, why = word_and_why(decision["at_least"])
-        if word == "Allow":
-            return decision["decision"], f"Nothing is against it so far. {_ids(decision['at_least'])}"
-        return f"{decision['decision']}, {word} at least", why
-    rules = decision["rules"]
-    reason = decision["reason"] or " ".join(rule["reason"] for rule in rules if rule["reason"])
-    return decision["decision"], f"{reason} {_ids(decision)}" if rules else reason
-
-
-def _ids(decision: Mapping[str, Any]) -> str:
-    return f"[{', '.join(rule['id'] for rule in decision['rules'])}]"
 
 
 def came_from(sources: Iterable[Mapping[str, Any]]) -> str:
