@@ -169,9 +169,12 @@ class Case:
 
     @property
     def is_unwanted(self) -> bool:
-        """Tell whether the last that a person said of the call, to another question, is not that it may be done."""
-        said = self.run.grants.contrary(self.call.step.name, self.call.item) if self.run.grants.rows else None
-        return said is not None and self.answer is None
+        """Tell whether a person last said something else of the call than to do it as planned, and that is unused.
+
+        It was said to another question, or was an edit that has expired.
+        """
+        row = self.run.grants.unused(self.call.step.name, self.call.item)
+        return self.answer is None and row is not None and not isinstance(row.said, Approve)
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
@@ -199,7 +202,7 @@ class Case:
         if (row := grants.expired(first)) and (self.is_begun or not grants.is_used(row)):
             since = "since then" if grants.is_used(row) else "before it was used"
             reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired {since}."
-        elif row := grants.elsewhere(self.call.step.name, self.call.item, attempt):
+        elif row := grants.unused(self.call.step.name, self.call.item, attempt):
             did, under = _DID[type(row.said)], "under another plan, other policies or actions, or with other inputs"
             reason += f" {row.reviewer or 'Somebody'} {did} at {row.at} {under}, which does not count now."
         elif (row := grants.changed(self.call.step.name, self.call.item)) and self.call is self.planned:

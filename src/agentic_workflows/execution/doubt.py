@@ -83,7 +83,7 @@ def _answer_id(case: Case, doubt: Intent) -> str | None:
     """Return the id of the answer that ends the doubt about exactly this effect, whatever policies say by now."""
     if not case.is_begun:
         return None
-    return case.run.grants.verdict_id(case.call.step.name, case.call.item, attempt_of(doubt))
+    return case.run.grants.ending_id(case.call.step.name, case.call.item, attempt_of(doubt))
 
 
 async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:

@@ -66,30 +66,18 @@ class Grants:
             last = row
         return None if last is None or self._is_outdated(last) or not self._is_expired(last) else last
 
-    def verdict_id(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
-        """Return the id of the last answer about an effect in doubt, where it ends that and still counts.
+    def unused(self, step: str, item: int | None, in_doubt: Sequence[object] | None = None) -> Answered | None:
+        """Return the last answer about a call, or its effect in doubt, where it was never used, also an expired one.
 
-        It is what the effect gave, or that it is given up.
+        It may be to another question about that: under another plan, other policies or actions, or with other inputs.
         """
         row = self._last.get((step, item, str(in_doubt)))
-        return row.review_id if row is not None and isinstance(self.answer(row.review_id), Respond | Reject) else None
+        return None if row is None or self.is_used(row) or self._is_outdated(row) else row
 
-    def elsewhere(self, step: str, item: int | None, in_doubt: Sequence[object] | None) -> Answered | None:
-        """Return the last answer about a call, or an effect in doubt, where it still counts and was never used.
-
-        It was given to another question about it: under another plan, other policies, or with other inputs.
-        """
-        row = self._last.get((step, item, str(in_doubt)))
-        return None if row is None or self._is_spent(row) else row
-
-    def contrary(self, step: str, item: int | None) -> Answered | None:
-        """Return the last answer about a call where that is no approval, and was never used.
-
-        Also an edit whose time is over: the call as planned is what somebody did not want.
-        """
-        row = self._last.get((step, item, str(None)))
-        is_over = row is None or isinstance(row.said, Approve) or self.is_used(row) or self._is_outdated(row)
-        return None if is_over else row
+    def ending_id(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
+        """Return the id of the unused answer that ends the doubt about an effect: with its result, or giving it up."""
+        row = self.unused(step, item, in_doubt)
+        return row.review_id if row is not None and isinstance(row.said, Respond | Reject) else None
 
     def changed(self, step: str, item: int | None) -> Answered | None:
         """Return the last answer about a call, where that is an edit and was used: what was done had other inputs."""

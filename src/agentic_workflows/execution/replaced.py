@@ -120,7 +120,7 @@ class Replaced:
     async def _became(self, doubt: Intent, plan: Plan, run: RunPass) -> Recorded | Question:
         """Return what became of an effect in doubt, or the question about it."""
         place, case = doubt.place, self._case(doubt, plan, run)
-        said = run.grants.verdict_id(place.step, _item(doubt), attempt_of(doubt))
+        said = run.grants.ending_id(place.step, _item(doubt), attempt_of(doubt))
         asked = said or _question_id(run.run_id, doubt)
         # Answered, before its plan came to that or before a process was killed: what a person said counts.
         if asked in run.grants.rows:

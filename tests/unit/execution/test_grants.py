@@ -41,13 +41,13 @@ def test_an_answer_is_taken_once_until_it_is_given_back() -> None:
     assert grants.take("a")
 
 
-def test_an_approval_that_was_given_to_another_question_is_told_until_it_expires() -> None:
-    now, row = NOON, given(approve("a"), NOON)["a"]
+def test_an_approval_that_was_given_to_another_question_is_told_until_it_is_used() -> None:
+    row = given(approve("a"), NOON - timedelta(days=1))["a"]
     row = replace(row, answer={**row.answer, "step": "s"})
-    grants = Grants(now=lambda: now, rows={"a": row})
-    assert grants.elsewhere("s", None, None) == row
-    now += timedelta(days=1)
-    assert grants.elsewhere("s", None, None) is None
+    grants = Grants(now=lambda: NOON, rows={"a": row})
+    assert grants.unused("s", None) == row
+    assert grants.take("a")
+    assert grants.unused("s", None) is None
 
 
 def test_of_several_edits_of_a_call_the_last_one_holds_and_each_only_once_it_was_used() -> None:
