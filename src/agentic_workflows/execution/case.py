@@ -181,12 +181,13 @@ class Case:
         if self.run.grants.take(asked):
             self.used.append(asked)
 
-    def withdraw(self) -> None:
-        """Forget what this call was about to be done under: an approval has expired, and nothing was done."""
+    def anew(self) -> "Case":
+        """Return the case without what it was about to be done under, an approval that has expired, and give that back.
+
+        What this one has looked up is looked up again, for it may follow from the approval.
+        """
         self.run.grants.give_back(self.used)
-        self.used, self.is_wanted_again, self.is_unsure = [], False, False
-        for name in ("review_id", "answer", "call", "key", "_fetched", "_covered_until"):
-            vars(self).pop(name, None)
+        return replace(self, used=[], is_wanted_again=False, is_unsure=False)
 
     def use_answer(self) -> None:
         """Use up the answer to the policy's question, where there is one."""

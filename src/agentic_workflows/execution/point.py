@@ -71,7 +71,11 @@ class ExecutionPoint:
             case = None
             try:
                 case = make_case(call, action, run)
-                outcome = await self._granted(case)
+                try:
+                    outcome = await self._traced(case)
+                except ExpiredError:  # so that it is asked again
+                    case = case.anew()
+                    outcome = await self._traced(case)
             except (DatabaseError, RunError):
                 raise
             except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
@@ -88,14 +92,6 @@ class ExecutionPoint:
                 case.place, outcome, case.intent, done=case.done, action=call.action, rules=case.rules, used=case.used
             )
         return outcome
-
-    async def _granted(self, case: Case) -> Outcome:
-        """Take a call through; once more, so that it is asked again, where its approval expired before its intent."""
-        try:
-            return await self._traced(case)
-        except ExpiredError:
-            case.withdraw()
-            return await self._traced(case)
 
     async def _traced(self, case: Case) -> Outcome:
         with case.run.span(case.call.step, case.call.inputs, case.call.item) as record:

@@ -120,13 +120,13 @@ def test_a_call_whose_edit_expired_is_the_planned_one_in_everything() -> None:
     now, case = NOON, sending()
     planned = seen(case)
     case.run.grants = Grants(now=lambda: now, rows=given(edit({"to": "bob"}, case.review_id), NOON))
-    case.withdraw()
+    case = case.anew()
     edited = seen(case)
     assert [one == other for one, other in zip(edited, planned, strict=True)] == [True, False, False, False]
     case.use_answer()
     case.is_wanted_again = case.is_unsure = True
     now += timedelta(days=1)
-    case.withdraw()
+    case = case.anew()
     review_id, *rest = seen(case)
     assert (review_id != planned[0], rest, case.used) == (True, planned[1:], [])
     assert (case.is_wanted_again, case.is_unsure) == (False, False)
