@@ -24,7 +24,7 @@ from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.checkpoint_order import checkpoints_before, come_after, last_kept
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.inside import NO_LIMIT, as_in_each_attempt, kept_of
+from agentic_workflows.graph.inside import NO_LIMIT, as_in_each_attempt, durability_inside
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
@@ -55,8 +55,8 @@ _ROUTED: Final = ("validate", "review", "pause")
 class _Called(CompiledStateGraph[State, Any, Input, Any]):
     """Our compiled graph, which decides itself what a call of it does.
 
-    An input resets the keys that it leaves out, `Command(goto=...)` is refused, and a node of another graph that is
-    tried again calls the same run.
+    An input resets the keys that it leaves out, `Command(goto=...)` is refused, a node of another graph that is tried
+    again calls the same run, and what an agent or an action calls keeps its checkpoints.
     """
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **given: Any) -> AsyncIterator[Any]:  # noqa: A002 - LangGraph's own name
@@ -65,7 +65,7 @@ class _Called(CompiledStateGraph[State, Any, Input, Any]):
         if isinstance(input, Command) and input.goto:  # beside the node that is due: both would write the same keys
             raise RunError("Command(goto=...) cannot be used: the state of a run says where it goes. Nothing was done.")
         if given.get("durability") is None:
-            given |= kept_of(self.config, config)
+            given["durability"] = durability_inside(self.config, config)
         return super().astream(input, as_in_each_attempt(self.config, config), **given)
 
 

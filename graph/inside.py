@@ -6,7 +6,7 @@ that the node goes on from, and a checkpoint that was not kept has another id wh
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from hashlib import sha256
@@ -19,6 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
+from langgraph.types import Durability
 
 from agentic_workflows.errors import RunError
 from agentic_workflows.graph.checkpoint_order import SAVER, checkpoints_before
@@ -158,18 +159,21 @@ _calls = WeakKeyDictionary[Callable[..., Any], _Calls]()
 """By a function that LangGraph makes once for a task, and keeps for all attempts at it."""
 
 
-def kept_of(*configs: RunnableConfig | None) -> dict[str, Any]:
-    """Return how the checkpoints of a graph are kept, as `astream` takes it, where that must not be as around it.
+def durability_inside(*configs: RunnableConfig | None) -> Durability | None:
+    """Return the durability of a graph that an agent or an action of a run of ours calls; None where it is as around.
 
-    With the durability `exit`, LangGraph keeps none of a graph inside another one that ends, but one of a graph that is
-    cut: whoever looks would see a run that has ended where it was cut before, or nowhere. A graph that an agent or an
-    action calls is named by a key, and so needs no checkpoint of those around it to be found again.
+    With `exit`, LangGraph keeps a checkpoint of a graph inside another one where it is cut, and none where it ends: its
+    run would be shown as it was when it was cut, or not at all. Such a graph is found again by its key, also where
+    nothing of those around it is kept; not so where our run is itself inside another graph that keeps nothing.
+
+    Args:
+        configs: the graph's own, and last the one that it is called with.
+
     """
-    around = (var_child_runnable_config.get() or {}).get("configurable", {})
-    own = {key: one for each in configs for key, one in (each or {}).get("configurable", {}).items()}
+    around, own = _around(), _own(configs)
     is_named = isinstance(getattr(around.get(SCRATCHPAD), "subgraph_counter", None), _AttemptCounter)
-    is_inside = is_named and not any(own.get(key) for key in _PLACE) and "|" not in around["checkpoint_ns"]
-    return {"durability": "async"} if is_inside and around.get(SAVER) and around.get(_DURABILITY) == "exit" else {}
+    is_inside = is_named and not _has_place(own) and "|" not in around["checkpoint_ns"]
+    return "async" if is_inside and around.get(SAVER) and around.get(_DURABILITY) == "exit" else None
 
 
 def as_in_each_attempt(*configs: RunnableConfig | None) -> RunnableConfig | None:
@@ -181,9 +185,8 @@ def as_in_each_attempt(*configs: RunnableConfig | None) -> RunnableConfig | None
         configs: the graph's own, and last the one that it is called with.
 
     """
-    last, around = configs[-1] or {}, (var_child_runnable_config.get() or {}).get("configurable", {})
-    own = {key: one for each in configs for key, one in (each or {}).get("configurable", {}).items()}
-    scratchpad = (own if any(own.get(key) for key in _PLACE) else around).get(SCRATCHPAD)
+    last, around, own = configs[-1] or {}, _around(), _own(configs)
+    scratchpad = (own if _has_place(own) else around).get(SCRATCHPAD)
     if scratchpad is None or SCRATCHPAD not in around or isinstance(scratchpad.subgraph_counter, _AttemptCounter):
         return configs[-1]
     info = get_runtime().execution_info
@@ -191,3 +194,18 @@ def as_in_each_attempt(*configs: RunnableConfig | None) -> RunnableConfig | None
     number = calls.number(info.node_attempt if info else 1, scratchpad.subgraph_counter)
     named = {SCRATCHPAD: replace(scratchpad, subgraph_counter=lambda: number)}
     return {**last, "configurable": {**last.get("configurable", {}), **named}}
+
+
+def _around() -> Mapping[str, Any]:
+    """Return what the node that runs is configured with; nothing outside of one."""
+    return (var_child_runnable_config.get() or {}).get("configurable", {})
+
+
+def _own(configs: Iterable[RunnableConfig | None]) -> Mapping[str, Any]:
+    """Return what a graph is called with, the last word of each key."""
+    return {key: one for each in configs for key, one in (each or {}).get("configurable", {}).items()}
+
+
+def _has_place(own: Mapping[str, Any]) -> bool:
+    """Tell whether a caller says itself where a graph keeps its checkpoints."""
+    return any(own.get(key) for key in _PLACE)
