@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -568,12 +569,17 @@ async def test_every_attempt_at_a_call_goes_on_with_the_runs_inside_it(
 
 @pytest.mark.parametrize("cuts", [0, 1])
 async def test_a_run_inside_a_call_is_shown_as_it_ended_also_where_it_was_cut_before(cuts: int) -> None:
-    database, left = Database(), iter(range(cuts))
+    database, left, callers = Database(), iter(range(cuts)), list[Any]()
 
     async def act(_: Any) -> int:
         if next(left, None) is not None:
+            callers[-1].cancel()
             await asyncio.sleep(60)
         return 1
+
+    async def called(given: Any) -> Any:
+        callers.append(asyncio.current_task())
+        return await inner.ainvoke(given)
 
     known = Annotations(destructive=False, open_world=False, idempotent=True)
     inner = build_graph(
@@ -581,11 +587,11 @@ async def test_a_run_inside_a_call_is_shown_as_it_ended_also_where_it_was_cut_be
         actions=[Action(name="act", run=act, annotations=known)],
         database=database,
     )
-    agent = ScriptedAgent([plan("delegate", retries=cuts, timeout=0.5)])
-    workflow, told = delegating(inner, database=database, agent=agent, idempotent=True)
+    agent = ScriptedAgent([plan("delegate", retries=cuts)])
+    workflow, told = delegating(SimpleNamespace(ainvoke=called), database=database, agent=agent, idempotent=True)
     await workflow.run("g", thread_id="t")
     (shown,) = [one for one in await workflow.runs() if "|" in one["thread_id"]]
-    assert told == ["COMPLETE"]
+    assert (told, len(callers)) == (["COMPLETE"], 1 + cuts)
     assert (shown["state"], shown["outer"], shown["steps"]["act"]["status"]) == ("COMPLETE", "t", "succeeded")
 
 
