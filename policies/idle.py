@@ -1,4 +1,4 @@
-"""Rules that never matter: those that can never apply, and those that another one takes in.
+"""Rules that never matter: those that can never apply, and those that another one takes in. And rules that deny all.
 
 Said only where it is certain, for the actions that there are. Of a condition only what is literal in it is worked out.
 One rule takes another in where it covers all actions of the other and has no condition that the other does not have:
@@ -44,7 +44,7 @@ def idle_rules(policies: Sequence[Policy], catalogue: Catalogue) -> Iterator[str
 
 
 def denies_all(policies: Sequence[Policy]) -> Iterator[str]:
-    """Yield a sentence where every call is denied."""
+    """Yield a sentence for each reason for which every call is denied: that nothing is permitted, or all forbidden."""
     about_actions = [policy for policy in policies if not is_about_trust(policy)]
     if not any(policy.is_permit for policy in about_actions):
         yield "No rule permits anything, so every call is denied. Load these rules beside the default ones: default."

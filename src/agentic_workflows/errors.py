@@ -11,7 +11,7 @@
     │   └── ResultError         it did what it does, and what it gave cannot be used
     ├── PolicyError             a policy that does not load, and no run starts under it; or cases for one that do not
     ├── ReviewError             an answer that fits no open question
-    │   └── ExpiredError        an approval expired before it was used
+    │   └── ExpiredError        an approval expired before what it lets happen
     ├── RunError                the run cannot be found, resumed or started
     │   ├── RunBusyError        another process has it
     │   └── LeaseLostError      this process had it, and another one took it
@@ -104,11 +104,11 @@ class ReviewError(WorkflowError):
 
 
 class ExpiredError(ReviewError):
-    """An approval expired before it was used; the call is asked about again."""
+    """An approval expired before what it lets happen was begun, or tried again; the call is asked about again."""
 
     def __init__(self, until: datetime) -> None:
         self.until = until
-        super().__init__(f"The approval expired at {until.isoformat(timespec='seconds')}; nothing was done.")
+        super().__init__(f"The approval expired at {until.isoformat(timespec='seconds')}; nothing was begun since.")
 
 
 class RunError(WorkflowError):

@@ -48,7 +48,7 @@ class Action(ActionSpec):
     """Something that an agent can do; the result of `run` must be JSON.
 
     Raises:
-        ActionError: one of its functions is none.
+        ActionError: what is given as one of its functions is no function.
 
     """
 
@@ -57,9 +57,13 @@ class Action(ActionSpec):
     """Asked after a crash or a lost connection; without it a person is asked, unless the action is idempotent."""
 
     def __post_init__(self) -> None:
-        for name, given in {"run": self.run, "reconcile": self.reconcile, "resources": self.resources}.items():
+        of_call, of_inputs = {"run": self.run, "reconcile": self.reconcile}, {"resources": self.resources}
+        for name, given in (of_call | of_inputs).items():
             if not callable(given) and (name == "run" or given is not None):
-                raise ActionError(f"The action {self.name!r} is declared wrongly: {name} is {given!r}, no function.")
+                wrong = (
+                    f"{name} is {given!r}, no function. Give one of {'the call' if name in of_call else 'its inputs'}."
+                )
+                raise ActionError(f"The action {self.name!r} is declared wrongly: {wrong}")
         if self.reconcile is not None and not iscoroutinefunction(self.reconcile):
             object.__setattr__(self, "reconcile", partial(_asked, self.reconcile))
 

@@ -64,7 +64,7 @@ async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
 
 
 def _answered(case: Case, doubt: Intent) -> Said | Again | Question | None:
-    """Return what a person said of an effect in doubt; it is used up, but for a rejection, which the review settles."""
+    """Return what a person said of an effect in doubt, used up; a rejection as its question, which review settles."""
     asked = _answer_id(case, doubt) or case.run.grants.current(doubt_id(case, doubt))
     match case.run.grants.answer(asked):
         case Respond(message=message):

@@ -134,12 +134,21 @@ def test_an_annotation_that_is_none_is_refused_and_counts_as_nothing(notes: Any,
         action(**notes)(wipe)
 
 
-@pytest.mark.parametrize("notes", [{"reconcile": 3}, {"resources": "mail/{x}"}, {"resources": []}])
-def test_what_is_given_as_a_function_and_is_none_is_refused(notes: Any) -> None:
-    def wipe(path: str) -> None: ...
+@pytest.mark.parametrize(
+    "notes, said",
+    [
+        ({"run": None}, "run is None, no function. Give one of the call."),
+        ({"reconcile": 3}, "reconcile is 3, no function. Give one of the call."),
+        ({"resources": "mail/{x}"}, "resources is 'mail/{x}', no function. Give one of its inputs."),
+        ({"resources": []}, "resources is [], no function. Give one of its inputs."),
+    ],
+)
+def test_what_is_given_as_a_function_and_is_none_is_refused(notes: Any, said: str) -> None:
+    async def wipe(_: ActionCall) -> None: ...
 
-    with pytest.raises(ActionError, match=r"'wipe' is declared wrongly: re\w+ is .*, no function\."):
-        action(**notes)(wipe)
+    with pytest.raises(ActionError) as refused:
+        Action(**{"name": "wipe", "run": wipe, **notes})
+    assert str(refused.value) == f"The action 'wipe' is declared wrongly: {said}"
 
 
 def test_annotations_are_kept_as_they_were_given() -> None:
