@@ -47,6 +47,8 @@ intent without outcome, and policies since then that ask about it
     asks, where no person had approved it before it was begun
     test_what_policy_lets_happen_no_more_without_a_person_is_not_done_again_without_one
     test_an_approval_that_has_not_expired_covers_what_was_begun_under_it
+    test_what_a_person_says_of_what_was_begun_counts
+    test_what_was_approved_although_it_was_begun_is_begun_again_under_the_same_key_and_nobody_is_asked
 intent without outcome, any other action
     asks a person
     test_in_doubt_a_person_says_what_becomes_of_it
@@ -81,6 +83,9 @@ intent without outcome, and its plan was replaced all the same: policy refuses i
 what a replaced plan left in doubt was found out, and is not written down; or is, and not checkpointed
     asks the action again, which has no effect; or tells the planner what is written
     test_a_kill_while_what_a_replaced_plan_left_in_doubt_is_settled_changes_nothing
+a person gave the result of what was begun and did not happen, and its plan was replaced
+    takes the result for that step only: an equal call of the new plan is decided on anew
+    test_a_result_given_in_place_of_what_was_begun_and_did_not_happen_is_no_effect_of_a_later_plan
 what a replaced plan left in doubt was answered, not checkpointed
     takes the answer, whatever the action says by now
     test_what_a_person_said_of_a_replaced_effect_counts_although_its_process_was_killed
@@ -144,6 +149,16 @@ answer used, the checkpoints since are lost
     goes on by what the journal has: the question is settled
     test_an_answer_that_was_used_counts_although_the_checkpoints_since_are_lost
     test_a_doubt_that_was_settled_is_not_asked_about_although_the_checkpoints_since_are_lost
+an effect in doubt was given up, the checkpoints since the question are lost
+    plans again: it is not done, whatever its action and the policies say by now
+    test_what_a_person_gave_up_is_not_done_where_the_checkpoints_since_the_question_are_lost
+a call was edited or given a result, not done so, and policies since then that allow it as it was planned
+    asks: other policies do not undo what a person said of it
+    test_what_a_person_said_otherwise_is_not_done_unasked_under_policies_that_allow_it_by_now
+a call was answered, then begun, and its effect in doubt answered otherwise
+    takes the last word: it takes back what was said before
+    test_who_gives_up_an_effect_in_doubt_has_taken_back_an_approval_of_its_call
+    test_who_wants_an_effect_in_doubt_again_has_taken_back_what_was_given_in_place_of_its_call
 grant and intent
     one transaction writes both, so the grant is unused, or the effect is in doubt
     test_an_approval_is_used_up_in_the_transaction_of_its_intent
@@ -161,6 +176,9 @@ an approval expired after its intent was written
     asks again before the effect is done again; about what `reconcile` finds nobody is asked
     test_what_was_begun_under_an_approval_that_expired_since_is_done_again_only_with_a_new_one
     test_what_is_begun_again_just_as_its_approval_expires_is_asked_for_again
+an approval expired between two attempts under it
+    makes no further attempt, and asks: about an effect that was begun, it says so
+    test_no_further_attempt_is_made_under_an_approval_that_expired
 nobody answered by the deadline
     writes the rejection as a row, whichever process touches the run first, and plans again
     test_a_deadline_that_passed_while_the_process_was_dead_is_a_rejection
@@ -264,12 +282,14 @@ inside an action, a planner or a review of the progress of a run of ours
     goes on with it: it is named by the call that it is a part of
     test_a_run_inside_a_run_of_ours_that_was_killed_goes_on
     test_every_attempt_at_a_call_goes_on_with_the_runs_inside_it
+    test_a_run_inside_a_call_is_shown_as_it_ended_also_where_it_was_cut_before
     test_a_call_that_comes_with_another_goal_or_plan_is_no_further_attempt_at_the_run_of_the_first
     test_runs_inside_each_other_are_found_again_at_every_level
 inside an action, a planner or a review of the progress of a run of ours, and it asks a person
     leaves the step in doubt, or ends the run where its planner or the review waits; what it did is done no second time
     test_a_run_inside_a_run_of_ours_that_is_in_doubt_is_not_done_again
     test_who_calls_a_graph_that_waits_for_a_person_does_what_it_has_done_no_second_time
+    test_an_idempotent_step_whose_graph_waits_for_a_person_is_in_doubt_and_not_tried_again
 around a run that an action gave a thread of its own, with the name of its call's key
     finds that run again, which takes no second goal; goes on with it where it is not over, as a person says
     test_a_run_on_a_thread_of_its_own_is_found_again_when_the_process_around_it_was_killed
