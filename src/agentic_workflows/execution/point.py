@@ -190,8 +190,10 @@ class ExecutionPoint:
         except StoppedError:
             return CUT
         except ExpiredError:
-            if case.intent is not None:
+            if case.key and case.intent is not None:
                 run.log.lose(case.intent)
+            else:  # it is as if it had not begun
+                run.counts[call.action] -= 1
             raise
         except ActionError as error:
             case.heard = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
