@@ -24,7 +24,7 @@ from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.checkpoint_order import checkpoints_before, come_after, last_kept
 from agentic_workflows.graph.events import StateEntered
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.inside import NO_LIMIT, as_in_each_attempt, durability_inside
+from agentic_workflows.graph.inside import NO_LIMIT, as_in_each_attempt, durability_inside, refuse_apart
 from agentic_workflows.graph.plan import Plan
 from agentic_workflows.graph.routing import ROUTES, Route, route
 from agentic_workflows.graph.state import Input, Limits, State, Update, WorkflowState, refuse_changed
@@ -64,6 +64,7 @@ class _Called(CompiledStateGraph[State, Any, Input, Any]):
             input = {**_NOTHING_GIVEN, **input}  # noqa: A001
         if isinstance(input, Command) and input.goto:  # beside the node that is due: both would write the same keys
             raise RunError("Command(goto=...) cannot be used: the state of a run says where it goes. Nothing was done.")
+        refuse_apart(self.config, config)
         if given.get("durability") is None:
             given["durability"] = durability_inside(self.config, config)
         return super().astream(input, as_in_each_attempt(self.config, config), **given)

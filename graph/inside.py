@@ -34,6 +34,8 @@ SCRATCHPAD: Final = "__pregel_scratchpad"
 """Key of the configuration of a node: it counts the graphs that the node calls, and gives answers to its interrupts."""
 _PLACE: Final = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """Keys of the configuration by which a caller says itself where a graph keeps its checkpoints."""
+APART: Final = "agentic_apart"
+"""Key of the configuration where what is called is no part of the run around it."""
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
 
@@ -157,6 +159,24 @@ class _Calls:
 
 _calls = WeakKeyDictionary[Callable[..., Any], _Calls]()
 """By a function that LangGraph makes once for a task, and keeps for all attempts at it."""
+
+
+def refuse_apart(*configs: RunnableConfig | None) -> None:
+    """Refuse a call of a graph of ours by an action that takes a secret, but on a thread of its own.
+
+    Args:
+        configs: the graph's own, and last the one that it is called with.
+
+    Raises:
+        RunError: each attempt at the call would begin another run, and do all of it again.
+
+    """
+    if APART in _around() and not _has_place(_own(configs)):
+        raise RunError(
+            "An action that takes a secret calls this graph, and is kept apart from the run around it: after a kill, "
+            "another run would do everything again. Nothing was done. Give it a thread of its own: "
+            '{"configurable": {"thread_id": call.idempotency_key}}.'
+        )
 
 
 def durability_inside(*configs: RunnableConfig | None) -> Durability | None:

@@ -1160,6 +1160,29 @@ async def test_no_further_attempt_is_made_under_an_approval_that_expired(
     assert (done["state"], len(here.keys), len(set(here.keys))) == ("COMPLETE", 3, 1)
 
 
+@pytest.mark.parametrize("has_effect", [True, False])
+async def test_a_call_whose_approval_expired_between_attempts_does_not_count_beside_itself(
+    house: Callable[..., House],
+    has_effect: bool,  # noqa: FBT001
+) -> None:
+    here = house(plan(step("sent", "flaky", human_review_required=True, retries=3)))
+
+    async def flaky(call: ActionCall) -> str:
+        here.keys.append(call.idempotency_key)
+        here.later += DAY
+        raise ConnectionResetError
+
+    notes = Annotations(read_only=not has_effect, idempotent=True, destructive=False, open_world=False, trusted=True)
+    database, rules = Database(here.path, clock=lambda: time.time() + here.later), here.path.with_suffix(".cedar")
+    rules.write_text('forbid(principal, action == Action::"flaky", resource) when { context.count >= 1 };')
+    actions = [Action(name="flaky", run=flaky, annotations=notes)]
+    agent = ScriptedAgent([here.plans[0]])
+    workflow = AgenticWorkflow(agent, actions=actions, database=database, policies=["default", rules])
+    await workflow.run("g", thread_id="t")
+    asked = await workflow.resume(approve(), thread_id="t")
+    assert (asked["state"], asked["reason"], len(here.keys)) == ("REVIEWING", None, 1)
+
+
 @pytest.mark.parametrize("reviewed", ["", "found"])
 async def test_what_a_person_gave_up_is_not_done_where_the_checkpoints_since_the_question_are_lost(
     house: Callable[..., House], reviewed: str

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import StructuredTool
 from langchain_core.tracers.context import collect_runs
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
 from pydantic import BaseModel, SecretStr
 
 from agentic_workflows import AgenticWorkflow, Limits, ScriptedAgent, action, approve, build_graph, edit, reject
@@ -439,6 +441,35 @@ async def test_a_tool_that_gets_a_secret_is_not_traced() -> None:
     assert (len(traced), TOKEN in str(traced)) == (1, False)
     tools = [run.inputs for run in collected.traced_runs if run.run_type == "tool"]
     assert (len(tools), TOKEN in str(tools)) == (1, False)
+
+
+class WithToken(TypedDict):
+    token: str
+
+
+async def test_a_graph_that_an_action_gives_a_secret_to_is_neither_streamed_nor_kept() -> None:
+    builder = StateGraph(WithToken)
+    builder.add_node("log_in", lambda state: state)
+    builder.add_edge(START, "log_in")
+    inner, got = builder.compile(), list[str]()
+
+    @action(read_only=True, open_world=False, arguments={"token": "secret"})
+    async def log_in(token: str) -> str:
+        got.append((await inner.ainvoke({"token": token}))["token"])
+        return "done"
+
+    step = {"name": "one", "action": "log_in", "inputs": {"token": "${secrets.TOKEN}"}}
+    saver, secrets = InMemorySaver(), {"TOKEN": TOKEN}
+    graph = build_graph(ScriptedAgent([{"steps": [step]}]), actions=[log_in], secrets=secrets, checkpointer=saver)
+    streamed = graph.astream(
+        {"goal": "g"},
+        {"configurable": {"thread_id": "t"}},
+        stream_mode=["values", "updates", "debug"],
+        subgraphs=True,
+        durability="sync",
+    )
+    chunks = [chunk async for chunk in streamed]
+    assert (got, TOKEN in str(chunks), list(saver.storage["t"])) == ([TOKEN], False, [""])
 
 
 @pytest.mark.parametrize(

@@ -698,10 +698,7 @@ async def test_who_calls_a_graph_that_waits_for_a_person_does_what_it_has_done_n
     assert (told, len(act.calls), ask.calls) == ([], 1, [])
 
 
-@pytest.mark.parametrize("secrets", [{}, {"TOKEN": "open sesame"}])
-async def test_an_idempotent_step_whose_graph_waits_for_a_person_is_in_doubt_and_not_tried_again(
-    secrets: dict[str, str],
-) -> None:
+async def test_an_idempotent_step_whose_graph_waits_for_a_person_is_in_doubt_and_not_tried_again() -> None:
     database, calls = Database(), list[str]()
     ask = RecordingAction("ask", read_only=False, destructive=False)
     inner = build_graph(ScriptedAgent([plan("ask", human_review_required=True)]), actions=[ask], database=database)
@@ -710,13 +707,9 @@ async def test_an_idempotent_step_whose_graph_waits_for_a_person_is_in_doubt_and
         calls.append(call.idempotency_key)
         return str((await inner.ainvoke({"goal": "g"}))["status"])
 
-    known = Annotations(
-        destructive=False, open_world=False, idempotent=True, arguments=dict.fromkeys(secrets, "secret")
-    )
-    schema: JsonObject = {"type": "object", "properties": {name: {"type": "string"} for name in secrets}}
-    action = Action(name="delegate", run=delegate, annotations=known, input_schema=schema)
-    step = plan("delegate", retries=3, inputs={name: f"${{secrets.{name}}}" for name in secrets})
-    workflow = AgenticWorkflow(ScriptedAgent([step]), actions=[action], database=database, secrets=secrets)
+    known = Annotations(destructive=False, open_world=False, idempotent=True)
+    action = Action(name="delegate", run=delegate, annotations=known)
+    workflow = AgenticWorkflow(ScriptedAgent([plan("delegate", retries=3)]), actions=[action], database=database)
     asked = await workflow.run("g", thread_id="t")
     assert (asked["state"], asked["reason"]) == ("REVIEWING", None)
     (question,) = asked["reviews"]
@@ -724,6 +717,27 @@ async def test_an_idempotent_step_whose_graph_waits_for_a_person_is_in_doubt_and
     again = await workflow.resume(approve(), thread_id="t")
     assert (again["state"], len(calls), len(set(calls)), ask.calls) == ("REVIEWING", 2, 1, [])
     assert (await workflow.resume(respond("done"), thread_id="t"))["state"] == "COMPLETE"
+
+
+@pytest.mark.parametrize("has_thread", [True, False])
+async def test_an_action_that_takes_a_secret_calls_a_graph_only_on_a_thread_of_its_own(
+    has_thread: bool,  # noqa: FBT001
+) -> None:
+    database, act = Database(), RecordingAction("act", result=1, read_only=False, destructive=False)
+    inner = build_graph(ScriptedAgent([plan("act")]), actions=[act], database=database, checkpointer=InMemorySaver())
+
+    async def delegate(call: ActionCall) -> str:
+        named: Any = {"configurable": {"thread_id": call.idempotency_key}} if has_thread else None
+        return str((await inner.ainvoke({"goal": "g"}, named))["status"])
+
+    known = Annotations(destructive=False, open_world=False, arguments={"token": "secret"})
+    schema: JsonObject = {"type": "object", "properties": {"token": {"type": "string"}}}
+    action = Action(name="delegate", run=delegate, annotations=known, input_schema=schema)
+    agent = ScriptedAgent([plan("delegate", inputs={"token": "${secrets.TOKEN}"})])
+    workflow = AgenticWorkflow(agent, actions=[action], database=database, secrets={"TOKEN": "open sesame"})
+    ended = await workflow.run("g", thread_id="t")
+    assert (ended["state"], len(act.calls)) == (("COMPLETE", 1) if has_thread else ("FAILED", 0)), ended["reason"]
+    assert has_thread or "Give it a thread of its own" in ended["reason"]
 
 
 @pytest.mark.parametrize("durability", ["async", "sync"])

@@ -57,12 +57,10 @@ class Action(ActionSpec):
     """Asked after a crash or a lost connection; without it a person is asked, unless the action is idempotent."""
 
     def __post_init__(self) -> None:
-        of_call, of_inputs = {"run": self.run, "reconcile": self.reconcile}, {"resources": self.resources}
-        for name, given in (of_call | of_inputs).items():
+        for name, of in {"run": "the call", "reconcile": "the call", "resources": "its inputs"}.items():
+            given = getattr(self, name)
             if not callable(given) and (name == "run" or given is not None):
-                wrong = (
-                    f"{name} is {given!r}, no function. Give one of {'the call' if name in of_call else 'its inputs'}."
-                )
+                wrong = f"{name} is {given!r}, no function. Give one of {of}."
                 raise ActionError(f"The action {self.name!r} is declared wrongly: {wrong}")
         if self.reconcile is not None and not iscoroutinefunction(self.reconcile):
             object.__setattr__(self, "reconcile", partial(_asked, self.reconcile))

@@ -117,6 +117,8 @@ def _replaced(value: JsonValue, known: _Known) -> JsonValue:
 def kept_from_traces(known: Mapping[str, str]) -> Iterator[None]:
     """Keep what is called inside from being traced, where it is given secrets: LangChain traces a tool's arguments.
 
+    Nor is a graph that is called inside a part of the run: LangGraph would stream and keep what that is given.
+
     A handler of one's own that `register_configure_hook` adds to whatever LangChain calls is not kept from it.
     """
     if not known:
@@ -126,7 +128,9 @@ def kept_from_traces(known: Mapping[str, str]) -> Iterator[None]:
     from langchain_core.tracers.context import run_collector_var  # noqa: PLC0415
     from langsmith.run_helpers import tracing_context  # noqa: PLC0415
 
-    before = var_child_runnable_config.set({**(var_child_runnable_config.get() or {}), "callbacks": []})
+    from agentic_workflows.graph.inside import APART  # noqa: PLC0415
+
+    before = var_child_runnable_config.set({"callbacks": [], "configurable": {APART: True}})
     collector = run_collector_var.set(None)
     try:
         with tracing_context(enabled=False):
