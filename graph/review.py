@@ -33,6 +33,8 @@ class Question:
     reason: str
     rules: tuple[str, ...] = ()
     item: int | None = None
+    plan: str = ""
+    """The plan under which its call is asked about; later ones that only leave steps out are asked under the same."""
     provenance: JsonObject = field(default_factory=dict)
     """By argument, the outputs of other actions that it comes from, and whether each is trusted."""
     in_doubt: list[JsonValue] | None = None
@@ -56,6 +58,7 @@ class Question:
             "id": self.id,
             "step": self.step,
             "item": self.item,
+            "plan": self.plan,
             "reason": self.reason,
             "rules": list(self.rules),
             "provenance": self.provenance,

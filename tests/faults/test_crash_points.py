@@ -1229,6 +1229,18 @@ async def test_what_a_person_said_otherwise_is_not_done_unasked_under_policies_t
     assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])
 
 
+@pytest.mark.parametrize("action", ["told", "look"])
+async def test_what_a_person_said_of_a_step_of_a_replaced_plan_is_not_said_of_one_with_its_name(
+    house: Callable[..., House], action: str
+) -> None:
+    first = [step(name, "told", inputs={"x": 1}, human_review_required=True) for name in ("sent", "other")]
+    here = house(plan(*first), plan(step("sent", action, inputs={"y": 1})))
+    asked = await here.open().run("g", thread_id="t")
+    sent, other = (one["id"] for one in sorted(asked["reviews"], key=lambda one: one["step"], reverse=True))
+    done = await here.resume({sent: OTHERWISE, other: reject("no")})
+    assert (done["state"], here.world, here.planned) == ("COMPLETE", ["sent"], 2)
+
+
 async def test_what_did_not_happen_and_is_asked_about_keeps_no_failed_plan_from_being_replaced(
     house: Callable[..., House],
 ) -> None:

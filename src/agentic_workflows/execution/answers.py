@@ -80,7 +80,7 @@ def _edit_findings(answer: Edit, step: WorkflowStep, action: ActionSpec) -> list
 
 def answered(run_id: str, question: JsonObject, answer: Answer, *, reviewer: str, at: datetime, after: int) -> Answered:
     """Return the row of an answer, which also says what it was about: nobody keeps a question that is answered."""
-    about = {name: question.get(name) for name in ("step", "item", "in_doubt")}
+    about = {name: question.get(name) for name in ("step", "item", "in_doubt", "plan")}
     said, one = {**to_json(answer), **about, "after": after}, str(question["id"])
     return Answered(review_id=one, run_id=run_id, answer=said, reviewer=reviewer, at=at.isoformat())
 

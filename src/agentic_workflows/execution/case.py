@@ -171,10 +171,13 @@ class Case:
     def is_unwanted(self) -> bool:
         """Tell whether a person last said something else of the call than to do it as planned, and that is unused.
 
-        It was said to another question, or was an edit that has expired.
+        It was said to another question, as under other policies, or was an edit that has expired. What was said of a
+        plan that was replaced counts for that one: the next was made with it in mind, and may mean another call.
         """
         row = self.run.grants.unused(self.call.step.name, self.call.item)
-        return self.answer is None and row is not None and not isinstance(row.said, Approve)
+        if self.answer is not None or row is None or row.plan != self.run.asked_under:
+            return False
+        return not isinstance(row.said, Approve)
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
@@ -212,6 +215,7 @@ class Case:
             id=grants.current(first),
             step=self.call.step.name,
             item=self.call.item,
+            plan=self.run.asked_under,
             action=self.call.action,
             inputs=dict(self.call.inputs),
             reason=reason,

@@ -156,6 +156,11 @@ class Answered:
         return self.answer.get("step"), self.answer.get("item"), str(self.answer.get("in_doubt"))
 
     @property
+    def plan(self) -> object:
+        """Return the plan under which it was asked; None in older rows."""
+        return self.answer.get("plan")
+
+    @property
     def after(self) -> int:
         """Return how many answers of its run came before it; the time does not tell, for a clock may be set back."""
         after = self.answer.get("after")

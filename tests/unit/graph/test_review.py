@@ -59,7 +59,7 @@ def test_the_interrupt_asks_everything_in_langchains_form() -> None:
     assert asked["action_requests"][0] == {  # type: ignore[index, call-overload]  # a list
         "name": "act", "args": {"x": 1}, "description": "Step step-one calls act. Because.", "id": "one",
         "step": "step-one", "item": None, "reason": "Because.", "rules": ["r"], "provenance": {},
-            "in_doubt": None, "begun": False, "replaced": False, "expires": None,
+            "plan": "", "in_doubt": None, "begun": False, "replaced": False, "expires": None,
     }  # fmt: skip
 
 
