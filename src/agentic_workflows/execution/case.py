@@ -174,10 +174,10 @@ class Case:
         It was said to another question, as under other policies, or was an edit that has expired. What was said of a
         plan that was replaced counts for that one: the next was made with it in mind, and may mean another call.
         """
-        row = self.run.grants.unused(self.call.step.name, self.call.item)
-        if self.answer is not None or row is None or row.plan != self.run.asked_under:
+        if not self.run.grants.rows or self.answer is not None:
             return False
-        return not isinstance(row.said, Approve)
+        row = self.run.grants.unused(self.call.step.name, self.call.item)
+        return row is not None and row.plan == self.run.asked_under and not isinstance(row.said, Approve)
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
