@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
 
 from agentic_workflows import (
@@ -1199,6 +1200,31 @@ async def test_what_a_person_gave_up_is_not_done_where_the_checkpoints_since_the
     done = await here.resume()
     assert (done["state"], here.world, here.planned) == ("COMPLETE", ["instead"], 2)
     assert "A reviewer gave up step sent (found), which may have happened: never." in here.told
+
+
+@pytest.mark.parametrize("action", ["put", "kept", "found"])
+async def test_what_a_person_gave_up_is_asked_about_where_a_later_plan_has_an_equal_step(
+    house: Callable[..., House], action: str
+) -> None:
+    here = house(plan(step("sent", action)), plan(step("again", action)))
+    real = here.actions
+
+    def waits_once() -> list[Action]:
+        async def run(call: ActionCall) -> str:
+            here.world.append(call.step.name)
+            raise GraphInterrupt
+
+        return [replace(one, run=run) if not here.world and one.name == action else one for one in real()]
+
+    here.actions, here.is_unsure = waits_once, True  # type: ignore[method-assign]
+    asked = await here.open().run("g", thread_id="t")
+    assert (asked["state"], here.world) == ("REVIEWING", ["sent"])
+    here.is_unsure = False
+    here.world[:] = ["it"]  # nothing is found
+    again = await here.resume(reject("never"))
+    assert (again["state"], here.world) == ("REVIEWING", ["it"])
+    assert (again["reviews"][0]["step"], "a reviewer gave it up" in again["reviews"][0]["reason"]) == ("again", True)
+    assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["it", "again"])
 
 
 OTHERWISE = edit({"x": 2})

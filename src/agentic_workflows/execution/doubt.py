@@ -50,9 +50,13 @@ async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
         return answered
     if case.done is not None and not case.is_wanted_again:  # as a person said, who alone takes that back
         return ask_about(case, doubt)
-    is_safe = case.is_begun and case.action.annotations.idempotent
-    match await find_out(case, doubt):
-        case Found() as found:
+    is_given_up = case.run.log.is_given_up(doubt)
+    is_safe = case.is_begun and case.action.annotations.idempotent and not is_given_up
+    found = await find_out(case, doubt)
+    if found is None and is_given_up:
+        found = Unknown(why="Its action finds that it did not happen.")
+    match found:
+        case Found():
             return found
         case None:
             return Again()

@@ -46,8 +46,9 @@ class RunLog:
         given = past.given
         self._given = {(one.key, one.occurrence) for one in ended_calls if given and str(attempt_of(one)) in given}
         """Effects of which a person gave the result."""
-        refused = (one for one in past.outcomes if one.intent.key and _is_refused(one.outcome))
+        refused = [one for one in past.outcomes if one.intent.key and _is_refused(one.outcome)]
         self._refused = {one.intent: one.outcome.reason for one in refused}
+        self._given_up = {one.intent for one in refused if one.outcome.settlement is Settlement.ANSWERED}
         # Not how many there are, of both: an intent that was refused leaves a gap.
         self._occurrences = Counter[str]()
         for _, key, occurrence in self._claimed:
@@ -116,6 +117,10 @@ class RunLog:
     def is_given(self, done: Recorded) -> bool:
         """Tell whether a person gave the result of an effect, also where it was done again since."""
         return (done.intent.key, done.intent.occurrence) in self._given
+
+    def is_given_up(self, doubt: Intent) -> bool:
+        """Tell whether a person gave up an effect that may have happened."""
+        return doubt in self._given_up
 
     def refuse(self, doubt: Intent, why: str) -> None:
         """Note why nobody can use what is known of an effect, for whoever is asked about it."""
