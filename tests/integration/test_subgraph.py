@@ -719,16 +719,16 @@ async def test_an_idempotent_step_whose_graph_waits_for_a_person_is_in_doubt_and
     assert (await workflow.resume(respond("done"), thread_id="t"))["state"] == "COMPLETE"
 
 
-@pytest.mark.parametrize("has_thread", [True, False])
-async def test_an_action_that_takes_a_secret_calls_a_graph_only_on_a_thread_of_its_own(
-    has_thread: bool,  # noqa: FBT001
-) -> None:
+@pytest.mark.parametrize("kept", ["on a thread", "in a graph on a thread", "nowhere"])
+async def test_an_action_that_takes_a_secret_calls_a_graph_only_on_a_thread_of_its_own(kept: str) -> None:
     database, act = Database(), RecordingAction("act", result=1, read_only=False, destructive=False)
-    inner = build_graph(ScriptedAgent([plan("act")]), actions=[act], database=database, checkpointer=InMemorySaver())
+    saver, agent = InMemorySaver(), ScriptedAgent([plan("act")])
+    inner: Any = build_graph(agent, actions=[act], database=database, checkpointer=None if "in a" in kept else saver)
+    graph = outside(called(inner), saver) if "in a" in kept else inner
 
     async def delegate(call: ActionCall) -> str:
-        named: Any = {"configurable": {"thread_id": call.idempotency_key}} if has_thread else None
-        return str((await inner.ainvoke({"goal": "g"}, named))["status"])
+        named: Any = {"configurable": {"thread_id": call.idempotency_key}} if kept != "nowhere" else None
+        return str((await graph.ainvoke({"goal": "g"}, named))["status"])
 
     known = Annotations(destructive=False, open_world=False, arguments={"token": "secret"})
     schema: JsonObject = {"type": "object", "properties": {"token": {"type": "string"}}}
@@ -736,8 +736,9 @@ async def test_an_action_that_takes_a_secret_calls_a_graph_only_on_a_thread_of_i
     agent = ScriptedAgent([plan("delegate", inputs={"token": "${secrets.TOKEN}"})])
     workflow = AgenticWorkflow(agent, actions=[action], database=database, secrets={"TOKEN": "open sesame"})
     ended = await workflow.run("g", thread_id="t")
-    assert (ended["state"], len(act.calls)) == (("COMPLETE", 1) if has_thread else ("FAILED", 0)), ended["reason"]
-    assert has_thread or "Give it a thread of its own" in ended["reason"]
+    is_refused = kept == "nowhere"
+    assert (ended["state"], len(act.calls)) == (("FAILED", 0) if is_refused else ("COMPLETE", 1)), ended["reason"]
+    assert ("Give it a thread of its own" in str(ended["reason"])) == is_refused
 
 
 @pytest.mark.parametrize("durability", ["async", "sync"])
