@@ -394,7 +394,7 @@ async def delegating(config: Mapping[str, Any]) -> dict[str, Any]:
     is_begun = bool(await workflow.runs())
     result = await (workflow.resume(thread_id=THREAD) if is_begun else workflow.run("g", thread_id=THREAD))
     return {
-        **{key: result[key] for key in ("state", "reason")},
+        **{key: result[key] for key in ("state", "reason", "reviews")},
         "runs": sorted(await workflow.database.journal.threads()),
     }
 
