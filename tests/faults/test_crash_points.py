@@ -1133,12 +1133,8 @@ async def test_a_result_given_in_place_of_what_was_begun_and_did_not_happen_is_n
     assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["fails", "other"])
 
 
-@pytest.mark.parametrize("has_effect", [True, False])
-async def test_no_further_attempt_is_made_under_an_approval_that_expired(
-    house: Callable[..., House],
-    has_effect: bool,  # noqa: FBT001
-) -> None:
-    here = house(plan(step("sent", "flaky", human_review_required=True, retries=3)))
+def _takes_a_day(here: House, *, read_only: bool) -> Action:
+    """Return an action whose first attempt takes a day, and whose third one succeeds."""
 
     async def flaky(call: ActionCall) -> str:
         here.keys.append(call.idempotency_key)
@@ -1147,9 +1143,18 @@ async def test_no_further_attempt_is_made_under_an_approval_that_expired(
             raise ConnectionResetError
         return "done"
 
-    notes = Annotations(read_only=not has_effect, idempotent=True, destructive=False, open_world=False, trusted=True)
-    action = Action(name="flaky", run=flaky, annotations=notes)
-    here.actions = lambda: [action]  # type: ignore[method-assign]
+    notes = Annotations(read_only=read_only, idempotent=True, destructive=False, open_world=False, trusted=True)
+    return Action(name="flaky", run=flaky, annotations=notes)
+
+
+@pytest.mark.parametrize("has_effect", [True, False])
+async def test_no_further_attempt_is_made_under_an_approval_that_expired(
+    house: Callable[..., House],
+    has_effect: bool,  # noqa: FBT001
+) -> None:
+    here = house(plan(step("sent", "flaky", human_review_required=True, retries=3)))
+
+    here.actions = lambda: [_takes_a_day(here, read_only=not has_effect)]  # type: ignore[method-assign]
     asked = await here.open().run("g", thread_id="t")
     again = await here.resume(approve())
     assert (again["state"], len(here.keys)) == ("REVIEWING", 1)
@@ -1168,16 +1173,9 @@ async def test_a_call_whose_approval_expired_between_attempts_does_not_count_bes
 ) -> None:
     here = house(plan(step("sent", "flaky", human_review_required=True, retries=3)))
 
-    async def flaky(call: ActionCall) -> str:
-        here.keys.append(call.idempotency_key)
-        here.later += DAY
-        raise ConnectionResetError
-
-    notes = Annotations(read_only=not has_effect, idempotent=True, destructive=False, open_world=False, trusted=True)
     database, rules = Database(here.path, clock=lambda: time.time() + here.later), here.path.with_suffix(".cedar")
     rules.write_text('forbid(principal, action == Action::"flaky", resource) when { context.count >= 1 };')
-    actions = [Action(name="flaky", run=flaky, annotations=notes)]
-    agent = ScriptedAgent([here.plans[0]])
+    agent, actions = ScriptedAgent([here.plans[0]]), [_takes_a_day(here, read_only=not has_effect)]
     workflow = AgenticWorkflow(agent, actions=actions, database=database, policies=["default", rules])
     await workflow.run("g", thread_id="t")
     asked = await workflow.resume(approve(), thread_id="t")
