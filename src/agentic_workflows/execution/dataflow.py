@@ -135,16 +135,16 @@ class Dataflow:
     def _take(self) -> str | None:
         if self._run.is_stopped():
             return None
-        name = self._chosen() if self._choose else self._next()
+        name = self._next(self._chosen if self._choose else self._schedule.take)
         if name is not None and self.started >= self._starts:
             self.wants_more = True
             return None
         self.started += name is not None
         return name
 
-    def _next(self) -> str | None:
+    def _next(self, take: Callable[[], str | None]) -> str | None:
         """Return the next step that may start; those to be skipped are noted on the way."""
-        while (name := self._schedule.take()) is not None:
+        while (name := take()) is not None:
             if name in self.outcomes:
                 continue
             skipped = self._scope.skipped(self._plan.by_name[name])
@@ -155,23 +155,18 @@ class Dataflow:
 
     def _chosen(self) -> str | None:
         """Return the step that a subclass picks; when it picks none, what is left is skipped unless it is in doubt."""
-        while self._choose:
-            step = self._choice()
-            if step is None:
-                if self.fault:
-                    return None
-                if (doubtful := self._step_in_doubt()) is None:
-                    self._skip_rest()
-                return doubtful
-            known = self._plan.by_name.get(step.name)
-            is_over = step.name in self.outcomes or step.name in self.asked
-            if known is None or is_over or not self._plan.dependencies(known) <= self._scope.settled:
+        step = self._choice()
+        if step is None:
+            if self.fault:
                 return None
-            skipped = self._scope.skipped(known)
-            if skipped is None:
-                return known.name
-            self._note(known.name, skipped)
-        return None
+            if (doubtful := self._step_in_doubt()) is None:
+                self._skip_rest()
+            return doubtful
+        known = self._plan.by_name.get(step.name)
+        is_over = step.name in self.outcomes or step.name in self.asked
+        if known is None or is_over or not self._plan.dependencies(known) <= self._scope.settled:
+            return None
+        return known.name
 
     def _choice(self) -> WorkflowStep | None:
         try:
@@ -190,9 +185,10 @@ class Dataflow:
         return next((name for name in left if self._run.log.is_in_doubt(self.name, name)), None)
 
     def _skip_rest(self) -> None:
+        if self.asked:
+            return
         for name in [name for name in self._plan.order if name not in self.outcomes]:
-            if not self.asked:
-                self._note(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
+            self._note(name, Outcome(status=OutcomeStatus.SKIPPED, reason="get_next_step chose no further step."))
 
     async def _step(self, name: str) -> Outcome:
         step, action = self._plan.by_name[name], self._action(name)
