@@ -169,7 +169,7 @@ async def _is_under_way(run_id: str, journal: Journal) -> bool:
     if plan is None:
         return True
     steps = restore(plan)
-    known = {one.intent.place: one.outcome for one in (await journal.past(run_id)).outcomes}
+    known = {place: one.outcome for place, one in (await journal.past(run_id)).ended.items()}
     ended = recorded_steps(steps, known, plan_name(number, steps))
     return len(ended) < len(steps.steps) and not any(one.status.is_failure for one in ended.values())
 

@@ -1607,6 +1607,29 @@ async def test_a_goal_given_again_where_no_checkpoint_of_its_run_was_kept_goes_o
     assert (asked["status"], asked["asks"][0]["step"], here.world.count("it")) == ("REVIEWING", "it", before)
 
 
+async def test_a_goal_given_again_goes_on_with_its_run_also_where_an_effect_in_doubt_was_begun_again(
+    house: Callable[..., House],
+) -> None:
+    here, thread = house(with_action("put")), RunnableConfig(configurable={"thread_id": "t"})
+
+    async def invoke(workflow: AgenticWorkflow) -> dict[str, Any]:
+        async with workflow.database.checkpointer() as saver:
+            return dict(await workflow._assemble(saver).ainvoke({"goal": "g"}, thread))
+
+    for attempt in range(2):
+
+        def at_its_outcome(kind: str, value: Any, attempt: int = attempt) -> bool:
+            ended = value[1] if kind == "write" else ()
+            return any((one.intent.place.step, one.intent.attempt) == ("it", attempt) for one in ended)
+
+        with pytest.raises(DatabaseError, match="process"):
+            await invoke(here.open(at_its_outcome, before=True))
+        here.lose_checkpoints()
+    done = await invoke(here.open())
+    its = {key for name, key in zip(here.world, here.keys, strict=True) if name == "it"}
+    assert (done["status"], here.planned, len(its)) == ("COMPLETE", 1, 1)
+
+
 async def test_answers_that_a_server_gives_are_written_in_their_order(house: Callable[..., House]) -> None:
     here, thread = (
         house(plan(step("a", "told", outputs=["x"]), step("b", "told", inputs={"v": "${x}"}))),

@@ -194,6 +194,7 @@ a server lost its last ten seconds of checkpoints, of a run that is inside no ot
     does them again from the journal: no effect, no question and no planner call is repeated
     test_all_checkpoints_since_the_goal_are_lost_and_nothing_happens_again
     test_a_goal_given_again_where_no_checkpoint_of_its_run_was_kept_goes_on_with_that_run
+    test_a_goal_given_again_goes_on_with_its_run_also_where_an_effect_in_doubt_was_begun_again
 a killed server was started again inside the lease
     takes the lease of a dead process at once
     test_a_killed_server_repeats_and_loses_nothing_whatever_it_remembers
