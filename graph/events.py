@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from agentic_workflows.graph.values import JsonObject, JsonValue
 
@@ -22,12 +22,6 @@ class Event:
     def to_json(self) -> JsonObject:
         """Return the event as plain JSON, its name under `event`."""
         return {"event": type(self).__name__, **self.__dict__, "at": self.at.isoformat()}
-
-    @classmethod
-    def _from_fields(cls, data: JsonObject) -> Self:
-        names = {item.name for item in fields(cls)}
-        values: dict[str, Any] = {key: value for key, value in data.items() if key in names}
-        return cls(**{**values, "at": datetime.fromisoformat(str(data["at"]))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,4 +141,7 @@ class AnswerRefused(Event):
 
 def from_json(data: JsonObject) -> Event:
     """Return the event that `to_json` wrote."""
-    return Event.known[str(data["event"])]._from_fields(data)  # noqa: SLF001 - the parser beside the type
+    kind = Event.known[str(data["event"])]
+    names = {item.name for item in fields(kind)}
+    values: dict[str, Any] = {key: value for key, value in data.items() if key in names}
+    return kind(**{**values, "at": datetime.fromisoformat(str(data["at"]))})
