@@ -110,7 +110,7 @@ def _step_fault(plan: Plan, step: WorkflowStep, want: Wanted) -> str:
         given = step.inputs.get(name)
         if not (value(given) if callable(value) else given == value):
             return f"{name} is {given!r}"
-    sources = {field: plan.producers.get(reference.name) for field, reference in step.references()}
+    sources = {field: plan.producers.get(reference.name) for field, reference in step.references}
     for name, position in want.fed.items():
         if sources.get(f"inputs.{name}") != plan.steps[position].name:
             return f"{name} does not come from {plan.steps[position].name}"

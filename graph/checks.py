@@ -104,7 +104,7 @@ def _cycles(plan: Plan) -> Iterator[Finding]:
 
 
 def _references(step: WorkflowStep, plan: Plan) -> Iterator[Finding]:
-    for field, reference in step.references():
+    for field, reference in step.references:
         if reference.name == ITEM:
             if step.foreach is None or not field.startswith("inputs."):
                 problem = f"{reference} stands outside the inputs of a foreach step."

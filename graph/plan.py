@@ -73,6 +73,7 @@ class WorkflowStep:
         vars(step).update(inputs=copied(dict(self.inputs)), validation=copied(self.validation))
         return step
 
+    @cached_property
     def references(self) -> Sequence[tuple[str, Reference]]:
         """Return each reference with the field that it stands in.
 
@@ -80,10 +81,6 @@ class WorkflowStep:
             UnresolvedReferenceError: one cannot be read.
 
         """
-        return self._references
-
-    @cached_property
-    def _references(self) -> Sequence[tuple[str, Reference]]:
         return [(name, found) for name, value in self.referring.items() for found in references_in(value)]
 
     @property
@@ -175,7 +172,7 @@ class Plan:
     def _dependencies(self) -> Mapping[str, frozenset[str]]:
         found: dict[str, frozenset[str]] = {}
         for step in self.steps:
-            names = {self.producers[ref.name] for _, ref in step.references() if ref.name in self.producers}
+            names = {self.producers[ref.name] for _, ref in step.references if ref.name in self.producers}
             found[step.name] = frozenset(names.union(name for name in step.after if name in self.by_name))
         return found
 

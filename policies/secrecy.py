@@ -45,7 +45,7 @@ def secrecy_findings(plan: Plan, catalogue: Catalogue, traced: Mapping[str, Prov
 
 def _references(step: WorkflowStep, plan: Plan, scope: Origins) -> Iterator[Finding]:
     inside = scope_inside(step, plan, scope)
-    for field, reference in step.references():
+    for field, reference in step.references:
         whole = inside.get(reference.name)
         if whole is None or not holds_secret(whole.label):  # nor does any part of it
             continue

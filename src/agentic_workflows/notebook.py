@@ -266,7 +266,7 @@ class _Picture:
 
     def _arrow(self, producer: WorkflowStep, step: WorkflowStep, x: float, room: int) -> _Html:
         """Return the arrow that ends at x, with the names of what it carries as far as there is room."""
-        used = {reference.name for _, reference in step.references()}
+        used = {reference.name for _, reference in step.references}
         label = ", ".join(name for name in producer.outputs if name in used)
         end = self._top(self._depths[step.name]) - 7
         name = _tag("text", _short(label or "after", room), x=x + 5, y=end - 4, font_size=11)
