@@ -103,9 +103,9 @@ class ExecutionPoint:
     async def _known(self, case: Case) -> Outcome | None:
         """Return what is known of an effect that was begun or done before; None where it is to be done now."""
         log = case.run.log
-        case.done = log.claim(case.place, case.key)
+        case.done = log.claim_done(case.place, case.key)
         if case.done is None:
-            case.intent = log.doubt(case.place, case.key)
+            case.intent = log.claim_doubt(case.place, case.key)
         else:
             known = self._checked(case, case.done.outcome.result, attempts=0)
             if known.status == OutcomeStatus.SUCCEEDED or not log.is_given(case.done):

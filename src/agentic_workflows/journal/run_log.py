@@ -74,25 +74,25 @@ class RunLog:
         """Return what became of the items of a `foreach` that ended."""
         return {at: one.outcome for at, one in self._by_step[plan, step].items() if at != WHOLE}
 
-    def claim(self, place: Place, key: str) -> Recorded | None:
+    def claim_done(self, place: Place, key: str) -> Recorded | None:
         """Return an equal effect of an earlier plan that is done, and counts as this call from now on."""
         begun = self._in_doubt.get(place)
         if begun is not None and begun.key == key:  # by the call itself: a person wanted it done again
             return None
         return next((one for one in self._done.get(key, ()) if self._claim(place, one.intent)), None)
 
-    def doubt(self, place: Place, key: str) -> Intent | None:
-        """Return the intent whose effect may have happened, of this call or of an equal one of an earlier plan.
+    def claim_doubt(self, place: Place, key: str) -> Intent | None:
+        """Return the intent of an effect that may have happened, and counts as this call from now on.
 
-        An effect that took place and whose result was refused is one of these: doing it again is for a person to say.
-        Each is that of one call of a plan from now on: an equal call beside that is an effect of its own.
+        It is that of this call, or an equal one of an earlier plan. An effect that took place and whose result was
+        refused is one of these: doing it again is for a person to say.
         """
         if place in self._in_doubt:
             return self._in_doubt[place]
         return next((one for one in self._unknown(key) if self._claim(place, one)), None)
 
     def is_known(self, place: Place, key: str) -> bool:
-        """Tell whether `claim` or `doubt` would find something, which counts as this call only once they do."""
+        """Tell whether `claim_done` or `claim_doubt` would find something; claim nothing."""
         equal = (*(one.intent for one in self._done.get(key, ())), *self._unknown(key))
         return place in self._in_doubt or any(self._is_free(one, place) for one in equal)
 
@@ -100,7 +100,7 @@ class RunLog:
         return (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key)
 
     def _claim(self, place: Place, one: Intent) -> bool:
-        """Tell whether an effect counts as no other call of the plan; it counts as this one then."""
+        """Claim an effect for a call; False where it counts as another call of the same plan."""
         return self._claimed.setdefault((place.plan, one.key, one.occurrence), place) == place
 
     def _is_free(self, one: Intent, place: Place) -> bool:

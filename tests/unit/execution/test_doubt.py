@@ -506,7 +506,7 @@ async def test_what_was_in_doubt_may_have_happened_also_where_something_keeps_it
     point = ExecutionPoint(AtMost(0)) if "denies" in why else point
     outcome = await point.execute(call, mail.action, run)
     assert (outcome.status.is_failure, len(mail.sent)) == (True, "refused" in why)
-    later = memory_log(Recorded(intent=doubt, outcome=outcome)).doubt(Place("2:q", "other"), doubt.key)
+    later = memory_log(Recorded(intent=doubt, outcome=outcome)).claim_doubt(Place("2:q", "other"), doubt.key)
     assert later is not None
     assert later.occurrence == doubt.occurrence
 
@@ -647,6 +647,6 @@ async def test_nobody_is_asked_ahead_about_a_call_whose_effect_was_begun_by_an_e
     earlier = replace(begun(mail, CALL.inputs), place=Place("0:p", "before"))
     point, run = a_pass(mail, Past(outcomes=(Recorded(intent=earlier, outcome=outcome),)))
     assert point.question(call, mail.action, run) is None
-    run.log.claim(Place("1:p", "other"), earlier.key)
-    run.log.doubt(Place("1:p", "other"), earlier.key)
+    run.log.claim_done(Place("1:p", "other"), earlier.key)
+    run.log.claim_doubt(Place("1:p", "other"), earlier.key)
     assert point.question(call, mail.action, run) is not None
