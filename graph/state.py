@@ -51,8 +51,8 @@ class Limits:
     max_seconds: float = 3_600.0
     """Wall clock of the run's own work; waiting for people does not count.
 
-    Of a process that was killed, the time counts in which calls were under way that it wrote down the end of; nobody
-    knows how long it had been at the others, or at a planner call.
+    Of a process that was killed, only the time of calls whose end it wrote down counts: nobody knows how long it had
+    been at the others, or at a planner call.
     """
     max_parallel: int = 8
     """Action calls at the same time."""

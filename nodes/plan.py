@@ -127,7 +127,7 @@ def _given(planning: "asyncio.Future[Plan | Mapping[str, Any]]") -> Plan | Mappi
 
 
 def _exhausted(state: State) -> Update:
-    """Return how a run ends that may plan no more, and empty where it may; `left` says where more iterations help."""
+    """Return the end of a run that may plan no more, empty where it may; with more iterations it goes on at `left`."""
     limits = limits_from_json(state["limits"])
     findings = [str(finding_from_json(one)) for one in state.get("findings", [])]
     last = f" Last: {' '.join(findings)[:1_000]}" if findings else ""

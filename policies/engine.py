@@ -270,7 +270,7 @@ class CedarEngine:
         return _Answer(allowed=answer.allowed, rules=tuple(rules))
 
     def _make_policy_set(self, covering: tuple[int, ...], unknown: frozenset[str]) -> cedarpy.PolicySet:
-        """Return policies; of those that read something unknown, only what permits at most has a say."""
+        """Return policies; where they read something unknown, what they come to is the most lenient decision."""
         covered = {at: self._deciding[at] for at in covering}
         return policy_set(covered, reads_unknown=lambda policy: policy.reads & unknown)
 

@@ -72,7 +72,7 @@ class Policy:
 def policy_set(
     policies: Mapping[int, Policy], *, reads_unknown: Callable[[Policy], object] = lambda _: False
 ) -> cedarpy.PolicySet:
-    """Return policies by number, parsed; one that reads what is unknown permits its whole scope, or has no say."""
+    """Return policies, parsed; where one reads the unknown, a permit permits all its scope and a forbid has no say."""
     static: dict[str, object] = {}
     for at, policy in policies.items():
         if not reads_unknown(policy):

@@ -53,7 +53,7 @@ class Flow(NamedTuple):
     is_whole: bool = False
     """Whether the value is exactly one reference, with nothing added to it and nothing made of it."""
     is_certain: bool = True
-    """Whether the run can make the label no smaller."""
+    """Whether the label is as small as the run can make it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Provenance:
     after_untrusted: bool = False
     """Whether the plan was made after untrusted output was seen."""
     is_certain: bool = True
-    """Whether the run can make no label here smaller."""
+    """Whether every label here is as small as the run can make it."""
 
     @cached_property
     def label(self) -> Label:

@@ -44,7 +44,7 @@ class Case:
     heard: str = ""
     """How its last attempt went wrong: what it said, or that it did not finish in time."""
     is_unsure: bool = False
-    """Whether nobody could find out if the effect took place, and it is done again because it is idempotent."""
+    """Whether it is done again because it is idempotent, although it may have happened and nobody could find out."""
     used: list[str] = field(default_factory=list)
     """Answers that this call uses up, in the transaction that writes it down."""
     rules: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ class Case:
 
     @property
     def count(self) -> int:
-        """How many other calls of its action were started; itself, if it was begun before, is none of them."""
+        """How many calls of its action were started, without itself where it was begun before."""
         return self.run.counts[self.call.action] - self.is_begun
 
     @property
@@ -169,7 +169,7 @@ class Case:
 
     @property
     def is_unwanted(self) -> bool:
-        """Tell whether a person last said something else of the call than to do it as planned, and that is unused.
+        """Tell whether the last that a person said of the call is anything but to do it as planned, and is unused.
 
         It was said to another question, as under other policies, or was an edit that has expired. What was said of a
         plan that was replaced counts for that one: the next was made with it in mind, and may mean another call.
@@ -185,7 +185,7 @@ class Case:
             self.used.append(asked)
 
     def anew(self) -> "Case":
-        """Return the case without what it was about to be done under, an approval that has expired, and give that back.
+        """Give back an approval that has expired, and return the case as it was before it used that.
 
         What this one has looked up is looked up again, for it may follow from the approval.
         """

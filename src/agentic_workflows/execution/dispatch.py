@@ -12,7 +12,7 @@ CUT: Final = Outcome(
     status=OutcomeStatus.FAILED,
     reason="It was cut when the time of the run ran out; whether it took effect is not known.",
 )
-"""What became of a call or step that was cancelled or stopped; known by its identity, for it may go on with the run."""
+"""Stands for a call or step that was cancelled or stopped, and may go on with the run; compare it with `is`."""
 
 
 async def run_ready(

@@ -137,7 +137,7 @@ class Grants:
         return latest
 
     def _end(self, row: Answered) -> datetime | None:
-        """Return when an answer expires: what lets something happen does, a refusal and a result do not."""
+        """Return when an approval or an edit expires; None for a rejection or a result, which never do."""
         lets = isinstance(row.said, Approve | Edit)
         return datetime.fromisoformat(row.at).astimezone() + self.lasts if lets else None
 

@@ -226,7 +226,7 @@ class ExecutionPoint:
         case.used = []
 
     async def _lost(self, case: Case, error: LostError, *, attempts: int) -> Outcome | None:
-        """Return what becomes of an effect that was lost sight of; None where it may have happened and is a failure."""
+        """Settle the doubt about an effect that was lost sight of; None where the error of its attempt stands."""
         if not case.key or case.intent is None:
             return None
         known = await self._resolved(case, case.intent, attempts=attempts)

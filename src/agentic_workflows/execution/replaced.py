@@ -104,7 +104,7 @@ class Replaced:
         }
 
     def _pass(self, state: State, plan: str, log: RunLog, grants: Grants) -> RunPass:
-        """Return what the calls of a replaced plan shared, without what it takes to make them."""
+        """Return a pass of a replaced plan in which its calls can be looked at, but not made."""
         return RunPass(
             run_id=state["run_id"],
             plan=plan,
@@ -122,7 +122,7 @@ class Replaced:
         place, case = doubt.place, self._case(doubt, plan, run)
         said = run.grants.ending_id(place.step, _item(doubt), attempt_of(doubt))
         asked = said or _question_id(run.run_id, doubt)
-        # Answered, before its plan came to that or before a process was killed: what a person said counts.
+        # Answered before its plan came to use that, or before a process was killed: what a person said counts.
         if asked in run.grants.rows:
             return _asked(asked, doubt, plan, case)
         match await _found(case, doubt, self.registry.get(doubt.action)):

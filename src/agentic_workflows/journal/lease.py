@@ -138,7 +138,7 @@ class Leases:
                 await asyncio.sleep(0.2)
 
     async def _resumed(self, owner: str) -> Held | None:
-        """Go on with a lease that was left to an act of this process; given back first, others could have it."""
+        """Go on with a lease that was left to an act of this process; given back first, others could take it."""
         with _lock:
             if (held := _left.get(owner)) is None:
                 return None
@@ -247,7 +247,7 @@ _lock = Lock()
 _left: dict[str, Held | None] = {}
 """By the name of their owner, the leases of this process that nobody holds, and that others do not get yet.
 
-An act of their runs goes on. None is one whose acts have ended, and that is on its way back.
+An act of their runs goes on; None stands for one whose acts have ended, and which is being given back.
 """
 
 

@@ -59,7 +59,7 @@ class RunLog:
         self._waiting: list[Recorded] = []
         self._used: list[str] = []
         self._is_unsure = False
-        """Whether what waits may be in the journal: who wrote it was cut, or lost the connection."""
+        """Whether what waits may be in the journal already: its writer was cut, or lost the connection."""
         self._due = 0.0
         """When what waits is written, in the event loop's time."""
         self._timer: asyncio.TimerHandle | None = None
@@ -212,7 +212,8 @@ class RunLog:
     ) -> None:
         """Write down what became of a call, soon: with the next intent, or by itself after a moment.
 
-        It settles what was begun: the call itself, or an equal effect of an earlier plan; one that is done is settled.
+        It settles `begun`, the intent of the call itself or of an equal effect of an earlier plan; `done` is such an
+        effect that has ended, and counts as this call.
         """
         if place.item in self._by_step[place[:2]] and begun is None:
             return

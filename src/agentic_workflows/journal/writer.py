@@ -136,7 +136,7 @@ class Writer:
         loop = asyncio.get_running_loop()
         order = _Order(work=work, loop=loop, future=loop.create_future())
         with self._lock:
-            if self._thread is None:  # first: what cannot be done now is not done later, when its caller has given up
+            if self._thread is None:  # first: an order whose caller hears of an error here must not be done later
                 self._thread = self._start_thread()
             self._orders.put(order)
         result: Result = await order.future
@@ -184,7 +184,7 @@ class Writer:
     def _transact(
         self, orders: list[_Order[Any]], waiting: Sequence[_Order[Any]] = (), *, retries: int = RETRIES
     ) -> None:
-        """Run the orders in one transaction; what keeps them out keeps those out that wait for their turn, too."""
+        """Run the orders in one transaction; where none can be begun, those that wait for their turn fail with them."""
         transaction = self._begin([*orders, *waiting])
         if transaction is None:
             return
