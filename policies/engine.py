@@ -165,11 +165,9 @@ class CedarEngine:
         is_certain = provenance is None or provenance.is_certain
         if step.foreach is None and is_literal(dict(step.inputs)) and is_certain:
             inputs = resolve_inputs(step.inputs, {})
-            request = ActionRequest(action=spec, inputs=inputs, human_review_required=review, provenance=provenance)
-            if not self._reads_count(spec):
-                return self.decide(request)
-            carried, unknown = self._vouching.carried(spec, inputs, provenance), COUNT
+            carried = self._vouching.carried(spec, inputs, provenance)
             context = self._context(spec, inputs, carried, review=review)
+            unknown = COUNT if self._reads_count(spec) else NOTHING_UNKNOWN
         else:
             carried = self._vouching.carried(spec, None, provenance)
             is_told = is_literal(step.inputs.get("overwrite"))
@@ -177,7 +175,7 @@ class CedarEngine:
             context = self._context(spec, None, carried, review=review, overwrites=overwrites)
             unknown = (RUN_TIME - {"overwrites"} if is_told else RUN_TIME) | carried.unknown
         certain = self._with_sources(self._decided(spec, context, unknown), spec, carried, provenance)
-        return certain if isinstance(certain, Deny) else AtRunTime(at_least=certain)
+        return AtRunTime(at_least=certain) if unknown and not isinstance(certain, Deny) else certain
 
     def _with_sources(
         self, decision: Decision, spec: ActionSpec, carried: Carried, provenance: Provenance | None
