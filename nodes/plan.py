@@ -66,8 +66,9 @@ async def _go_on(state: State, agent: Agent, held: Held, settle: Settle, runtime
     settled = await settle(state, held)
     if settled.get("asks"):
         return {**settled, "status": WorkflowState.REVIEWING.value, "steps": {}}
-    now = cast("State", {**state, **settled})
-    return {**settled, **await _propose(now, _PlannerCall(agent, held), runtime)}
+    now, call = cast("State", {**state, **settled}), _PlannerCall(agent, held)
+    proposed = await _propose(now, call, runtime)
+    return {**settled, **call.used(now), **proposed}
 
 
 class _PlannerCall:
@@ -154,14 +155,13 @@ async def _propose(state: State, call: _PlannerCall, runtime: Runtime[Any]) -> U
     try:
         raw = known or await _candidate(state, call, number, max(limits.max_seconds - state["seconds"], 0.0))
         if call.stopped:
-            stop = await stopped(call.stopped, WorkflowState.PLANNING, journal, state["run_id"])
-            return {**call.used(state), **stop}
+            return await stopped(call.stopped, WorkflowState.PLANNING, journal, state["run_id"])
         plan = from_json(raw, goal=state["goal"], source="The plan", max_steps=limits.max_steps)
         plan = replace(plan, saw_untrusted=True) if call.saw_untrusted else plan
         plan = plan if _may_name_goal(plan, state) else replace(plan, goal=state["goal"])
     except PlanningError as error:
         # The last plan stays, so that one sees what it came to.
-        return {"iteration": iteration, **call.used(state), "status": WorkflowState.FAILED.value, "reason": str(error)}
+        return {"iteration": iteration, "status": WorkflowState.FAILED.value, "reason": str(error)}
     except PlanError as error:
         findings = [finding.to_json() for finding in error.findings]
     except (DatabaseError, RunError):
@@ -170,13 +170,13 @@ async def _propose(state: State, call: _PlannerCall, runtime: Runtime[Any]) -> U
         findings = [(Finding(problem=str(error)) if isinstance(error, ModelError) else _no_plan(error)).to_json()]
         if isinstance(error, ModelError) and findings == state["findings"]:
             reason = f"The model failed twice in the same way. {error}"
-            return {**update, **call.used(state), "status": WorkflowState.FAILED.value, "reason": reason}
+            return {**update, "status": WorkflowState.FAILED.value, "reason": reason}
     else:
         # Before anyone uses it: a crash from here on finds it again.
         plan_json = await journal.propose(call.held.lease, state["run_id"], number, plan.to_json())
         runtime.stream_writer(PlanProposed(plan=plan_json).to_json())
-        return {**update, **call.used(state), "plan": plan_json, "late": plan.saw_untrusted, "findings": []}
-    return {**update, **call.used(state), "findings": findings}
+        return {**update, "plan": plan_json, "late": plan.saw_untrusted, "findings": []}
+    return {**update, "findings": findings}
 
 
 def _may_name_goal(plan: Plan, state: State) -> bool:
