@@ -194,7 +194,7 @@ def assemble(
 ) -> Graph:
     """Return the compiled graph of collaborators that exist already."""
     point = ExecutionPoint(engine, check_result=overrides.check_result)
-    replaced = Replaced(point=point, registry=registry, secrets=secrets)
+    replaced = Replaced(policy=engine.digest, registry=registry, secrets=secrets)
 
     def check(plan: Plan, state: State) -> Report:
         most = int(str(state["limits"]["max_iterations"]))

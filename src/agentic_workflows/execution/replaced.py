@@ -18,7 +18,6 @@ from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.case import Case, make_case
 from agentic_workflows.execution.doubt import Unknown, find_out
 from agentic_workflows.execution.grants import Grants, grants_of
-from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.recorded import recorded_steps
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.scope import Scope
@@ -65,7 +64,8 @@ MOST_NAMED: Final = 20
 class Replaced:
     """Settles what replaced plans left in doubt."""
 
-    point: ExecutionPoint
+    policy: str
+    """Digest of the policies in force."""
     registry: Registry
     secrets: Secrets
 
@@ -109,7 +109,7 @@ class Replaced:
             run_id=state["run_id"],
             plan=plan,
             asked_under=plan,
-            policy=self.point.engine.digest,
+            policy=self.policy,
             limits=limits_from_json(state["limits"]),
             secrets=self.secrets,
             emit=lambda _: None,

@@ -13,13 +13,11 @@ from langchain_core.runnables import RunnableConfig
 
 from agentic_workflows.agents.scripted_agent import ScriptedAgent
 from agentic_workflows.errors import DatabaseError, LeaseLostError, ModelError, PlanningError, RunError
-from agentic_workflows.execution.point import ExecutionPoint
 from agentic_workflows.execution.replaced import Replaced
 from agentic_workflows.graph.state import Limits, State
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.memory_journal import MemoryJournal
 from agentic_workflows.nodes.plan import make_plan
-from agentic_workflows.policies.engine import CedarEngine
 
 PLAN = {"goal": "g", "steps": [{"name": "a", "action": "act"}]}
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}, "metadata": {"run_id": "r"}}
@@ -30,8 +28,7 @@ class Bench:
 
     def __init__(self, agent: object, **limits: Any) -> None:
         self.leases, self.events = Leases(MemoryJournal()), list[dict[str, Any]]()
-        point = ExecutionPoint(CedarEngine({}))
-        replaced = Replaced(point=point, registry={}, secrets={})
+        replaced = Replaced(policy="p", registry={}, secrets={})
         self._node = make_plan(cast("Any", agent), self.leases, Limits(**limits), replaced.settle, lambda _: "")
 
     async def step(self, state: dict[str, Any]) -> dict[str, Any]:
