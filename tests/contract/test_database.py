@@ -344,7 +344,7 @@ async def test_while_another_process_holds_a_thread_prune_leaves_the_file_as_lar
     lease = await journal.acquire("under way", "elsewhere:1:1:abcd", 30)
     assert len(await house.open().prune(timedelta(0))) == 4
     assert size_of(path) > 4 * LARGE
-    await journal.renew(lease, 30)
+    assert await journal.renew_all([lease], 30) == [None]
 
 
 @pytest.mark.parametrize("held", ["BEGIN; SELECT * FROM agentic_calls", "BEGIN IMMEDIATE"])

@@ -34,6 +34,14 @@ ODD = "\u0000 \n \x7f 'quoted\" %s %(x)s :name $1 \\ ä 中 🙂 \u202e \ufffe"
 ODD_NAME = ODD.replace("\u0000", "")
 
 
+async def renewed(journal: Journal, lease: Lease, seconds: float = 30) -> Request | None:
+    """Return what somebody asked of a run whose lease is kept, or raise that it is lost."""
+    (found,) = await journal.renew_all([lease], seconds)
+    if isinstance(found, LeaseLostError):
+        raise found
+    return found
+
+
 class Clock:
     """Stands still until it is told to go on."""
 
@@ -360,7 +368,7 @@ async def test_nothing_is_written_without_the_lease(house: House, lease: Lease, 
         lambda: journal.keep(lease, "another run"),
         lambda: journal.write(lease, RUN, intents=[intent()]),
         lambda: journal.write(lease, RUN),
-        lambda: journal.renew(lease, 30),
+        lambda: renewed(journal, lease),
         lambda: journal.forget(lease),
     ]
     for write in writes:
@@ -398,7 +406,7 @@ async def test_who_lost_its_lease_with_its_thread_writes_nothing_under_the_token
     await journal.forget(lease)
     assert (await journal.acquire("t", new_owner(), 30)).token == lease.token
     writes = partial(journal.write, lease, RUN, intents=[intent()]), partial(journal.begin, lease, RUN, "g")
-    for late in (*writes, partial(journal.renew, lease, 30)):
+    for late in (*writes, partial(renewed, journal, lease)):
         with pytest.raises(LeaseLostError):
             await late()
     assert ((await journal.past(RUN)).in_doubt, await journal.runs("t")) == ((), {})
@@ -502,25 +510,25 @@ async def test_a_write_that_fails_fails_alone(shared: House) -> None:
 async def test_a_write_tells_what_was_asked_of_the_run(journal: Journal, lease: Lease) -> None:
     assert await journal.write(lease, RUN) is None
     await journal.request("t", "pause")
-    assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == ("pause", "pause")
+    assert (await journal.write(lease, RUN), await renewed(journal, lease)) == ("pause", "pause")
     await journal.clear(lease, "pause")
-    assert (await journal.write(lease, RUN), await journal.renew(lease, 30)) == (None, None)
+    assert (await journal.write(lease, RUN), await renewed(journal, lease)) == (None, None)
 
 
 async def test_a_pause_takes_back_no_cancel(journal: Journal, lease: Lease) -> None:
     for asked in ("pause", "cancel", "pause"):
         assert await journal.request("t", asked)  # type: ignore[arg-type]  # one by one
-    assert await journal.renew(lease, 30) == "cancel"
+    assert await renewed(journal, lease) == "cancel"
 
 
 @pytest.mark.parametrize("honoured", ["pause", None])
 async def test_only_what_was_honoured_is_cleared(journal: Journal, lease: Lease, honoured: Request | None) -> None:
     await journal.request("t", "cancel")
     await journal.clear(lease, honoured)
-    assert await journal.renew(lease, 30) == "cancel"
+    assert await renewed(journal, lease) == "cancel"
     await journal.clear(lease, "cancel")
     await journal.clear(lease, None)
-    assert await journal.renew(lease, 30) is None
+    assert await renewed(journal, lease) is None
 
 
 async def test_who_lost_its_lease_clears_no_request(journal: Journal) -> None:
@@ -529,7 +537,7 @@ async def test_who_lost_its_lease_clears_no_request(journal: Journal) -> None:
     await journal.request("t", "pause")
     with pytest.raises(LeaseLostError):
         await journal.clear(old, "pause")
-    assert await journal.renew(new, 30) == "pause"
+    assert await renewed(journal, new) == "pause"
 
 
 async def test_writes_at_once_share_commits_and_all_land(shared: House) -> None:
@@ -650,7 +658,7 @@ async def test_a_renewed_lease_does_not_run_out(house: House) -> None:
     lease = await mine.acquire("t", new_owner(), 30)
     for _ in range(4):
         house.clock.now += 20
-        await mine.renew(lease, 30)
+        await renewed(mine, lease)
     with pytest.raises(RunBusyError):
         await other.acquire("t", new_owner(), 30)
     await mine.write(lease, RUN)
@@ -660,7 +668,7 @@ async def test_a_lease_that_is_renewed_by_a_clock_that_was_set_back_runs_out_by_
     mine, other = house.open(), house.open()
     lease = await mine.acquire("t", new_owner(), 30)
     house.clock.now -= 3600
-    await mine.renew(lease, 30)
+    await renewed(mine, lease)
     house.clock.now += 29
     with pytest.raises(RunBusyError):
         await other.acquire("t", "elsewhere:1:1:x", 30)
@@ -729,7 +737,7 @@ async def test_who_takes_a_lease_that_ran_out_knows_up_to_which_token_what_was_b
     assert [unsure_token(one.owner) for one in known] == [None, None, None]
     house.clock.now += 62
     taken = [await journal.acquire("t", new_owner(), 30)]
-    await journal.renew(taken[-1], 60)
+    await renewed(journal, taken[-1], 60)
     await journal.write(taken[-1], RUN)
     house.clock.now += 61
     taken.append(await journal.acquire("t", dead_owner(), 30))
@@ -747,7 +755,7 @@ async def test_who_takes_a_lease_that_ran_out_knows_up_to_which_token_what_was_b
         [True, True, False],
     ]
     with pytest.raises(LeaseLostError):
-        await journal.renew(taken[-1], 30)
+        await renewed(journal, taken[-1])
 
 
 async def test_a_lease_is_held_until_it_is_given_back_runs_out_or_its_owner_is_dead(house: House) -> None:
@@ -796,11 +804,11 @@ async def test_a_clock_that_jumps_lets_no_two_owners_write(shared: House) -> Non
     other = shared.open(ahead)
     lease = await mine.acquire("t", new_owner(), 30)
     taken = await other.acquire("t", new_owner(), 30)
-    for attempt in (lambda: mine.write(lease, RUN, intents=[intent()]), lambda: mine.renew(lease, 30)):
+    for attempt in (lambda: mine.write(lease, RUN, intents=[intent()]), lambda: renewed(mine, lease)):
         with pytest.raises(LeaseLostError):
             await attempt()
     ahead.now -= 7200
-    await other.renew(taken, 30)
+    await renewed(other, taken)
     await other.write(taken, RUN, intents=[intent("b")])
     assert (await mine.past(RUN)).in_doubt == (intent("b"),)
 
@@ -916,7 +924,7 @@ async def test_a_run_that_is_begun_again_has_the_last_plan_of_its_own(journal: J
 async def test_what_was_asked_of_a_thread_is_forgotten_with_it(journal: Journal, lease: Lease) -> None:
     await journal.request("t", "cancel")
     await journal.forget(lease)
-    assert await journal.renew(await journal.acquire("t", new_owner(), 30), 30) is None
+    assert await renewed(journal, await journal.acquire("t", new_owner(), 30)) is None
 
 
 async def test_what_two_runs_share_stays_while_one_has_it(journal: Journal) -> None:
@@ -1023,7 +1031,7 @@ async def test_a_request_survives_its_run(journal: Journal, lease: Lease) -> Non
     assert not await journal.request("unknown", "cancel")
     await journal.release(lease)
     taken = await journal.acquire("t", new_owner(), 30)
-    assert (taken.request, await journal.renew(taken, 30)) == ("cancel", "cancel")
+    assert (taken.request, await renewed(journal, taken)) == ("cancel", "cancel")
     await journal.clear(taken, "cancel")
     await journal.release(taken)
     assert (await journal.acquire("t", new_owner(), 30)).request is None

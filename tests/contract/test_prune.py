@@ -19,7 +19,6 @@ from langgraph.types import Command
 from agentic_workflows import (
     ActionCall,
     AgenticWorkflow,
-    DatabaseError,
     RunError,
     ScriptedAgent,
     action,
@@ -227,6 +226,10 @@ class Freezing(Database):
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         super().__init__(url, clock=lambda: self._now)
         self.leases.journal = cast("Journal", FrozenJournal(self.leases.journal, self.is_at))
+        self.leases._beat = self._keep_nothing  # type: ignore[method-assign]
+
+    async def _keep_nothing(self, together: object) -> None:
+        """Take the place of what keeps leases."""
 
     async def is_at(self, place: str) -> None:
         """Have something done meanwhile, where the process has come to its place."""
@@ -249,16 +252,13 @@ class Freezing(Database):
 
 
 class FrozenJournal:
-    """A journal whose leases nobody keeps, and that tells when it forgets something."""
+    """A journal that tells when it forgets something."""
 
     def __init__(self, whole: "Journal", is_at: Callable[[str], Awaitable[None]]) -> None:
         self._whole, self._is_at = whole, is_at
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)
-
-    async def renew_all(self, *_: Any) -> None:
-        raise DatabaseError("It is frozen.")
 
     async def forget(self, *what: Any, **options: bool) -> None:
         await self._is_at("before it forgets")

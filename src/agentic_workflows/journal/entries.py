@@ -286,15 +286,6 @@ class Journal(Protocol):
         """
         ...
 
-    async def renew(self, lease: Lease, seconds: float) -> Request | None:
-        """Keep the lease for longer, and return what somebody asked of the run.
-
-        Raises:
-            LeaseLostError: another owner took it.
-
-        """
-        ...
-
     async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
         """Keep leases for longer; returns of each what somebody asked of the run, or that another owner took it."""
         ...

@@ -117,6 +117,18 @@ class Leases:
             self._keep_no_longer(held)
             await _through(self._let_go(held), partial(self._leave_or_give_up, held))
 
+    async def renew(self, held: Held) -> None:
+        """Keep a lease for longer, and hear what somebody asked of the run.
+
+        Raises:
+            LeaseLostError: another owner took it.
+
+        """
+        (found,) = await self.journal.renew_all([held.lease], self.seconds)
+        if isinstance(found, LeaseLostError):
+            raise found
+        held.hear(found)
+
     def ask(self, thread_id: str, request: Request) -> bool:
         """Ask a run to stop without waiting for the database; tells whether it is one of this process."""
         mine = [held for held in list(self._held.values()) if held.lease.thread_id == thread_id]
@@ -144,7 +156,7 @@ class Leases:
                 return None
             del _left[owner]
         try:
-            held.hear(await self.journal.renew(held.lease, self.seconds))
+            await self.renew(held)
         except LeaseLostError:
             return None
         except BaseException:

@@ -171,20 +171,17 @@ class MemoryJournal:
         self._leases[thread_id] = taken
         return replace(taken, request=self._requests.get(thread_id))
 
-    async def renew(self, lease: Lease, seconds: float) -> Request | None:
-        """Keep the lease for longer, and return what somebody asked of the run."""
-        self._check(lease)
-        self._leases[lease.thread_id] = replace(lease, expires=self._clock() + seconds)
-        return self._requests.get(lease.thread_id)
-
     async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
         """Keep leases for longer; returns of each what somebody asked of the run, or that another owner took it."""
         found: list[Request | LeaseLostError | None] = []
         for lease in leases:
             try:
-                found.append(await self.renew(lease, seconds))
+                self._check(lease)
             except LeaseLostError as lost:
                 found.append(lost)
+            else:
+                self._leases[lease.thread_id] = replace(lease, expires=self._clock() + seconds)
+                found.append(self._requests.get(lease.thread_id))
         return found
 
     async def release(self, lease: Lease) -> None:

@@ -70,7 +70,7 @@ def fenced(saver: BaseCheckpointSaver[Any], leases: Leases, held: Held) -> BaseC
     mine = copy(saver)
 
     async def aput(*args: Any, **kwargs: Any) -> Any:
-        await leases.journal.renew(held.lease, leases.seconds)
+        await leases.renew(held)
         return await saver.aput(*args, **kwargs)
 
     mine.aput = aput  # type: ignore[method-assign]  # a wrapper class would have to forward thirty methods

@@ -211,18 +211,6 @@ class SqlJournal:
 
         return await self._writer.do(work)
 
-    async def renew(self, lease: Lease, seconds: float) -> Request | None:
-        """Keep the lease for longer, and return what somebody asked of the run.
-
-        Raises:
-            LeaseLostError: another owner took it.
-
-        """
-        (found,) = await self.renew_all([lease], seconds)
-        if isinstance(found, LeaseLostError):
-            raise found
-        return found
-
     async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
         """Keep leases for longer; returns of each what somebody asked of the run, or that another owner took it."""
         thread_ids = canonical([lease.thread_id for lease in leases])

@@ -173,7 +173,7 @@ async def test_a_pause_is_forgotten_once_it_is_honoured_and_a_cancel_is_not() ->
             await journal.request("t", asked)  # type: ignore[arg-type]  # one by one
             await held.write("r")
             assert await held.honour() == asked
-            assert (held.request, await journal.renew(held.lease, 30)) == (stays, stays)
+            assert (held.request, await journal.renew_all([held.lease], 30)) == (stays, [stays])
 
 
 async def test_what_was_honoured_is_forgotten_also_where_a_renewal_tells_it_once_more() -> None:
@@ -447,10 +447,10 @@ async def test_a_lease_stays_left_to_an_act_where_the_database_was_away_as_someb
     class Away(MemoryJournal):
         is_away = True
 
-        async def renew(self, lease: Lease, seconds: float) -> Request | None:
+        async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
             if self.is_away:
                 raise DatabaseError("It is away.")
-            return await super().renew(lease, seconds)
+            return await super().renew_all(leases, seconds)
 
     leases = Leases(journal := Away())
     async with leases.hold("t") as held:
@@ -481,7 +481,7 @@ async def test_the_same_process_goes_on_while_an_act_of_its_run_goes_on() -> Non
     async with leases.hold("t") as third:
         act.end()
         await asyncio.sleep(0.05)
-        assert await journal.renew(third.lease, 30) is None
+        assert await journal.renew_all([third.lease], 30) == [None]
     assert not await journal.is_held()
 
 
@@ -504,8 +504,8 @@ async def test_a_lease_that_was_left_twice_is_kept_until_the_acts_of_the_second_
 
 async def test_a_lease_that_was_left_to_an_act_is_given_back_where_going_on_with_it_is_cut_as_the_act_ends() -> None:
     class Slow(MemoryJournal):
-        async def renew(self, lease: Lease, seconds: float) -> Request | None:
-            found = await super().renew(lease, seconds)
+        async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:
+            found = await super().renew_all(leases, seconds)
             act.end()
             await asyncio.sleep(5)
             return found
@@ -525,8 +525,8 @@ async def test_a_lease_that_was_left_to_an_act_is_given_back_where_going_on_with
 
 async def test_a_lease_that_was_left_to_an_act_and_that_somebody_took_meanwhile_is_theirs() -> None:
     class Taken(MemoryJournal):
-        async def renew(self, lease: Lease, seconds: float) -> Request | None:  # noqa: ARG002 - the journal's own
-            raise LeaseLostError(lease.thread_id, "somebody")
+        async def renew_all(self, leases: Sequence[Lease], seconds: float) -> list[Request | LeaseLostError | None]:  # noqa: ARG002 - the journal's own
+            return [LeaseLostError(lease.thread_id, "somebody") for lease in leases]
 
     leases = Leases(Taken())
     async with leases.hold("t") as held:
@@ -581,7 +581,7 @@ async def test_a_lease_that_was_left_to_an_act_and_taken_by_another_process_is_b
             pass
     act.end()
     await asyncio.sleep(0.05)
-    assert await leases.journal.renew(other, 30) is None
+    assert await leases.journal.renew_all([other], 30) == [None]
 
 
 async def test_the_same_process_goes_on_also_where_it_had_the_lease_from_one_that_may_be_frozen() -> None:
