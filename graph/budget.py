@@ -12,9 +12,9 @@ from jmespath import Options, functions
 from jmespath.visitor import TreeInterpreter
 
 from agentic_workflows.errors import UnresolvedReferenceError
-from agentic_workflows.graph.values import MAX_DEPTH
+from agentic_workflows.graph.values import MAX_DEPTH, MAX_PARTS
 
-MOST: Final = 2_000_000
+MOST: Final = MAX_PARTS
 """Parts of all values that one call is given and that its paths build on the way to them; what stands in a text counts
 by its length."""
 _CHARACTERS: Final = 50

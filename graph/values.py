@@ -18,6 +18,8 @@ Json = TypeVar("Json")
 
 MAX_DEPTH = 100
 """Nesting beyond this is refused: every later reader of the value recurses."""
+MAX_PARTS = 2_000_000
+"""Parts beyond this are refused: each reader of the value holds up everything else in the process."""
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -39,7 +41,7 @@ def as_json(value: object, *, where: str = "value") -> JsonValue:
 
     """
     try:
-        return _plain(value, 0)
+        return _plain(value, 0, [MAX_PARTS])
     except _NotJsonError as error:
         raise ActionError(f"{where}{error.path} {error.problem}") from None
 
@@ -82,7 +84,8 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _plain(value: object, depth: int) -> JsonValue:
+def _plain(value: object, depth: int, left: list[int]) -> JsonValue:
+    """Return a value as plain JSON; `left` holds how many parts all of it may still have."""
     if isinstance(value, str):
         return _plain_text(value)
     if value is None or isinstance(value, bool):
@@ -92,33 +95,41 @@ def _plain(value: object, depth: int) -> JsonValue:
     if depth >= MAX_DEPTH:
         raise _NotJsonError(f"is nested more than {MAX_DEPTH} levels deep.")
     if isinstance(value, dict | Mapping):  # a dict first: whether something is any other mapping takes long to tell
-        return _plain_mapping(value, depth + 1)
+        return _plain_mapping(value, depth + 1, left)
     if isinstance(value, list | Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return _plain_list(value, depth + 1)
+        return _plain_list(value, depth + 1, left)
     raise _NotJsonError(f"is a {type(value).__name__}, which is not JSON.")
 
 
-def _plain_mapping(value: Mapping[object, object], depth: int) -> JsonObject:
+def _plain_mapping(value: Mapping[object, object], depth: int, left: list[int]) -> JsonObject:
+    _use_up(left, len(value))
     found: JsonObject = {}
     for key, inner in value.items():
         name = _key(key)
         try:
-            found[name] = _plain(inner, depth)
+            found[name] = _plain(inner, depth, left)
         except _NotJsonError as error:
             error.path = f".{key}{error.path}"
             raise
     return found
 
 
-def _plain_list(value: Sequence[object], depth: int) -> list[JsonValue]:
+def _plain_list(value: Sequence[object], depth: int, left: list[int]) -> list[JsonValue]:
+    _use_up(left, len(value))
     found: list[JsonValue] = []
     for at, inner in enumerate(value):
         try:
-            found.append(_plain(inner, depth))
+            found.append(_plain(inner, depth, left))
         except _NotJsonError as error:
             error.path = f"[{at}]{error.path}"
             raise
     return found
+
+
+def _use_up(left: list[int], parts: int) -> None:
+    left[0] -= parts
+    if left[0] < 0:
+        raise _NotJsonError(f"is in a value of more than {MAX_PARTS:,} parts; give less of it.")
 
 
 def _plain_number(number: float) -> float:

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 - fakes have the parameters of what they stand for
 
 import asyncio
+import enum
 import os
 import re
 import sqlite3
@@ -160,8 +161,14 @@ async def test_an_agent_and_its_actions_need_no_more_than_a_function_and_one_act
     assert ((await workflow.run("g"))["state"], len(act.calls)) == ("COMPLETE", 1)
 
 
+class Folder(str, enum.Enum):  # noqa: UP042 - which writes itself otherwise
+    """Texts that are written as `Folder.MAIL`."""
+
+    MAIL = "mail"
+
+
 @pytest.mark.parametrize("where", ["memory", "file"])
-@pytest.mark.parametrize("thread", [5, 0, uuid4(), b"abc"], ids=type)
+@pytest.mark.parametrize("thread", [5, 0, uuid4(), b"abc", Folder.MAIL], ids=type)
 async def test_a_thread_that_is_no_text_is_refused_on_every_way_in(thread: Any, where: str, tmp_path: Path) -> None:
     workflow, act = start(database=where if where == "memory" else tmp_path / "runs.db")
     for attempt in (

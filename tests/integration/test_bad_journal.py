@@ -131,6 +131,32 @@ async def test_a_corrupt_number_is_one_clear_error_and_nothing_runs(house: House
     assert len(house.act.calls) == 1
 
 
+@pytest.mark.parametrize("change", ["step = 'other'", "item = 5"])
+async def test_a_row_of_a_call_that_its_plan_does_not_have_is_one_clear_error_and_nothing_runs(
+    house: House, change: str
+) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    execute(house.path, f"UPDATE agentic_calls SET {change}")
+    corrupt = r"the row of step \w+ in agentic_calls is corrupt \(no call of its plan\)"
+    for attempt in range(2):
+        with pytest.raises(CorruptError, match=corrupt):
+            await house.open().resume(None if attempt else approve(asked["reviews"][0]["id"]), thread_id="t")
+    assert len(house.act.calls) == 1
+    execute(house.path, "UPDATE agentic_calls SET step = 'first', item = -1")
+    assert (await house.open().resume(thread_id="t"))["state"] == "COMPLETE"
+
+
+async def test_an_answer_whose_row_is_of_another_run_now_is_one_clear_error_and_nothing_runs(house: House) -> None:
+    asked = await house.open().run("g", thread_id="t")
+    answer = approve(asked["reviews"][0]["id"])
+    async with house.open()._opened("t") as run:
+        await run.answer(answer)
+    execute(house.path, "UPDATE agentic_answers SET run_id = 'other'")
+    with pytest.raises(CorruptError, match=r"the answer to \w+ of the thread t is corrupt"):
+        await house.open().resume(answer, thread_id="t")
+    assert len(house.act.calls) == 1
+
+
 async def test_a_corrupt_number_of_a_plan_is_one_clear_error_and_nothing_runs(house: House) -> None:
     asked = await house.open().run("g", thread_id="t")
     execute(house.path, "UPDATE agentic_plans SET number = 'x'")

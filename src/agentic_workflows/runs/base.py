@@ -213,10 +213,10 @@ def refuse_nameless(thread_id: object) -> None:
     """Refuse what cannot be the name of a thread.
 
     Raises:
-        RunError: it is no text.
+        RunError: it is no text, or one that writes itself otherwise: LangGraph and the journal would take it for two.
 
     """
-    if not isinstance(thread_id, str):
+    if not isinstance(thread_id, str) or str(thread_id) != thread_id[:]:
         raise RunError(f"thread_id is {thread_id!r}; give the name of a run as a text.")
 
 

@@ -276,7 +276,10 @@ class OpenRun:
             answer = read[str(question["id"])]
             row = answered(run_id, question, answer, reviewer=_reviewer(), at=now, after=len(known))
             if not await self.journal.answer(row):
-                raise _second((await self.journal.answers(run_id))[row.review_id])
+                known = await self.journal.answers(run_id)
+                with self._readable(f"the answer to {row.review_id}"):
+                    first = known[row.review_id]
+                raise _second(first)
 
     async def heed(self) -> None:
         """Honour what was asked while nobody ran it: one that was cancelled ends, and whoever goes on ends a pause."""

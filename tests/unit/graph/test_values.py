@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentic_workflows.errors import ActionError
-from agentic_workflows.graph.values import MAX_DEPTH, JsonValue, as_json, canonical, copied, digest
+from agentic_workflows.graph.values import MAX_DEPTH, MAX_PARTS, JsonValue, as_json, canonical, copied, digest
 
 json_values = st.recursive(
     st.none()
@@ -84,6 +84,15 @@ def test_deep_and_endless_values_are_refused() -> None:
     endless.append(endless)
     with pytest.raises(ActionError, match=f"more than {MAX_DEPTH} levels"):
         as_json(endless)
+
+
+def test_a_small_value_that_would_be_written_as_a_very_large_one_is_refused() -> None:
+    shared: object = 0
+    for _ in range(MAX_DEPTH):
+        shared = (shared, shared)
+    for value in (shared, {"a": [[0] * MAX_PARTS]}):
+        with pytest.raises(ActionError, match=r"is in a value of more than 2,000,000 parts"):
+            as_json(value)
 
 
 @pytest.mark.parametrize("value, plain", [(Level.HIGH, int), (Colour.RED, str)])
