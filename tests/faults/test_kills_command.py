@@ -57,7 +57,7 @@ class Shell:
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start the command."""
-        command = [sys.executable, "-m", "agentic_workflows.cli.main", *arguments, "--database", self.stage.database]
+        command = [sys.executable, "-m", "agentic_workflows", *arguments, "--database", self.stage.database]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=HERE, env=self._environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True

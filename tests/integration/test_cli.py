@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 COMPLETE, FAILED, BAD_INPUT, WAITING, INTERRUPTED = 0, 1, 2, 3, 130
-COMMAND = [sys.executable, "-m", "agentic_workflows.cli.main"]
+COMMAND = [sys.executable, "-m", "agentic_workflows"]
 
 COPY = """
 goal: Copy a.md

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 COMPLETE, FAILED, BAD_INPUT = 0, 1, 2
-COMMAND = [sys.executable, "-m", "agentic_workflows.cli.main"]
+COMMAND = [sys.executable, "-m", "agentic_workflows"]
 OWN_ACTIONS = """
 import asyncio
 from pathlib import Path

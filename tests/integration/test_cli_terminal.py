@@ -75,7 +75,7 @@ class Terminal:
         self.screen = ""
         self._fd, inner = pty.openpty()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "agentic_workflows.cli.main", *arguments],
+            [sys.executable, "-m", "agentic_workflows", *arguments],
             stdin=inner,
             stdout=inner,
             stderr=inner,

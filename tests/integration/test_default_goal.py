@@ -22,7 +22,7 @@ def test_make_run_asks_for_the_goal_that_is_tested_here() -> None:
 @pytest.mark.model
 def test_the_embedded_model_reaches_the_default_goal(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples" / "workspace", tmp_path / "files")
-    command = [sys.executable, "-m", "agentic_workflows.cli.main", "run", "--model", "local", "--workspace", "files"]
+    command = [sys.executable, "-m", "agentic_workflows", "run", "--model", "local", "--workspace", "files"]
     done = subprocess.run(
         [*command, "--json", DEFAULT_GOAL], cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False
     )

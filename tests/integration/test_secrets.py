@@ -118,7 +118,7 @@ def test_a_secret_is_in_no_file_and_no_output_of_the_command(tmp_path: Path) -> 
 
     def agentic(*arguments: str, code: int = 0) -> None:
         nonlocal said
-        command = [sys.executable, "-m", "agentic_workflows.cli.main", *arguments]
+        command = [sys.executable, "-m", "agentic_workflows", *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         said += done.stdout + done.stderr
         assert done.returncode == code, said

@@ -232,7 +232,7 @@ async def test_a_run_goes_on_with_nothing_else_than_what_it_was_begun_with_unles
     review = [
         sys.executable,
         "-m",
-        "agentic_workflows.cli.main",
+        "agentic_workflows",
         "review",
         thread,
         "--approve",

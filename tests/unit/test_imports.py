@@ -16,7 +16,7 @@ SOURCE = Path(agentic_workflows.__file__).parent
 HEIGHTS = {
     "errors": 0, "collector": 0, "under_way": 0, "visible": 0, "graph": 1, "policies": 2, "journal": 3, "actions": 3,
     "agents": 4, "execution": 4, "nodes": 5, "graph.build": 6, "runs": 7, "workflow": 8, "testing": 8,
-    "graph.studio": 9, "notebook": 9, "cli": 10,
+    "graph.studio": 9, "notebook": 9, "cli": 10, "__main__": 11,
 }  # fmt: skip
 """What stands higher may import what stands lower."""
 MODULES = {

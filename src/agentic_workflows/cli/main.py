@@ -114,7 +114,3 @@ def _app() -> typer.Typer:
     app.add_typer(policy.make_policy(), name="policy")
     app.command()(catalogue.schema)
     return app
-
-
-if __name__ == "__main__":
-    main()

@@ -139,7 +139,7 @@ def own_name() -> str:
     """Return what a person types to call this command again."""
     called = Path(sys.argv[0])
     if called.suffix == ".py":
-        return "python -m agentic_workflows.cli.main"
+        return "python -m agentic_workflows"
     found = shutil.which(called.name)
     return called.name if found and Path(found).resolve() == called.resolve() else str(called)
 
