@@ -87,7 +87,7 @@ class Case:
 
     def _edited(self) -> JsonObject | None:
         """Return what a person put in place of the call's own inputs; of a call in doubt, what it was begun with."""
-        if (doubt := self.run.log.doubt_at(self.place)) is None:
+        if (doubt := self.run.log.effects.doubt_at(self.place)) is None:
             return self.run.grants.edited(self.first_id)
         # By its content, for the question may have had another id: under other policies, or with another action.
         return next((one for one in self.run.grants.edits() if self._key_of(one) == doubt.key), None)

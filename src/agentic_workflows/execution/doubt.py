@@ -51,7 +51,7 @@ async def settle_doubt(case: Case, doubt: Intent) -> Resolution:
         return answered
     if case.done is not None and not case.is_wanted_again:  # as a person said, who alone takes that back
         return ask_about(case, doubt)
-    is_given_up = case.run.log.is_given_up(doubt)
+    is_given_up = case.run.log.effects.is_given_up(doubt)
     is_safe = case.is_begun and case.action.annotations.idempotent and not is_given_up
     found = await find_out(case, doubt)
     if found is None and is_given_up:
@@ -129,7 +129,7 @@ def doubt_id(case: Case, doubt: Intent) -> str:
 
 def ask_about(case: Case, doubt: Intent, why: str = "", *, first_id: str = "") -> Question:
     """Return the question about an effect in doubt, with all that is known of it."""
-    known = f"{case.run.log.told(doubt, heard=case.heard)} {why}".strip()
+    known = f"{case.run.log.effects.told(doubt, heard=case.heard)} {why}".strip()
     reason = (
         f"It was begun at {doubt.at} and may have happened; {known} Respond with its result if it happened, approve to "
         f"do it again, reject to give it up."

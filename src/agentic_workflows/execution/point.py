@@ -50,7 +50,7 @@ class ExecutionPoint:
     def question(self, call: ActionCall, action: Action, run: RunPass) -> Question | None:
         """Return what policy would ask a person if this call were made now; None where it would ask nothing."""
         case = make_case(call, action, run)
-        if case.answer or run.log.is_known(case.place, case.key) or _fault(case):
+        if case.answer or run.log.effects.is_known(case.place, case.key) or _fault(case):
             return None
         decision = self._decision(case)
         return case.question(decision.reason, decision.rules) if isinstance(decision, Ask) else None
@@ -103,15 +103,15 @@ class ExecutionPoint:
     async def _known(self, case: Case) -> Outcome | None:
         """Return what is known of an effect that was begun or done before; None where it is to be done now."""
         log = case.run.log
-        case.done = log.claim_done(case.place, case.key)
+        case.done = log.effects.claim_done(case.place, case.key)
         if case.done is None:
-            case.intent = log.claim_doubt(case.place, case.key)
+            case.intent = log.effects.claim_doubt(case.place, case.key)
         else:
             known = self._checked(case, case.done.outcome.result, attempts=0)
-            if known.status == OutcomeStatus.SUCCEEDED or not log.is_given(case.done):
+            if known.status == OutcomeStatus.SUCCEEDED or not log.effects.is_given(case.done):
                 return replace(known, reason=f"An equal effect of an earlier plan did this. {known.reason}".strip())
             case.intent = case.done.intent  # a person gave what does not fit, and can give another result
-            log.refuse(case.intent, f"{case.done.outcome.reason} {known.reason}".strip())
+            log.effects.refuse(case.intent, f"{case.done.outcome.reason} {known.reason}".strip())
         if case.intent is None:
             return None
         return await self._resolved(case, case.intent, attempts=0)
@@ -126,7 +126,7 @@ class ExecutionPoint:
                 known = self._checked(case, result, attempts=attempts)
                 if known.status == OutcomeStatus.SUCCEEDED:
                     return settled(known, Settlement.ANSWERED)
-                case.run.log.refuse(doubt, known.reason)
+                case.run.log.effects.refuse(doubt, known.reason)
                 return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=ask_about(case, doubt).to_json())
             case Question() as question:
                 return Outcome(status=OutcomeStatus.ASKED, reason=case.heard, ask=question.to_json())
@@ -191,7 +191,7 @@ class ExecutionPoint:
             return CUT
         except ExpiredError:
             if case.key and case.intent is not None:
-                run.log.lose(case.intent)
+                run.log.effects.lose(case.intent)
             else:  # it is as if it had not begun
                 run.counts[call.action] -= 1
             raise

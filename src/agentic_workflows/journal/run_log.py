@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 from agentic_workflows.errors import DatabaseError, take_error
-from agentic_workflows.graph.outcome import GIVEN, Outcome, OutcomeStatus, Settlement
-from agentic_workflows.journal.entries import WHOLE, Intent, Past, Place, Recorded, attempt_of
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement
+from agentic_workflows.journal.effects import Effects
+from agentic_workflows.journal.entries import WHOLE, Intent, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
 
 FLUSH_SECONDS = 0.005
@@ -28,33 +30,13 @@ class RunLog:
     def __init__(self, held: Held, run_id: str, past: Past) -> None:
         self._held, self._run_id = held, run_id
         self._known = held.runs[run_id] = {(one.intent.place, one.intent.attempt): one for one in past.outcomes}
-        self._in_doubt = {one.place: one for one in past.in_doubt}
+        self.effects: Final = Effects(past)
         self._by_step: defaultdict[tuple[str, str], dict[int, Recorded]] = defaultdict(dict)
         """By the plan, step and item of a call, what it came to."""
         for place, ended in past.ended.items():
             self._by_step[place[:2]][place.item] = ended
-        self._done: dict[str, list[Recorded]] = {}
-        ended_calls = [one.intent for one in past.outcomes]
-        calls = [*ended_calls, *past.in_doubt]
-        self._claimed = {(one.place.plan, one.key, one.occurrence): one.place for one in calls}
-        """By the plan and the effect, which of its calls that effect counts as."""
-        for one in past.outcomes:
-            if one.outcome.status == OutcomeStatus.SUCCEEDED and one.intent.key and one.outcome.reason != GIVEN:
-                self._done.setdefault(one.intent.key, []).append(one)
-        for each in self._done.values():  # the last word first: where a result did not fit, a person may have given two
-            each.sort(key=lambda one: one.intent.place.plan_number, reverse=True)
-        given = past.given
-        self._given = {(one.key, one.occurrence) for one in ended_calls if given and str(attempt_of(one)) in given}
-        """Effects of which a person gave the result."""
-        refused = [one for one in past.outcomes if one.intent.key and _is_refused(one.outcome)]
-        self._refused = {one.intent: one.outcome.reason for one in refused}
-        self._given_up = {one.intent for one in refused if one.outcome.settlement is Settlement.ANSWERED}
-        # Not how many there are, of both: an intent that was refused leaves a gap.
-        self._occurrences = Counter[str]()
-        for _, key, occurrence in self._claimed:
-            self._occurrences[key] = max(self._occurrences[key], occurrence + 1)
         self._attempts = Counter[Place]()
-        for call in calls:
+        for call in (*(one.intent for one in past.outcomes), *past.in_doubt):
             self._attempts[call.place] = max(self._attempts[call.place], call.attempt + 1)
         self._waiting: list[Recorded] = []
         self._used: list[str] = []
@@ -74,70 +56,9 @@ class RunLog:
         """Return what became of the items of a `foreach` that ended."""
         return {at: one.outcome for at, one in self._by_step[plan, step].items() if at != WHOLE}
 
-    def claim_done(self, place: Place, key: str) -> Recorded | None:
-        """Return an equal effect of an earlier plan that is done, and counts as this call from now on."""
-        begun = self._in_doubt.get(place)
-        if begun is not None and begun.key == key:  # by the call itself: a person wanted it done again
-            return None
-        return next((one for one in self._done.get(key, ()) if self._claim(place, one.intent)), None)
-
-    def claim_doubt(self, place: Place, key: str) -> Intent | None:
-        """Return the intent of an effect that may have happened, and counts as this call from now on.
-
-        It is that of this call, or an equal one of an earlier plan. An effect that took place and whose result was
-        refused is one of these: doing it again is for a person to say.
-        """
-        if place in self._in_doubt:
-            return self._in_doubt[place]
-        return next((one for one in self._unknown(key) if self._claim(place, one)), None)
-
-    def is_known(self, place: Place, key: str) -> bool:
-        """Tell whether `claim_done` or `claim_doubt` would find something; claim nothing."""
-        equal = (*(one.intent for one in self._done.get(key, ())), *self._unknown(key))
-        return place in self._in_doubt or any(self._is_free(one, place) for one in equal)
-
-    def _unknown(self, key: str) -> Iterator[Intent]:
-        return (one for one in (*self._in_doubt.values(), *self._refused) if one.key == key)
-
-    def _claim(self, place: Place, one: Intent) -> bool:
-        """Claim an effect for a call; False where it counts as another call of the same plan."""
-        return self._claimed.setdefault((place.plan, one.key, one.occurrence), place) == place
-
-    def _is_free(self, one: Intent, place: Place) -> bool:
-        return self._claimed.get((place.plan, one.key, one.occurrence), place) == place
-
-    def doubt_at(self, place: Place) -> Intent | None:
-        """Return the intent of the call at this place, where it may have happened."""
-        return self._in_doubt.get(place)
-
-    def is_in_doubt(self, plan: str, step: str) -> bool:
-        """Tell whether a step, or an item of it, was begun and may have happened."""
-        return any((place.plan, place.step) == (plan, step) for place in self._in_doubt)
-
-    def is_given(self, done: Recorded) -> bool:
-        """Tell whether a person gave the result of an effect, also where it was done again since."""
-        return (done.intent.key, done.intent.occurrence) in self._given
-
-    def is_given_up(self, doubt: Intent) -> bool:
-        """Tell whether a person gave up an effect that may have happened."""
-        return doubt in self._given_up
-
-    def refuse(self, doubt: Intent, why: str) -> None:
-        """Note why nobody can use what is known of an effect, for whoever is asked about it."""
-        self._refused[doubt] = why
-
-    def told(self, doubt: Intent, *, heard: str = "") -> str:
-        """Return in words what is known of an effect in doubt: why its result was refused, or what was heard last."""
-        known = self._refused.get(doubt, heard).removesuffix(".")
-        return f"this is known of it: {known}." if known else "nothing is known of its end."
-
     def may_still_happen(self, doubt: Intent) -> bool:
         """Tell whether who began an effect may only have been frozen, and do it yet."""
         return self._held.lease.may_still_happen(doubt)
-
-    def lose(self, begun: Intent) -> None:
-        """Note that an effect that this process has begun is in doubt, as after a kill."""
-        self._in_doubt[begun.place] = begun
 
     async def confirm(self, until: datetime | None) -> None:
         """Return if the run is still ours, having heard what was asked of it.
@@ -169,10 +90,7 @@ class RunLog:
             ExpiredError: `until` has passed, when an approval among the used answers expires; nothing is written.
 
         """
-        is_same = again is not None and again.key == key
-        following, attempt = self._occurrences.get(key, 0), self._attempts.get(place, 0)
-        occurrence = again.occurrence if again is not None and is_same else following
-        self._occurrences[key] = following + (not is_same)
+        attempt = self._attempts.get(place, 0)
         self._attempts[place] = attempt + 1
         at = datetime.now(UTC).isoformat()
         intent = Intent(
@@ -180,22 +98,20 @@ class RunLog:
             attempt=attempt,
             action=action,
             key=key,
-            occurrence=occurrence,
+            occurrence=self.effects.begin(place, key, again),
             at=at,
             token=self._held.lease.token,
             rules=rules,
         )
-        self._claimed[place.plan, key, occurrence] = place
-        doubt = None if again is None else self._in_doubt.pop(again.place, None)
+        doubt = None if again is None else self.effects.settle(again)
         # In the transaction of what takes its place; where that has other inputs, this may have happened beside it.
-        settled = (
-            () if doubt is None else (Recorded(intent=doubt, outcome=replace(_SUPERSEDED, took_place=not is_same)),)
-        )
+        is_other = again is not None and again.key != key
+        settled = () if doubt is None else (Recorded(intent=doubt, outcome=replace(_SUPERSEDED, took_place=is_other)),)
         try:
             await self._write([intent], settled, used, until)
         except BaseException:
             if doubt is not None:  # nothing took its place
-                self._in_doubt[doubt.place] = doubt
+                self.effects.lose(doubt)
             raise
         return intent
 
@@ -217,7 +133,7 @@ class RunLog:
         """
         if place.item in self._by_step[place[:2]] and begun is None:
             return
-        if begun is not None and self._in_doubt.pop(begun.place, None) is not None and begun.place != place:
+        if begun is not None and self.effects.settle(begun) is not None and begun.place != place:
             self._waiting.append(Recorded(intent=begun, outcome=outcome))  # settled where it stands
         effect = begun or (done and done.intent)
         key, occurrence = (effect.key, effect.occurrence) if effect else ("", 0)
@@ -330,8 +246,3 @@ _SUPERSEDED = Outcome(
     attempts=1,
     settlement=Settlement.AGAIN,
 )
-
-
-def _is_refused(outcome: Outcome) -> bool:
-    """Tell whether a call failed although its effect took place, or may have; older rows tell it by their result."""
-    return outcome.status.is_failure and (outcome.took_place or outcome.result is not None)

@@ -30,6 +30,7 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.review import Answer, Reject, approve, edit, reject, respond
 from agentic_workflows.graph.state import Limits
+from agentic_workflows.journal.effects import Effects
 from agentic_workflows.journal.entries import Intent, Lease, Past, Place, Recorded
 from agentic_workflows.journal.lease import Held
 from agentic_workflows.journal.memory_journal import MemoryJournal
@@ -37,7 +38,7 @@ from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.policies.decision import ActionRequest, Allow, Decision, Deny, StaticDecision
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.provenance import Provenance
-from agentic_workflows.testing import RecordingAction, answer_rows, memory_log
+from agentic_workflows.testing import RecordingAction, answer_rows
 from agentic_workflows.workflow import AgenticWorkflow
 
 EFFECT = Annotations(destructive=False, open_world=False)
@@ -513,7 +514,8 @@ async def test_what_was_in_doubt_may_have_happened_also_where_something_keeps_it
     point = ExecutionPoint(AtMost(0)) if "denies" in why else point
     outcome = await point.execute(call, mail.action, run)
     assert (outcome.status.is_failure, len(mail.sent)) == (True, "refused" in why)
-    later = memory_log(Recorded(intent=doubt, outcome=outcome)).claim_doubt(Place("2:q", "other"), doubt.key)
+    effects = Effects(Past(outcomes=(Recorded(intent=doubt, outcome=outcome),)))
+    later = effects.claim_doubt(Place("2:q", "other"), doubt.key)
     assert later is not None
     assert later.occurrence == doubt.occurrence
 
@@ -627,7 +629,7 @@ async def test_what_is_in_doubt_is_asked_about_also_where_its_action_is_declared
     outcome = await point.execute(CALL, mail.action, run)
     assert (outcome.status, len(mail.sent), mail.asked) == (status, sent, [])
     assert answer or "is declared to have no effect by now" in str(outcome.ask)
-    assert run.log.is_in_doubt("1:p", "s") == (answer is None)
+    assert run.log.effects.is_in_doubt("1:p", "s") == (answer is None)
     await run.log.flush()
 
 
@@ -654,6 +656,6 @@ async def test_nobody_is_asked_ahead_about_a_call_whose_effect_was_begun_by_an_e
     earlier = replace(begun(mail, CALL.inputs), place=Place("0:p", "before"))
     point, run = a_pass(mail, Past(outcomes=(Recorded(intent=earlier, outcome=outcome),)))
     assert point.question(call, mail.action, run) is None
-    run.log.claim_done(Place("1:p", "other"), earlier.key)
-    run.log.claim_doubt(Place("1:p", "other"), earlier.key)
+    run.log.effects.claim_done(Place("1:p", "other"), earlier.key)
+    run.log.effects.claim_doubt(Place("1:p", "other"), earlier.key)
     assert point.question(call, mail.action, run) is not None

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -74,7 +73,7 @@ async def test_a_doubt_stays_in_doubt_where_nothing_takes_its_place(fails: bool)
     with pytest.raises(DatabaseError if fails else ExpiredError):
         await log.intend(HERE, "act", "k", again=doubt, until=None if fails else journal.now())
     await log.flush()
-    assert (log.claim_doubt(HERE, "k"), journal.writes) == (doubt, [])
+    assert (log.effects.claim_doubt(HERE, "k"), journal.writes) == (doubt, [])
 
 
 async def test_an_effect_gets_a_key_of_its_own_after_an_intent_that_was_refused() -> None:
@@ -95,38 +94,28 @@ async def test_a_refused_effect_of_an_earlier_plan_is_that_of_one_call_of_a_late
     calls = [Place("2:q", name) for name in "xyz"]
     found: list[int | None] = []
     for place in calls:
-        doubt = log.claim_doubt(place, "k")
+        doubt = log.effects.claim_doubt(place, "k")
         found.append(None if doubt is None else doubt.occurrence)
         if again:
             await log.intend(place, "act", "k", again=doubt)
         else:  # a person says what came of it
             log.record(place, DONE, doubt)
     assert found == [0, 1, None]
-    assert log.claim_doubt(Place("3:r", "x"), "k") is not None
+    assert log.effects.claim_doubt(Place("3:r", "x"), "k") is not None
 
 
 async def test_a_refused_effect_is_still_that_of_its_call_after_the_intent_to_do_it_again_was_refused() -> None:
     log, journal = log_after(outcomes=(recorded(HERE, REFUSED),))
-    doubt = log.claim_doubt(THERE, "k")
+    doubt = log.effects.claim_doubt(THERE, "k")
     with pytest.raises(ExpiredError):
         await log.intend(THERE, "act", "k", again=doubt, until=journal.now())
-    assert (log.claim_doubt(THERE, "k"), log.claim_doubt(Place("2:q", "c"), "k")) == (doubt, None)
-
-
-async def test_an_effect_that_may_have_happened_counts_as_one_of_the_calls_that_look_for_it_at_once() -> None:
-    log, _ = log_after(outcomes=(recorded(HERE, REFUSED),))
-    assert [log.claim_doubt(Place("2:q", name), "k") is not None for name in "xyz"] == [True, False, False]
+    assert (log.effects.claim_doubt(THERE, "k"), log.effects.claim_doubt(Place("2:q", "c"), "k")) == (doubt, None)
 
 
 async def test_an_effect_that_was_refused_in_this_pass_is_that_of_its_own_call() -> None:
     log, _ = log_after()
-    log.refuse(await log.intend(HERE, "act", "k"), "no JSON")
-    assert log.claim_doubt(Place("1:p", "c"), "k") is None
-
-
-async def test_an_effect_whose_result_was_kept_by_an_older_version_and_refused_may_have_happened() -> None:
-    log, _ = log_after(outcomes=(recorded(HERE, replace(FAILED, result="no JSON")),))
-    assert log.claim_doubt(THERE, "k") == begun(HERE)
+    log.effects.refuse(await log.intend(HERE, "act", "k"), "no JSON")
+    assert log.effects.claim_doubt(Place("1:p", "c"), "k") is None
 
 
 async def test_what_is_noted_of_a_call_that_was_cut_leaves_its_effect_in_doubt() -> None:
@@ -151,7 +140,7 @@ async def test_a_doubt_may_still_have_happened_after_an_effect_with_other_inputs
     log.record(HERE, DONE, await log.intend(HERE, "act", "other", again=begun(HERE)))
     await log.flush()
     later, _ = log_after(outcomes=(await journal.past("r")).outcomes)
-    assert [later.claim_doubt(THERE, key) for key in ("k", "other")] == [begun(HERE), None]
+    assert [later.effects.claim_doubt(THERE, key) for key in ("k", "other")] == [begun(HERE), None]
 
 
 async def test_an_intent_is_written_with_all_outcomes_before_it_and_the_answers_it_uses() -> None:
@@ -325,36 +314,6 @@ async def test_equal_effects_of_a_run_are_told_apart_by_their_occurrence() -> No
     assert [one.attempt for one in intents] == [0, 0]
 
 
-async def test_a_done_effect_of_an_earlier_plan_is_claimed_once() -> None:
-    one = recorded(HERE)
-    log, _ = log_after(outcomes=(one,))
-    claimed = [log.claim_done(place, key) for place, key in ((THERE, "k"), (Place("2:q", "c"), "k"), (THERE, "other"))]
-    assert claimed == [one, None, None]
-
-
-async def test_a_done_effect_is_not_claimed_by_its_own_plan() -> None:
-    log, _ = log_after(outcomes=(recorded(HERE),))
-    assert log.claim_done(Place("1:p", "again"), "k") is None
-
-
-async def test_what_an_effect_came_to_at_last_is_claimed_whatever_their_order_in_the_journal() -> None:
-    places = [Place(f"{number}:p", "a") for number in (2, 10, 9)]
-    log, _ = log_after(outcomes=tuple(recorded(place, replace(DONE, result=place.plan)) for place in places))
-    claimed = log.claim_done(Place("11:q", "b"), "k")
-    assert claimed is not None
-    assert claimed.outcome.result == "10:p"
-
-
-async def test_a_call_that_was_begun_itself_claims_no_effect_of_an_earlier_plan() -> None:
-    log, _ = log_after(outcomes=(recorded(HERE),), in_doubt=(begun(THERE),))
-    assert (log.claim_done(THERE, "k"), log.claim_doubt(THERE, "k")) == (None, begun(THERE))
-
-
-async def test_a_failed_effect_is_not_claimed() -> None:
-    log, _ = log_after(outcomes=(recorded(HERE, FAILED),))
-    assert log.claim_done(THERE, "k") is None
-
-
 async def test_the_last_attempt_of_a_call_is_what_became_of_it() -> None:
     log, _ = log_after(outcomes=(recorded(HERE, DONE, attempt=1), recorded(HERE, FAILED)))
     assert log.outcomes_of("1:p") == {HERE: DONE}
@@ -363,14 +322,7 @@ async def test_the_last_attempt_of_a_call_is_what_became_of_it() -> None:
 async def test_an_attempt_in_doubt_outweighs_an_earlier_outcome() -> None:
     one = begun(HERE, attempt=1)
     log, _ = log_after(outcomes=(recorded(HERE, FAILED),), in_doubt=(one,))
-    assert (log.outcomes_of("1:p"), log.claim_doubt(HERE, "k")) == ({}, one)
-
-
-async def test_a_doubt_is_recognised_in_a_new_plan_by_its_content() -> None:
-    one = begun(HERE)
-    log, _ = log_after(in_doubt=(one,))
-    found = [log.claim_doubt(THERE, "k"), log.claim_doubt(THERE, "other"), log.claim_doubt(Place("1:p", "again"), "k")]
-    assert found == [one, None, None]
+    assert (log.outcomes_of("1:p"), log.effects.claim_doubt(HERE, "k")) == ({}, one)
 
 
 async def test_an_effect_begun_again_keeps_its_occurrence_and_settles_the_doubt() -> None:
