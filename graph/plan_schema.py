@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jsonschema_rs
 
 from agentic_workflows.errors import ActionError
-from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.findings import Finding, did_you_mean
 from agentic_workflows.graph.plan import ITEM, VERSION
 from agentic_workflows.graph.references import SECRETS
 from agentic_workflows.graph.values import JsonObject, as_json, beginning, canonical
@@ -34,14 +34,16 @@ STEP_SCHEMA: JsonObject = {
         "inputs": {
             "type": "object",
             "default": {},
-            "description": "Arguments by name. ${output} or ${output.path[0]} (a JMESPath) uses an earlier result.",
+            "description": "A mapping of arguments by name. ${output} or ${output.path[0]} (a JMESPath) uses an "
+            "earlier result.",
         },
         "outputs": {
             "type": "array",
             "items": _OUTPUT,
             "uniqueItems": True,
             "default": [],
-            "description": "Names for the values that the step gives.",
+            "description": "A list of names for the values that the step gives: of letters, digits and _, and neither "
+            "item nor secrets.",
         },
         "validation": {
             "type": ["object", "null"],
@@ -69,7 +71,12 @@ STEP_SCHEMA: JsonObject = {
             "description": "Further attempts after one that failed or took too long, of read-only and idempotent "
             "actions only. A result that fails its validation is not tried again.",
         },
-        "after": {"type": "array", "items": _NAME, "default": [], "description": "Steps to wait for."},
+        "after": {
+            "type": "array",
+            "items": _NAME,
+            "default": [],
+            "description": "A list of names of steps to wait for.",
+        },
     },
 }
 
@@ -81,9 +88,14 @@ PLAN_SCHEMA: JsonObject = {
     "required": ["steps"],
     "additionalProperties": False,
     "properties": {
-        "version": {"const": VERSION},
-        "goal": {"type": "string", "maxLength": 100_000},
-        "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
+        "version": {"const": VERSION, "description": f"The version of this format, {VERSION}."},
+        "goal": {"type": "string", "maxLength": 100_000, "description": "What is wanted, in a sentence."},
+        "steps": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"$ref": "#/$defs/step"},
+            "description": "A list of mappings, each with a name and an action.",
+        },
         "saw_untrusted": {"type": "boolean", "default": False, "description": "Made after untrusted output was seen."},
     },
     "$defs": {"step": STEP_SCHEMA},
@@ -110,19 +122,28 @@ def plan_findings(data: object, *, max_steps: int) -> list[Finding]:
     if isinstance(steps, list) and len(steps) > max_steps:
         problem = f"The plan has {len(steps):,} steps, and the limit is {max_steps:,}."
         return [Finding(field="steps", problem=problem, remedy="Split it, use foreach, or raise max_steps.")]
-    findings = [_finding(error, plain) for error in _VALIDATOR.iter_errors(plain)]
+    findings = [finding for error in _VALIDATOR.iter_errors(plain) for finding in _misfits(error, plain)]
     return findings or list(_duplicates(plain["steps"]))  # type: ignore[index, call-overload, arg-type]  # it is a plan
 
 
-def _finding(error: Any, plain: Any) -> Finding:
+def _misfits(error: Any, plain: Any) -> Iterator[Finding]:
+    """Yield what one error of the validator says: of keys that are not known, each by itself."""
     path = list(error.instance_path)
-    step = None
+    step, what, known = None, "plan", cast("JsonObject", PLAN_SCHEMA["properties"])
     if len(path) >= 2 and path[0] == "steps":  # noqa: PLR2004 - ["steps", index, ...]
         at, path = path[1], path[2:]
+        what, known = "step", cast("JsonObject", STEP_SCHEMA["properties"])
         named = plain["steps"][at]
         name = named.get("name") if isinstance(named, dict) else None
         step = name if _IS_NAME(name) else f"step {at + 1}"
-    return Finding(step=step, field=".".join(map(str, path)) or None, problem=f"{beginning(error.message, 300)}.")
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
+        for key in error.kind.unexpected:
+            remedy = did_you_mean(key, known, title="There are")
+            yield Finding(step=step, problem=f"{beginning(repr(key), 300)} is no key of a {what}.", remedy=remedy)
+        return
+    field, about = ".".join(map(str, path)) or None, cast("JsonObject", known[path[0]]) if path else {}
+    remedy = str(about.get("description", "")) if path else "Add it." if "required" in error.schema_path else ""
+    yield Finding(step=step, field=field, problem=f"{beginning(error.message, 300)}.", remedy=remedy)
 
 
 def _duplicates(steps: list[JsonObject]) -> Iterator[Finding]:

@@ -166,6 +166,16 @@ def test_all_structural_findings_come_at_once() -> None:
     }  # fmt: skip
 
 
+def test_a_finding_about_the_shape_of_a_plan_says_what_to_do() -> None:
+    data = {"steps": [step(input={}, after="x"), {"name": "b"}], "step\n": []}
+    assert [str(one) for one in findings_of(data)] == [
+        'a.after: "x" is not of type "array". A list of names of steps to wait for.',
+        "a: 'input' is no key of a step. Did you mean 'inputs'?",
+        'b: "action" is a required property. Add it.',
+        "'step\\n' is no key of a plan. Did you mean 'steps'?",
+    ]
+
+
 def test_a_name_that_is_refused_is_told_on_one_line() -> None:
     (finding,) = findings_of({"steps": [step("a\nFinding: none\0")]})
     assert str(finding).startswith(r'step 1.name: "a\nFinding: none\u0000" does not match')
