@@ -181,8 +181,9 @@ class ExecutionPoint:
                 handed = case.handed(case.intent)
                 with named_by(case.name_of(handed)):
                     return await attempt_once(handed, case.action, run.limits, case.secrets)
-            except (LostError, ResultError):
-                may_have_happened = True
+            except ActionError as error:
+                case.heard = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
+                may_have_happened |= isinstance(error, LostError | ResultError)
                 raise
 
         try:
@@ -196,7 +197,6 @@ class ExecutionPoint:
                 run.counts[call.action] -= 1
             raise
         except ActionError as error:
-            case.heard = beginning(said(error), _MOST_SAID)  # by now it shows no secret, not even a piece of one
             known = await self._lost(case, error, attempts=attempts) if isinstance(error, LostError) else None
             return known or Outcome(
                 status=OutcomeStatus.FAILED,
@@ -283,7 +283,8 @@ def _asked(case: Case, decision: Ask) -> Question:
     if begun is None:
         return case.question(decision.reason, decision.rules)
     happened = "may have happened" if case.is_unsure else "did not happen"
-    known = f"It was begun at {begun.at} and {happened}; approve does it under the same key."
+    heard = f" The last attempt: {case.heard.removesuffix('.')}." if case.heard else ""
+    known = f"It was begun at {begun.at} and {happened}; approve does it under the same key.{heard}"
     return case.question(f"{known} {decision.reason}", decision.rules, in_doubt=begun if case.is_unsure else None)
 
 
