@@ -20,6 +20,7 @@ MAX_DEPTH = 100
 """Nesting beyond this is refused: every later reader of the value recurses."""
 MAX_PARTS = 2_000_000
 """Parts beyond this are refused: each reader of the value holds up everything else in the process."""
+_TOO_MANY = f"is in a value of more than {MAX_PARTS:,} parts; give less of it."
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -86,6 +87,8 @@ def digest(value: object) -> str:
 
 def _plain(value: object, depth: int, left: list[int]) -> JsonValue:
     """Return a value as plain JSON; `left` holds how many parts all of it may still have."""
+    if type(value) is str and value.isascii():  # as nearly all are: a call more costs as much as the rest
+        return value
     if isinstance(value, str):
         return _plain_text(value)
     if value is None or isinstance(value, bool):
@@ -102,10 +105,12 @@ def _plain(value: object, depth: int, left: list[int]) -> JsonValue:
 
 
 def _plain_mapping(value: Mapping[object, object], depth: int, left: list[int]) -> JsonObject:
-    _use_up(left, len(value))
+    left[0] -= len(value)
+    if left[0] < 0:
+        raise _NotJsonError(_TOO_MANY)
     found: JsonObject = {}
     for key, inner in value.items():
-        name = _key(key)
+        name = key if type(key) is str and key.isascii() else _key(key)
         try:
             found[name] = _plain(inner, depth, left)
         except _NotJsonError as error:
@@ -115,7 +120,9 @@ def _plain_mapping(value: Mapping[object, object], depth: int, left: list[int]) 
 
 
 def _plain_list(value: Sequence[object], depth: int, left: list[int]) -> list[JsonValue]:
-    _use_up(left, len(value))
+    left[0] -= len(value)
+    if left[0] < 0:
+        raise _NotJsonError(_TOO_MANY)
     found: list[JsonValue] = []
     for at, inner in enumerate(value):
         try:
@@ -124,12 +131,6 @@ def _plain_list(value: Sequence[object], depth: int, left: list[int]) -> list[Js
             error.path = f"[{at}]{error.path}"
             raise
     return found
-
-
-def _use_up(left: list[int], parts: int) -> None:
-    left[0] -= parts
-    if left[0] < 0:
-        raise _NotJsonError(f"is in a value of more than {MAX_PARTS:,} parts; give less of it.")
 
 
 def _plain_number(number: float) -> float:

@@ -154,7 +154,8 @@ class CedarEngine:
 
         """
         covering = self._covering(spec.name, spec.groups)
-        readable = canonical([part_of(context, path) for path in self._paths(covering)])
+        names, inside = self._paths(covering)
+        readable = canonical([*map(context.get, names), *(part_of(context, path) for path in inside)])
         asked = _Asked(action=spec.name, readable=readable, unknown=unknown, covering=covering, context=context)
         decision = self._memo(asked) if len(readable) <= MEMO_TEXT else self._evaluate(asked)
         # A policy that forbids it as well says so in its own words.
@@ -201,15 +202,17 @@ class CedarEngine:
         return ActionSpec(name=action.name, undeclared=True)
 
     def _reads_count(self, spec: ActionSpec) -> bool:
-        return any(path in {(), ("count",)} for path in self._paths(self._covering(spec.name, spec.groups)))
+        names, inside = self._paths(self._covering(spec.name, spec.groups))
+        return "count" in names or () in inside
 
     def _find_covering(self, name: str, groups: tuple[str, ...]) -> tuple[int, ...]:
         """Return which policies have an action in their scope; Cedar need not look at the others."""
         return tuple(at for at, policy in enumerate(self._deciding) if policy.covers({name, *groups}))
 
-    def _read_paths(self, covering: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
-        """Return the paths into the context that policies read, to the depth of one argument."""
-        return tuple(sorted({path[:2] for at in covering for path in self._deciding[at].paths}))
+    def _read_paths(self, covering: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """Return what policies read of the context: attributes of it, and paths to the depth of one argument."""
+        paths = sorted({path[:2] for at in covering for path in self._deciding[at].paths})
+        return tuple(path[0] for path in paths if len(path) == 1), tuple(path for path in paths if len(path) != 1)
 
     def _context(
         self,
