@@ -7,7 +7,7 @@ from typing import Any, cast
 import jsonschema_rs
 
 from agentic_workflows.errors import ActionError
-from agentic_workflows.graph.findings import Finding, did_you_mean
+from agentic_workflows.graph.findings import MOST_FINDINGS, Finding, did_you_mean
 from agentic_workflows.graph.plan import ITEM, VERSION
 from agentic_workflows.graph.references import SECRETS
 from agentic_workflows.graph.values import JsonObject, as_json, beginning, canonical
@@ -137,12 +137,15 @@ def _misfits(error: Any, plain: Any) -> Iterator[Finding]:
         name = named.get("name") if isinstance(named, dict) else None
         step = name if _IS_NAME(name) else f"step {at + 1}"
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
-        for key in error.kind.unexpected:
+        for key in error.kind.unexpected[:MOST_FINDINGS]:
             remedy = did_you_mean(key, known, title="There are")
             yield Finding(step=step, problem=f"{beginning(repr(key), 300)} is no key of a {what}.", remedy=remedy)
         return
-    field, about = ".".join(map(str, path)) or None, cast("JsonObject", known[path[0]]) if path else {}
-    remedy = str(about.get("description", "")) if path else "Add it." if "required" in error.schema_path else ""
+    if path:
+        remedy = str(cast("JsonObject", known[path[0]])["description"])
+    else:
+        remedy = "Add it." if "required" in error.schema_path else "Write a mapping with a name and an action."
+    field = ".".join(map(str, path)) or None
     yield Finding(step=step, field=field, problem=f"{beginning(error.message, 300)}.", remedy=remedy)
 
 

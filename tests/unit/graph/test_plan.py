@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentic_workflows.errors import PlanError
-from agentic_workflows.graph.findings import Finding
+from agentic_workflows.graph.findings import MOST_FINDINGS, Finding
 from agentic_workflows.graph.findings import from_json as finding_from_json
 from agentic_workflows.graph.plan import MAX_STEPS, Plan, WorkflowStep, from_json, plan_name, plan_number
 from agentic_workflows.graph.plan_schema import MAX_BYTES, PLAN_SCHEMA
@@ -167,13 +167,18 @@ def test_all_structural_findings_come_at_once() -> None:
 
 
 def test_a_finding_about_the_shape_of_a_plan_says_what_to_do() -> None:
-    data = {"steps": [step(input={}, after="x"), {"name": "b"}], "step\n": []}
+    data = {"steps": [step(input={}, after="x"), {"name": "b"}, 3], "step\n": []}
     assert [str(one) for one in findings_of(data)] == [
         'a.after: "x" is not of type "array". A list of names of steps to wait for.',
         "a: 'input' is no key of a step. Did you mean 'inputs'?",
         'b: "action" is a required property. Add it.',
+        'step 3: 3 is not of type "object". Write a mapping with a name and an action.',
         "'step\\n' is no key of a plan. Did you mean 'steps'?",
     ]
+
+
+def test_of_very_many_unknown_keys_some_are_told() -> None:
+    assert len(findings_of({"steps": [step()], **dict.fromkeys(map(str, range(1_000)))})) == MOST_FINDINGS
 
 
 def test_a_name_that_is_refused_is_told_on_one_line() -> None:
