@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
 
-from agentic_workflows.errors import DatabaseError, ModelError, PlanError, PlanningError, RunError, described
+from agentic_workflows.errors import DatabaseError, ModelError, PlanError, PlanningError, RunError, said
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.events import PlanProposed, RunStarted, StateEntered
 from agentic_workflows.graph.findings import Finding
@@ -185,7 +185,7 @@ def _may_name_goal(plan: Plan, state: State) -> bool:
 
 
 def _no_plan(error: Exception) -> Finding:
-    return Finding(problem=f"The agent gave no plan: {described(error)}")
+    return Finding(problem=f"The agent gave no plan: {type(error).__name__}: {said(error)}")
 
 
 async def _candidate(state: State, call: _PlannerCall, number: int, seconds: float) -> object:

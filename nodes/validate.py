@@ -9,7 +9,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
 
 from agentic_workflows.actions.action import Registry
-from agentic_workflows.errors import RunError, described
+from agentic_workflows.errors import RunError, said
 from agentic_workflows.execution.contained import contained
 from agentic_workflows.graph.checks import refuse_missing
 from agentic_workflows.graph.events import PlanAccepted, PlanRefused
@@ -208,7 +208,7 @@ def _missing(asked: "asyncio.Future[object]") -> str:
     except GraphInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 - an agent's fault is a finding
-        return f"the agent could not review the progress: {described(error)}"
+        return f"the agent could not review the progress: {type(error).__name__}: {said(error)}"
     if told is False:
         return "the agent's review of the progress says no"
     return str(told) if told and told is not True else ""

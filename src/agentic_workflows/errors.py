@@ -22,10 +22,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from shlex import quote
-from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,28 +37,6 @@ def said(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - it may raise anything
         return ""
-
-
-def described(error: BaseException, message: str | None = None) -> str:
-    """Return an error of other people's code by its type, what it says, and where: `KeyError: 'id' (mail.py:12)`."""
-    text = f"{type(error).__name__}: {said(error) if message is None else message}"
-    lines = [f"{Path(name).name}:{line}" for name, line in _passed(error) if not name.startswith(_installed())]
-    return f"{text} ({lines[-1]})" if lines else text
-
-
-def _passed(error: BaseException) -> Sequence[tuple[str, int]]:
-    """Return the files and lines that an error came through, the one where it was raised last."""
-    return [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
-
-
-@cache
-def _installed() -> tuple[str, ...]:
-    """Return how the files of Python, of this package and of all that is installed begin."""
-    import sysconfig  # noqa: PLC0415 - few runs need it
-
-    paths = sysconfig.get_paths()
-    installed = (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return (*installed, str(Path(__file__).parent), "<frozen")
 
 
 def take_error(future: "Future[Any]") -> None:

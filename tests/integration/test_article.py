@@ -3,7 +3,6 @@
 # ruff: noqa: ARG002 - fakes have the parameters of what they stand for
 
 import asyncio
-import re
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -324,9 +323,9 @@ async def test_a_step_that_raises_ends_the_run_with_its_reason() -> None:
 
     workflow, _ = start(plan(step("find")), find=broken)
     result = await workflow.run("g")
-    assert result["state"] == "FAILED"
-    said = r"Step find failed: research raised ValueError: no such whale \(test_article\.py:\d+\)"
-    assert re.fullmatch(said, result["reason"])
+    assert (result["state"], result["reason"]) == (
+        "FAILED", "Step find failed: research raised ValueError: no such whale",
+    )  # fmt: skip
 
 
 async def test_used_up_iterations_end_the_run_and_more_of_them_go_on() -> None:
@@ -599,8 +598,7 @@ async def test_whatever_an_overridden_validate_result_raises_is_its_own_and_what
     agent = ArticleAgent(plan(step("a")))
     result = await Broken(agent).run("g")
     assert (result["state"], result["reviews"], agent.did) == ("FAILED", [], ["a"])
-    said = f"Step a failed: a: validate_result raised {type(error).__name__}: {error} (test_article.py:"
-    assert result["reason"].startswith(said)
+    assert result["reason"] == f"Step a failed: a: validate_result raised {type(error).__name__}: {error}"
 
 
 @pytest.mark.parametrize("chosen", ["a", "b", "c", "of another plan"])

@@ -559,7 +559,7 @@ def _fails_by_name(token: str) -> Found:
     "finds, told",
     [
         (lambda token: Found(result=Login(code=token).code), "code: Input should be a valid integer"),
-        (_fails_by_name, "OSError: no account with [secret TOKEN] ("),
+        (_fails_by_name, "OSError: no account with [secret TOKEN]."),
     ],
     ids=["by pydantic", "by name"],
 )

@@ -1,6 +1,5 @@
-"""What errors say, and that each survives on its way to another process."""
+"""Every error survives on its way to another process."""
 
-import json
 import pickle
 from collections.abc import Iterator
 from copy import deepcopy
@@ -34,18 +33,3 @@ def test_an_error_is_the_same_after_it_was_pickled_or_copied(error: errors.Workf
     error.add_note("seen")
     for made in (pickle.loads(pickle.dumps(error)), deepcopy(error)):  # noqa: S301 - our own
         assert (type(made), str(made), vars(made)) == (type(error), str(error), vars(error))
-
-
-def test_an_error_is_described_by_where_it_left_the_code_of_a_user() -> None:
-    def parse() -> None:
-        json.loads("{")
-
-    with pytest.raises(ValueError, match="Expecting") as error:
-        parse()
-    at = error.value.__traceback__
-    while at and at.tb_frame.f_code is not parse.__code__:
-        at = at.tb_next
-    assert at is not None
-    told = "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
-    assert errors.described(error.value) == f"{told} (test_errors.py:{at.tb_lineno})"
-    assert errors.described(ValueError("nowhere")) == "ValueError: nowhere"

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from langgraph.errors import GraphInterrupt
 
 from agentic_workflows.actions.action import Action, ActionCall
-from agentic_workflows.errors import ActionError, ResultError, WorkflowError, described, said
+from agentic_workflows.errors import ActionError, ResultError, WorkflowError, said
 from agentic_workflows.execution.contained import ContainedError, contained
 from agentic_workflows.execution.lost import is_lost
 from agentic_workflows.execution.run_pass import RunPass
@@ -71,7 +71,7 @@ async def _attempt(call: ActionCall, action: Action, limits: Limits) -> JsonValu
         raise LostError(f"{call.action} raised {error}") from error
     except Exception as error:
         kind = _kind_of(error)
-        raise kind(f"{call.action} raised {described(error, without_values(error))}") from error
+        raise kind(f"{call.action} raised {type(error).__name__}: {without_values(error)}") from error
     try:
         return as_json(result, where=f"The result of {call.action}")
     except ActionError as error:

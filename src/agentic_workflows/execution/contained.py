@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Final, TypeVar
 
-from agentic_workflows.errors import WorkflowError, described, take_error
+from agentic_workflows.errors import WorkflowError, said, take_error
 
 Result = TypeVar("Result")
 GRACE_SECONDS: Final = 2.0
@@ -57,9 +57,11 @@ async def _tamed(work: Awaitable[Result], ended: "asyncio.Future[bool]") -> Resu
         return await work
     except (asyncio.CancelledError, KeyboardInterrupt):
         raise
+    except TimeoutError as error:
+        raise ContainedError(f"TimeoutError: {said(error)}") from error
+    except Exception:
+        raise
     except BaseException as error:
-        if isinstance(error, Exception) and not isinstance(error, TimeoutError):
-            raise
-        raise ContainedError(described(error)) from error
+        raise ContainedError(f"{type(error).__name__}: {said(error)}") from error
     finally:
         _set(ended, in_time=True)

@@ -9,7 +9,7 @@ from time import perf_counter
 from weakref import proxy
 
 from agentic_workflows.actions.action import Action, Registry
-from agentic_workflows.errors import UnresolvedReferenceError, described
+from agentic_workflows.errors import UnresolvedReferenceError, said
 from agentic_workflows.execution.case import footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, run_items
@@ -172,7 +172,7 @@ class Dataflow:
         try:
             step = self._choose() if self._choose else None
         except Exception as error:  # noqa: BLE001 - a subclass's own code
-            self.fault = f"get_next_step raised {described(error)}"
+            self.fault = f"get_next_step raised {type(error).__name__}: {said(error)}"
             return None
         if step is not None and not isinstance(step, WorkflowStep):
             self.fault = f"get_next_step gave {step!r}, which is no step."

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Found
-from agentic_workflows.errors import described
 from agentic_workflows.execution.attempt import without_values
 from agentic_workflows.execution.case import Case
 from agentic_workflows.execution.contained import contained
@@ -111,7 +110,7 @@ async def find_out(case: Case, doubt: Intent) -> Found | Unknown | None:
         result = as_json(found.result, where=f"What reconcile of {case.call.action} found")
         return Found(result=hidden(result, case.secrets))
     except Exception as error:  # noqa: BLE001 - an action's own code; then a person must say
-        why = hidden(described(error, without_values(error)), case.secrets)
+        why = hidden(f"{type(error).__name__}: {without_values(error)}", case.secrets)
         return Unknown(why=f"It could not be found out: {why}.")
 
 

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from agentic_workflows.actions.action import Action, ActionCall, Found
-from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, described, said
+from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, said
 from agentic_workflows.execution.attempt import LostError, StoppedError, WaitingError, attempt_often, attempt_once
 from agentic_workflows.execution.case import Case, make_case
 from agentic_workflows.execution.dispatch import CUT
@@ -79,7 +79,7 @@ class ExecutionPoint:
             except (DatabaseError, RunError):
                 raise
             except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
-                reason, took_place = described(error), case is not None and case.took_place
+                reason, took_place = f"{type(error).__name__}: {said(error)}", case is not None and case.took_place
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, took_place=took_place)
         if outcome is CUT:
             return outcome

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -222,15 +221,9 @@ async def test_a_lost_connection_of_an_effect_is_a_question(error: BaseException
 @pytest.mark.parametrize(
     "error, told",
     [
-        (
-            ConnectionResetError("gone"),
-            r"this is known of it: send raised Conn\w+: gone \(test_doubt.py:\d+\)\.",
-        ),
-        (
-            TimeoutError("never came."),
-            r"this is known of it: send raised Time\w+: never came\. \(test_doubt.py:\d+\)\.",
-        ),
-        (None, r"nothing is known of its end\."),
+        (ConnectionResetError("gone"), "this is known of it: send raised ConnectionResetError: gone."),
+        (TimeoutError("never came."), "this is known of it: send raised TimeoutError: never came."),
+        (None, "nothing is known of its end."),
     ],
 )
 async def test_who_is_asked_about_an_effect_in_doubt_is_told_what_was_heard_of_it(
@@ -239,7 +232,7 @@ async def test_who_is_asked_about_an_effect_in_doubt_is_told_what_was_heard_of_i
     mail = Mail(reconciles=False, error=error)
     killed = () if error else (begun(mail, {"to": "all"}),)
     asked = (await recovered(mail, Past(in_doubt=killed))).ask or {}
-    assert re.search(f" and may have happened; {told} Respond with its result if it happened, ", str(asked["reason"]))
+    assert f" and may have happened; {told} Respond with its result if it happened, " in str(asked["reason"])
 
 
 async def test_who_is_asked_about_an_effect_that_took_too_long_is_told_so() -> None:

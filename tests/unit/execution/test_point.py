@@ -1,7 +1,6 @@
 # ruff: noqa: ARG001 - fakes have the parameters of what they stand for
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -220,8 +219,7 @@ async def test_an_error_that_is_its_own_cause_fails_its_step_only() -> None:
         error = ValueError("broken")
         raise error from error
 
-    outcome = await Bench().execute(doing(raising))
-    assert re.fullmatch(r"act raised ValueError: broken \(test_point.py:\d+\)", outcome.reason)
+    assert (await Bench().execute(doing(raising))).reason == "act raised ValueError: broken"
 
 
 async def test_an_error_that_cannot_say_what_it_is_fails_its_step_only() -> None:
@@ -232,8 +230,7 @@ async def test_an_error_that_cannot_say_what_it_is_fails_its_step_only() -> None
     async def raising(_: ActionCall) -> object:
         raise SilentError
 
-    outcome = await Bench().execute(doing(raising))
-    assert re.fullmatch(r"act raised SilentError:  \(test_point.py:\d+\)", outcome.reason)
+    assert (await Bench().execute(doing(raising))).reason == "act raised SilentError: "
 
 
 @pytest.mark.parametrize("is_tool", [True, False])
@@ -251,8 +248,7 @@ async def test_what_an_action_was_given_stands_in_no_error_of_it(is_tool: bool) 
 
     tool = StructuredTool.from_function(lambda token: token, name="act", description="Act.", args_schema=Given)
     outcome = await Bench().execute(from_tool(tool) if is_tool else doing(check), {"token": "tok-4711"})
-    assert outcome.reason.startswith("act raised ValidationError: token: Value error, wrong prefix")
-    assert "4711" not in outcome.reason
+    assert outcome.reason == "act raised ValidationError: token: Value error, wrong prefix"
 
 
 async def test_an_error_shows_no_secret_also_in_what_it_was_raised_from_and_still_says_if_it_quotes() -> None:
