@@ -13,6 +13,7 @@ from agentic_workflows.errors import RunError
 from agentic_workflows.execution.dataflow import Dataflow
 from agentic_workflows.execution.grants import grants_of
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.recorded import refuse_strays
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.secrets import Secrets
 from agentic_workflows.execution.used import caught_up
@@ -23,8 +24,7 @@ from agentic_workflows.graph.outcome import Outcome
 from agentic_workflows.graph.plan import Plan, WorkflowStep, plan_name, plan_number, restore
 from agentic_workflows.graph.state import Limits, State, Update, WorkflowState, ended_steps, limits_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical, digest
-from agentic_workflows.journal.entries import WHOLE, Journal, Past
-from agentic_workflows.journal.faults import corrupt
+from agentic_workflows.journal.entries import Journal
 from agentic_workflows.journal.lease import Leases
 from agentic_workflows.journal.run_log import RunLog
 from agentic_workflows.nodes.collaborators import Node, holding
@@ -51,12 +51,13 @@ def make_execute(
         await wait_until_kept(config, seconds=leases.seconds)
         async with holding(leases, state, config) as held:
             lineage, past = await _lineage(state, plan, leases.journal), await leases.journal.past(state["run_id"])
-            _refuse_strays(past, plan, plan_name(state["plan_number"], plan))
+            name = plan_name(state["plan_number"], plan)
+            refuse_strays(past.calls, plan, name)
             state = caught_up(state, past)
             seconds = limits.max_seconds - state["seconds"]
             run = RunPass(
                 run_id=state["run_id"],
-                plan=plan_name(state["plan_number"], plan),
+                plan=name,
                 asked_under=lineage[0],
                 policy=point.engine.digest,
                 limits=limits,
@@ -127,20 +128,6 @@ def _refuse_gaps(state: State, flow: Dataflow) -> None:
             f"The journal does not know of {', '.join(unknown)}, which ended as the checkpoint says: the two do not "
             f"belong together, and going on could do effects twice. Give the database that the run was made with."
         )
-
-
-def _refuse_strays(past: Past, plan: Plan, name: str) -> None:
-    """Refuse a journal with a call that the plan it names does not have: the call it was of would be done again.
-
-    Raises:
-        CorruptError: the row was changed since it was written.
-
-    """
-    for place in (one.place for one in (*(each.intent for each in past.outcomes), *past.in_doubt)):
-        step = plan.by_name.get(place.step)
-        if place.plan == name and (step is None or (place.item != WHOLE and step.foreach is None)):
-            part = f"the row of step {place.step} in agentic_calls"
-            raise corrupt("journal", part, ValueError("no call of its plan"))
 
 
 @collector_off()

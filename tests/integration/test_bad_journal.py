@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agentic_workflows import AgenticWorkflow, DatabaseError, RunError, ScriptedAgent, WorkflowError, approve
+from agentic_workflows import AgenticWorkflow, DatabaseError, Limits, RunError, ScriptedAgent, WorkflowError, approve
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.errors import CorruptError
 from agentic_workflows.graph.catalogue import Annotations
@@ -144,6 +144,112 @@ async def test_a_row_of_a_call_that_its_plan_does_not_have_is_one_clear_error_an
     assert len(house.act.calls) == 1
     execute(house.path, "UPDATE agentic_calls SET step = 'first', item = -1")
     assert (await house.open().resume(thread_id="t"))["state"] == "COMPLETE"
+
+
+EACH = {
+    "goal": "g",
+    "steps": [
+        {"name": "list", "action": "get", "outputs": ["all"]},
+        {"name": "each", "action": "act", "foreach": "${all}", "inputs": {"x": "${item}"}, "outputs": ["each"]},
+        {"name": "last", "action": "act", "inputs": {"x": "${each[2]}"}},
+    ],
+}
+ASKS_OF_THREE = """
+@id("all") permit(principal, action, resource);
+@id("three") @reason("It is a three.") forbid(principal, action == Action::"act", resource)
+when { context.inputs.x == 3 } unless { context.approved };
+"""
+OF_EACH = r"the row of step each in agentic_calls is corrupt \(no call of its plan\)"
+
+
+class HouseOfItems(House):
+    """Like it, of a plan with three items; a person is asked about the third, and then about its last step."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        whole = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+        self.act = RecordingAction("act", result=3, read_only=False, destructive=False, input_schema=whole)
+        self.get = RecordingAction("get", result=[1, 2, 3])
+        self.rules = path.with_name("three.cedar")
+        self.rules.write_text(ASKS_OF_THREE)
+
+    def open(self) -> AgenticWorkflow:
+        return AgenticWorkflow(
+            ScriptedAgent([EACH]), actions=[self.act, self.get], database=self.path, policies=[self.rules]
+        )
+
+
+@pytest.mark.parametrize("outcome", ["outcome", "NULL"], ids=["ended", "in doubt"])
+@pytest.mark.parametrize("item", [-5, -1, 3, 7])
+async def test_an_item_that_its_foreach_does_not_have_is_one_clear_error_and_nothing_runs(
+    tmp_path: Path, item: int, outcome: str
+) -> None:
+    house = HouseOfItems(tmp_path / "runs.db")
+    asked = await house.open().run("g", thread_id="t")
+    assert len(house.act.calls) == 2
+    execute(
+        house.path,
+        f"UPDATE agentic_calls SET item = {item}, outcome = {outcome} WHERE step = 'each' AND item = 1",
+    )
+    for attempt in range(2):
+        with pytest.raises(CorruptError, match=OF_EACH):
+            await house.open().resume(None if attempt else approve(asked["reviews"][0]["id"]), thread_id="t")
+    assert len(house.act.calls) == 2
+
+
+async def test_an_item_of_a_foreach_that_is_over_is_not_taken_for_another_one(tmp_path: Path) -> None:
+    house = HouseOfItems(tmp_path / "runs.db")
+    asked = await house.open().run("g", thread_id="t")
+    asked = await house.open().resume(approve(asked["reviews"][0]["id"]), thread_id="t")
+    execute(house.path, "UPDATE agentic_calls SET item = 7 WHERE step = 'each' AND item = 1")
+    with pytest.raises(CorruptError, match=OF_EACH):
+        await house.open().resume(approve(asked["reviews"][0]["id"]), thread_id="t")
+    execute(house.path, "UPDATE agentic_calls SET item = 1 WHERE step = 'each' AND item = 7")
+    assert (await house.open().resume(thread_id="t"))["state"] == "COMPLETE"
+
+
+class DiesPlanning:
+    """Plans once; then its process ends, and the next one gives another plan."""
+
+    def __init__(self) -> None:
+        bad = {"name": "bad", "action": "bad", "after": ["each"]}
+        self.plans_again = asyncio.Event()
+        self.plans = [{**EACH, "steps": [*EACH["steps"][:2], bad]}, None, {"goal": "g", "steps": EACH["steps"][:1]}]
+
+    async def create_plan(self, goal: str, history: Any) -> Any:
+        del goal, history
+        if (plan := self.plans.pop(0)) is None:
+            self.plans_again.set()
+            await asyncio.Event().wait()
+        return plan
+
+
+@pytest.mark.parametrize("change", ["step = 'other'", "item = 9", "item = -1", "item = -5"])
+async def test_a_call_in_doubt_that_its_replaced_plan_does_not_have_is_one_clear_error_and_nothing_runs(
+    tmp_path: Path, change: str
+) -> None:
+    house, agent = HouseOfItems(tmp_path / "runs.db"), DiesPlanning()
+    actions = [house.act, house.get, RecordingAction("bad", error=ValueError("no"))]
+    house.rules.write_text('@id("all") permit(principal, action, resource);')
+
+    def opened() -> AgenticWorkflow:
+        limits = Limits(max_replans=1)
+        return AgenticWorkflow(agent, actions=actions, database=house.path, policies=[house.rules], limits=limits)
+
+    first = asyncio.ensure_future(opened().run("g", thread_id="t"))
+    await agent.plans_again.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    assert (len(agent.plans), len(house.act.calls)) == (1, 3)
+    execute(house.path, "DELETE FROM agentic_calls WHERE step = 'each' AND item = -1")
+    execute(house.path, f"UPDATE agentic_calls SET {change}, outcome = NULL WHERE step = 'each' AND item = 1")
+    for _ in range(2):
+        with pytest.raises(CorruptError, match=r"the row of step \w+ in agentic_calls is corrupt"):
+            await opened().resume(thread_id="t")
+    assert (len(agent.plans), len(house.act.calls)) == (1, 3)
+    execute(house.path, "UPDATE agentic_calls SET step = 'each', item = 1 WHERE outcome IS NULL")
+    asked = await opened().resume(thread_id="t")
+    assert [(one["step"], one["item"]) for one in asked["reviews"]] == [("each", 1)]
 
 
 async def test_an_answer_whose_row_is_of_another_run_now_is_one_clear_error_and_nothing_runs(house: House) -> None:

@@ -182,7 +182,7 @@ class Dataflow:
     def _step_in_doubt(self) -> str | None:
         """Return a step that is in doubt: it may have happened, so nobody can choose to do without it."""
         left = (name for name in self._plan.order if name not in self.outcomes and name not in self.asked)
-        return next((name for name in left if self._run.log.effects.is_in_doubt(self.name, name)), None)
+        return next((name for name in left if self._run.log.effects.items_in_doubt(self.name, name)), None)
 
     def _skip_rest(self) -> None:
         if self.asked:

@@ -13,6 +13,7 @@ from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.execution.case import footprint_of
 from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.point import ExecutionPoint
+from agentic_workflows.execution.recorded import stray
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.plan import WorkflowStep
@@ -34,6 +35,16 @@ class Items:
     call: Callable[[int], ActionCall]
     """Raises an `UnresolvedReferenceError` where a reference gives nothing for the element at this place."""
 
+    def refuse_others(self, step: str, known: Iterable[int]) -> None:
+        """Refuse items that the journal knows of a step, and that are none of these.
+
+        Raises:
+            CorruptError: there is one.
+
+        """
+        if any(at >= self.size for at in known):
+            raise stray(step)
+
     def __iter__(self) -> Iterator[ActionCall]:
         return map(self.call, range(self.size))
 
@@ -51,9 +62,11 @@ async def run_items(
 
     Raises:
         UnresolvedReferenceError: the inputs of one cannot be resolved; then none is run.
+        CorruptError: the journal has an item that is not among them; then none is run.
 
     """
     ended = run.log.items_of(run.plan, step.name)
+    calls.refuse_others(step.name, (*ended, *run.log.effects.items_in_doubt(run.plan, step.name)))
     ahead = _Ahead(calls.size, ended, lambda at: footprint_of(calls.call(at), action, run))
 
     def take() -> int | None:

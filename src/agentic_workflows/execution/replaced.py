@@ -18,7 +18,7 @@ from agentic_workflows.errors import UnresolvedReferenceError
 from agentic_workflows.execution.case import Case, make_case
 from agentic_workflows.execution.doubt import Unknown, find_out
 from agentic_workflows.execution.grants import Grants, grants_of
-from agentic_workflows.execution.recorded import recorded_steps
+from agentic_workflows.execution.recorded import recorded_steps, refuse_strays
 from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.scope import Scope
 from agentic_workflows.execution.secrets import Secrets
@@ -119,6 +119,7 @@ class Replaced:
 
     async def _became(self, doubt: Intent, plan: Plan, run: RunPass) -> Recorded | Question:
         """Return what became of an effect in doubt, or the question about it."""
+        refuse_strays([doubt], plan, run.plan)
         place, case = doubt.place, self._case(doubt, plan, run)
         said = run.grants.ending_id(place.step, _item(doubt), attempt_of(doubt))
         asked = said or _question_id(run.run_id, doubt)

@@ -116,10 +116,15 @@ class Scope:
 
         Raises:
             UnresolvedReferenceError: a reference gives nothing.
+            CorruptError: there is no such item.
 
         """
         step = self._plan.by_name[place.step]
-        return self._call(step, self._values, None) if place.item == WHOLE else self.items(step).call(place.item)
+        if place.item == WHOLE:
+            return self._call(step, self._values, None)
+        items = self.items(step)
+        items.refuse_others(step.name, [place.item])
+        return items.call(place.item)
 
     def _call(self, step: WorkflowStep, values: Mapping[str, JsonValue], item: int | None) -> ActionCall:
         return ActionCall(

@@ -18,7 +18,7 @@ class Effects:
     def __init__(self, past: Past) -> None:
         ended, given = [one.intent for one in past.outcomes], past.given
         self._in_doubt = {one.place: one for one in past.in_doubt}
-        self._claimed = {(one.place.plan, one.key, one.occurrence): one.place for one in (*ended, *past.in_doubt)}
+        self._claimed = {(one.place.plan, one.key, one.occurrence): one.place for one in past.calls}
         """By the plan and the effect, which of its calls that effect counts as."""
         # Not how many there are: an intent that was refused leaves a gap.
         self._occurrences = Counter[str]()
@@ -93,9 +93,9 @@ class Effects:
         """Return the intent of the call at this place, where it may have happened."""
         return self._in_doubt.get(place)
 
-    def is_in_doubt(self, plan: str, step: str) -> bool:
-        """Tell whether a step, or an item of it, was begun and may have happened."""
-        return any((place.plan, place.step) == (plan, step) for place in self._in_doubt)
+    def items_in_doubt(self, plan: str, step: str) -> list[int]:
+        """Return the items of a step that were begun and may have happened; of one that is no `foreach`, `WHOLE`."""
+        return [place.item for place in self._in_doubt if place[:2] == (plan, step)]
 
     def is_given(self, done: Recorded) -> bool:
         """Tell whether a person gave the result of an effect, also where it was done again since."""

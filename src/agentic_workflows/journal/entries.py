@@ -7,9 +7,10 @@ equal calls of a run, so that an equal effect in a new plan is recognised.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from agentic_workflows.errors import LeaseLostError
@@ -97,6 +98,11 @@ class Past:
     """What people answered, used or not, by review id."""
 
     @property
+    def calls(self) -> Iterator[Intent]:
+        """Yield the intent of every attempt, those without outcome last."""
+        return chain((one.intent for one in self.outcomes), self.in_doubt)
+
+    @property
     def ended(self) -> "dict[Place, Recorded]":
         """Return what each call came to, by its last attempt; what is in doubt has come to nothing yet."""
         in_doubt = {one.place for one in self.in_doubt}
@@ -111,8 +117,7 @@ class Past:
     @property
     def counts(self) -> Counter[str]:
         """Return how many calls were started, by action; an effect counts once, however often it was begun."""
-        calls = (*(one.intent for one in self.outcomes), *self.in_doubt)
-        effects = {(one.key, one.occurrence): one.action for one in calls if one.key}
+        effects = {(one.key, one.occurrence): one.action for one in self.calls if one.key}
         others = (one.intent.action for one in self.outcomes if one.outcome.attempts and not one.intent.key)
         return Counter([*effects.values(), *others])
 

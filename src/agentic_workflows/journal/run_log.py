@@ -36,7 +36,7 @@ class RunLog:
         for place, ended in past.ended.items():
             self._by_step[place[:2]][place.item] = ended
         self._attempts = Counter[Place]()
-        for call in (*(one.intent for one in past.outcomes), *past.in_doubt):
+        for call in past.calls:
             self._attempts[call.place] = max(self._attempts[call.place], call.attempt + 1)
         self._waiting: list[Recorded] = []
         self._used: list[str] = []
