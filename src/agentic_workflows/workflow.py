@@ -13,7 +13,7 @@ from uuid import uuid4
 from agentic_workflows.actions.action import Action
 from agentic_workflows.actions.overlay import Files
 from agentic_workflows.errors import ActionError, DatabaseError, PlanError, PlanningError, RunError, said
-from agentic_workflows.execution.contained import contained
+from agentic_workflows.execution.contained import contained, log_failure
 from agentic_workflows.execution.secrets import Secrets, secret_of_environment
 from agentic_workflows.graph.build import Graph, Overrides, assemble, engine_of, registry_of
 from agentic_workflows.graph.events import Event, StateEntered
@@ -421,6 +421,7 @@ class AgenticWorkflow(ShowsRuns):
         try:
             accepted = getattr(self, method)(*deepcopy(given))
         except Exception as error:  # noqa: BLE001 - a subclass's own code, also a RunError of it
+            log_failure(error)
             return f"{method} raised {type(error).__name__}: {said(error)}"
         if not isinstance(accepted, bool):  # a coroutine, say, is as good as true
             return f"{method} gave a {type(accepted).__name__}, which is neither True nor False."

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 - fakes have the parameters of what they stand for
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -571,15 +572,19 @@ async def test_an_overridden_get_next_step_that_ends_early_skips_the_rest_in_wha
 
 @pytest.mark.parametrize("method", ["validate_plan", "validate_result", "get_next_step"])
 @pytest.mark.parametrize("fault", ["raises", "gives nonsense"])
-async def test_a_fault_in_an_overridden_method_ends_in_a_state_with_a_reason(method: str, fault: str) -> None:
+async def test_a_fault_in_an_overridden_method_ends_in_a_state_with_a_reason(
+    method: str, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: Any) -> Any:
         if fault == "raises":
             raise RuntimeError("my own mistake")
         return 0 if method.startswith("validate") else {"name": "a"}
 
     agent = ArticleAgent(plan(step("a")))
-    result = await type("Broken", (AgenticWorkflow,), {method: broken})(agent).run("g")
+    with caplog.at_level(logging.DEBUG, "agentic_workflows"):
+        result = await type("Broken", (AgenticWorkflow,), {method: broken})(agent).run("g")
     assert (result["state"], bool(result["reason"])) == ("FAILED", True)
+    assert ("in broken\n" in caplog.text) == (fault == "raises")
     assert method == "validate_result" or agent.did == []
 
 

@@ -162,6 +162,15 @@ def test_failed_run_is_exit_code_1_with_its_reason(call: Callable[..., Any]) -> 
     assert "Reason: Step read failed: The path 'none.md' does not exist" in out
 
 
+@pytest.mark.parametrize("asked", [["--debug"], []], ids=["asked", "not asked"])
+def test_where_the_code_of_an_action_failed_is_told_to_whoever_asks(folder: Path, asked: list[str]) -> None:
+    (folder / "flaky.yaml").write_text("{goal: g, steps: [{name: read, action: flaky, inputs: {file: tried}}]}")
+    ran = agentic(*asked, "run", "--plan", "flaky.yaml", "--actions", "own:ACTIONS", "--database", "memory", "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["state"]) == (FAILED, "FAILED")
+    place = f'File "{folder / "own.py"}", line'
+    assert (place in ran.stderr, 'raise ValueError("not yet")' in ran.stderr) == (bool(asked), bool(asked))
+
+
 def test_json_is_one_document_whatever_actions_print(folder: Path) -> None:
     (folder / "go").touch()
     done = agentic("run", "--plan", "slow.yaml", "--actions", "own:ACTIONS", "--json", "--thread", "t")

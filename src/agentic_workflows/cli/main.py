@@ -82,13 +82,17 @@ def _agentic(
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where your code failed, on stderr.")] = False,
 ) -> None:
-    """Refuse to begin where names of files say nothing.
+    """Set the log up, and refuse to begin where names of files say nothing.
 
     Raises:
         RunError: the current folder is gone.
 
     """
+    if debug:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("agentic_workflows").setLevel(logging.DEBUG)
     try:
         Path.cwd()
     except FileNotFoundError:

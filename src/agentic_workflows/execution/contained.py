@@ -1,7 +1,10 @@
 """Running code that is not ours: it may fail in any way, but it ends neither the run nor the process."""
 
 import asyncio
+import logging
+import traceback
 from collections.abc import Awaitable
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -10,6 +13,9 @@ from agentic_workflows.errors import WorkflowError, said, take_error
 Result = TypeVar("Result")
 GRACE_SECONDS: Final = 2.0
 """How long cut code may take to clean up; what it does after that is nobody's result any more."""
+MOST_FRAMES: Final = 20
+"""Of a failure in the log, the last ones."""
+_log = logging.getLogger("agentic_workflows")
 
 
 class ContainedError(WorkflowError):
@@ -47,6 +53,19 @@ async def contained(work: Awaitable[Result], seconds: float) -> Result:
     return task.result()
 
 
+def log_failure(error: BaseException) -> None:
+    """Write to the log, at level DEBUG, where code that is not ours failed.
+
+    Not what it said, for that may quote a secret: the run tells it, without them.
+    """
+    if not _log.isEnabledFor(logging.DEBUG):
+        return
+    with suppress(Exception):  # an error may be odd, too
+        for one in filter(None, (error, error.__cause__)):
+            frames = "".join(traceback.format_tb(one.__traceback__, limit=-MOST_FRAMES))
+            _log.debug("%s was raised here:\n%s", type(one).__name__, frames)
+
+
 def _set(ended: "asyncio.Future[bool]", *, in_time: bool) -> None:
     if not ended.done():
         ended.set_result(in_time)
@@ -58,10 +77,13 @@ async def _tamed(work: Awaitable[Result], ended: "asyncio.Future[bool]") -> Resu
     except (asyncio.CancelledError, KeyboardInterrupt):
         raise
     except TimeoutError as error:
+        log_failure(error)
         raise ContainedError(f"TimeoutError: {said(error)}") from error
-    except Exception:
+    except Exception as error:
+        log_failure(error)
         raise
     except BaseException as error:
+        log_failure(error)
         raise ContainedError(f"{type(error).__name__}: {said(error)}") from error
     finally:
         _set(ended, in_time=True)

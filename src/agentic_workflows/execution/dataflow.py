@@ -11,6 +11,7 @@ from weakref import proxy
 from agentic_workflows.actions.action import Action, Registry
 from agentic_workflows.errors import UnresolvedReferenceError, said
 from agentic_workflows.execution.case import footprint_of
+from agentic_workflows.execution.contained import log_failure
 from agentic_workflows.execution.dispatch import CUT, run_ready
 from agentic_workflows.execution.foreach import LOOK_AHEAD, Items, run_items
 from agentic_workflows.execution.point import ExecutionPoint
@@ -172,6 +173,7 @@ class Dataflow:
         try:
             step = self._choose() if self._choose else None
         except Exception as error:  # noqa: BLE001 - a subclass's own code
+            log_failure(error)
             self.fault = f"get_next_step raised {type(error).__name__}: {said(error)}"
             return None
         if step is not None and not isinstance(step, WorkflowStep):

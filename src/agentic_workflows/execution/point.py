@@ -15,6 +15,7 @@ from agentic_workflows.actions.action import Action, ActionCall, Found
 from agentic_workflows.errors import ActionError, DatabaseError, ExpiredError, ResultError, RunError, said
 from agentic_workflows.execution.attempt import LostError, StoppedError, WaitingError, attempt_often, attempt_once
 from agentic_workflows.execution.case import Case, make_case
+from agentic_workflows.execution.contained import log_failure
 from agentic_workflows.execution.dispatch import CUT
 from agentic_workflows.execution.doubt import Again, Said, ask_about, settle_doubt
 from agentic_workflows.execution.run_pass import RunPass
@@ -79,6 +80,7 @@ class ExecutionPoint:
             except (DatabaseError, RunError):
                 raise
             except Exception as error:  # noqa: BLE001 - a subclass's check, an action's schema: other people's code
+                log_failure(error)
                 reason, took_place = f"{type(error).__name__}: {said(error)}", case is not None and case.took_place
                 outcome = Outcome(status=OutcomeStatus.FAILED, reason=reason, took_place=took_place)
         if outcome is CUT:
