@@ -156,6 +156,15 @@ def test_plan_file_runs_to_its_end_without_a_model(folder: Path) -> None:
     assert str(folder / "files" / "copy.md") in done.stdout
 
 
+def test_a_plan_is_read_from_stdin(folder: Path) -> None:
+    shown = agentic("plan", "--plan", "copy.yaml", "--json").stdout
+    for verb in (["run", "--workspace", "files", "--database", "memory"], ["policy", "explain"]):
+        command = [*COMMAND, *verb, "--plan", "-", "--json"]
+        done = subprocess.run(command, input=shown, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == COMPLETE, done.stderr
+    assert (folder / "files" / "copy.md").read_text() == "from a"
+
+
 def test_failed_run_is_exit_code_1_with_its_reason(call: Callable[..., Any]) -> None:
     code, out, _ = call("run", "--plan", "missing.yaml", "--workspace", "files")
     assert code == FAILED

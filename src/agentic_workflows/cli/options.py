@@ -7,6 +7,12 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+
+def or_stdin(file: Path | None) -> Path | None:
+    """Return what a file is called that may be given as `-`."""
+    return Path("/dev/stdin") if file == Path("-") else file
+
+
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON document; progress goes to stderr.")
 ]
@@ -45,7 +51,12 @@ Annotations: TypeAlias = Annotated[
 ]
 PlanFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--plan", metavar="FILE", help="A plan in YAML or JSON; no model is asked for one."),
+    typer.Option(
+        "--plan",
+        metavar="FILE",
+        help="A plan in YAML or JSON, or `-` for stdin; no model is asked for one.",
+        callback=or_stdin,
+    ),
 ]
 Goal: TypeAlias = Annotated[str | None, typer.Argument(help="What is wanted, in a sentence.", show_default=False)]
 Thread: TypeAlias = Annotated[str, typer.Argument(help="The name of the run.", show_default=False)]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentic_workflows.cli.options import Actions, Annotations, Flags, Json, Policies, Workspace
+from agentic_workflows.cli.options import Actions, Annotations, Flags, Json, Policies, Workspace, or_stdin
 from agentic_workflows.cli.output import COMPLETE, FAILED, Output
 from agentic_workflows.errors import PolicyError
 
@@ -93,7 +93,10 @@ def try_cases(
 def explain(
     ctx: typer.Context,
     *,
-    plan_file: Annotated[Path, typer.Option("--plan", metavar="FILE", help="A plan in a YAML or JSON file.")],
+    plan_file: Annotated[
+        Path,
+        typer.Option("--plan", metavar="FILE", help="A plan in YAML or JSON, or `-` for stdin.", callback=or_stdin),
+    ],
     policy: Policies = None,
     workspace: Workspace = None,
     actions: Actions = None,
