@@ -538,7 +538,7 @@ def open_folder() -> Iterator[Path]:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_database_that_may_not_be_read_or_written_is_named(mode: int, open_folder: Path) -> None:
     file = open_folder / f"{mode}.db"
-    with pytest.raises(DatabaseError, match=r"\d\.db cannot be used: .*\. Give another --database"):
+    with pytest.raises(DatabaseError, match=r"\d\.db cannot be used: .*\. Give another database"):
         start(database=file)
 
 

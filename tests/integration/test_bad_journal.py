@@ -278,7 +278,8 @@ async def test_a_corrupt_number_of_a_plan_is_one_clear_error_and_nothing_runs(ho
 
 
 @pytest.mark.parametrize(
-    "change", ["owner = 'x:1:2'", "owner = x'ff'", "token = 'x'", "expires = 'x'", "owner = 'x', expires = 1e12"]
+    "change",
+    ["owner = 'x:1:2'", "owner = x'ff'", "token = 'x'", "token = 1.5", "expires = 'x'", "owner = 'x', expires = 1e12"],
 )
 async def test_a_corrupt_lease_is_one_clear_error_and_nothing_runs(house: House, change: str) -> None:
     asked = await house.open().run("g", thread_id="t")

@@ -58,7 +58,7 @@ def _remedy(url: str | Path, error: BaseException) -> str:
         return known
     if "://" in str(url) and _AWAY & kinds:
         return f"See that its server runs, can be reached and lets you in, {_THEN}"
-    return "Give another --database, or make it readable and writable."
+    return "Give another database, or make it readable and writable."
 
 
 def corrupt(what: str, part: str, error: Exception) -> CorruptError:

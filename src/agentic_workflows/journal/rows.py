@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache, wraps
+from operator import index
 from sys import intern
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -104,15 +105,15 @@ def _reads(table: str, name: str) -> Callable[[Callable[[Row], Read]], Callable[
 def intent_of(row: Row) -> Intent:
     """Return the intent of a call, whether it has an outcome or not."""
     _, plan, step, item, attempt, action, key, occurrence, at, token, rules = row[:OUTCOME]
-    place = Place(intern(plan), intern(step), int(item))  # a `foreach` has very many of them
+    place = Place(intern(plan), intern(step), index(item))  # a `foreach` has very many of them
     return Intent(
         place=place,
-        attempt=int(attempt),
+        attempt=index(attempt),
         action=intern(action),
         key=key,
-        occurrence=int(occurrence),
+        occurrence=index(occurrence),
         at=at,
-        token=int(token),
+        token=index(token),
         rules=_rules(rules),
     )
 
@@ -190,7 +191,7 @@ def plan_of(row: Row) -> JsonObject:
 @_reads(PLANS, "plan {0[1]} of the run {0[0]}")
 def number_of(row: Row) -> int:
     """Return which planner call gave a plan."""
-    return int(row[1])
+    return index(row[1])
 
 
 @_reads(LEASES, "the thread {0[0]}")
@@ -199,4 +200,4 @@ def lease_of(row: Row) -> Lease:
     thread_id, owner, token, expires, _, request = row
     if not is_owner(owner):
         raise ValueError(f"{owner!r} is no owner")
-    return Lease(thread_id=thread_id, owner=owner, token=int(token), expires=float(expires), request=request)
+    return Lease(thread_id=thread_id, owner=owner, token=index(token), expires=float(expires), request=request)

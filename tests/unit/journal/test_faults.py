@@ -60,7 +60,7 @@ def test_a_fault_quotes_no_part_of_a_password(url: str, said: str, told: str) ->
         (ImportError("No module named 'psycopg'"), "pip install 'agentic-workflows[postgres]'"),
         (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed"), "give another one"),
         (OSError("database is locked"), "Another program holds it"),
-        (OSError("disk I/O error"), "Give another --database"),
+        (OSError("disk I/O error"), "Give another database"),
         (
             OperationalError("database or disk is full"),
             "Free some space there, then try again, or resume the run that this ended.",
@@ -107,7 +107,7 @@ def test_a_fault_comes_with_its_remedy(error: Exception, remedy: str) -> None:
         ),
         (
             ValueError('relation "agentic_leases" does not exist\nLINE 2: SELECT\n        ^'),
-            'relation "agentic_leases" does not exist. Give another --database, or make it readable and writable.',
+            'relation "agentic_leases" does not exist. Give another database, or make it readable and writable.',
         ),
     ],
 )
