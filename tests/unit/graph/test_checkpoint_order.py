@@ -1,7 +1,5 @@
 """The order of checkpoints does not depend on the clock."""
 
-from uuid import uuid4
-
 import pytest
 from langgraph.checkpoint.base import id as ids
 
@@ -27,7 +25,9 @@ def test_ids_come_after_any_that_was_read() -> None:
     assert second[:19] < str(ids.uuid6())[:19]
 
 
-@pytest.mark.parametrize("named", ["", "checkpoint 1", str(uuid4()), "ffffffff-ffff-6fff-8000-000000000000"])
+@pytest.mark.parametrize(
+    "named", ["", "checkpoint 1", "7aadb116-501d-4557-9b55-37e512e69c25", "ffffffff-ffff-6fff-8000-000000000000"]
+)
 def test_a_name_that_is_no_time_or_beyond_all_times_is_none_to_come_after(named: str) -> None:
     come_after([named])
     assert getattr(ids, LAST) is None
