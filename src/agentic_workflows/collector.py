@@ -1,6 +1,7 @@
 """The garbage collector, and where it only costs time."""
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +11,12 @@ def collector_off() -> Iterator[None]:
     """Switch the collector off for the code inside, as where a long run is read back.
 
     For code that makes many objects, drops few and awaits nothing: the collector would look at all of them over and
-    over.
+    over. There is one collector in a process, so only its main thread does it: of two, one could take what the other
+    has switched off for the wish of somebody else, and leave it so.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     is_on = gc.isenabled()
     gc.disable()
     try:

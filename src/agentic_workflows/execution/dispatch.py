@@ -52,7 +52,8 @@ class _Workers(Generic[Key]):
     def fill(self) -> None:
         """Start what may start."""
         while len(self._keys) < self._limit and (key := self._take()) is not None:
-            worker = asyncio.create_task(self._work())
+            # Not by the factory of the loop, which may begin it at once: its key must be known before.
+            worker = asyncio.Task(self._work(), loop=self._over.get_loop())
             self._keys[worker] = key
             worker.add_done_callback(self._leave)
 

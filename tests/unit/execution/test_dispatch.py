@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,10 @@ from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 DONE = Outcome(status=OutcomeStatus.SUCCEEDED, attempts=1)
 KNOWN = Outcome(status=OutcomeStatus.SUCCEEDED)
 """What came from the journal, without an attempt."""
+
+
+FACTORIES = [None, getattr(asyncio, "eager_task_factory", None)]
+"""What makes the tasks of a loop; that of Python 3.12 begins each at once."""
 
 
 class Crew:
@@ -61,9 +66,13 @@ def crews(draw: st.DrawFn) -> Crew:
     return Crew(turns, needs)
 
 
-@given(crews(), st.integers(1, 5))
-def test_each_key_is_performed_and_settled_once_and_no_more_run_than_may(crew: Crew, limit: int) -> None:
-    asyncio.run(crew.run(limit))
+@given(crews(), st.integers(1, 5), st.sampled_from(FACTORIES))
+def test_each_key_is_performed_and_settled_once_and_no_more_run_than_may(crew: Crew, limit: int, factory: Any) -> None:
+    async def work() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        await crew.run(limit)
+
+    asyncio.run(work())
     assert crew.times == Counter(range(len(crew.turns)))
     assert crew.most <= limit
 
