@@ -1248,7 +1248,7 @@ async def test_what_a_person_said_otherwise_is_not_done_unasked_under_policies_t
     here.reviewed, here.later = "", later
     asked = await here.resume()
     assert (asked["state"], here.world) == ("REVIEWING", [])
-    did = "gave this step a result" if answer == respond("given") else "gave this step other inputs"
+    did = "gave a result to this step" if answer == respond("given") else "gave other inputs to this step"
     reason = asked["reviews"][0]["reason"]
     assert ("a person last said something else of it." in reason, f" {did} at " in reason) == (True, True)
     assert ((await here.resume(approve()))["state"], here.world) == ("COMPLETE", ["sent"])

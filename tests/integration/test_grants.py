@@ -646,6 +646,59 @@ async def test_silence_about_an_effect_in_doubt_decides_nothing(house: House) ->
     assert ((await house.resume(respond("sent")))["state"], house.sent) == ("COMPLETE", ["perhaps"])
 
 
+# What a person said of a call, and an equal one of the next plan.
+
+
+def unmarked(name: str, to: str) -> dict[str, Any]:
+    return step(name, to, human_review_required=False)
+
+
+@pytest.mark.parametrize("name", ["mail", "other"])
+@pytest.mark.parametrize("by", ["a person", "silence"])
+async def test_a_call_that_was_rejected_is_not_done_by_the_next_plan_unasked(house: House, by: str, name: str) -> None:
+    asked = await house.run(ONE)
+    if by == "silence":
+        house.now += 8 * DAY
+    again = await house.resume(reject("No.") if by == "a person" else None, plan(unmarked(name, "ada")))
+    assert (again["state"], house.sent) == ("REVIEWING", [])
+    assert re.search(r"last said something else of it\. .* rejected a call equal to it \(step mail\) at ", str(again))
+    assert ids(again) != ids(asked)
+    assert ((await house.resume(approved(again)))["state"], house.sent) == ("COMPLETE", ["ada"])
+
+
+async def test_a_rejection_holds_for_every_later_plan_until_somebody_approves_an_equal_call(house: House) -> None:
+    await house.run(ONE)
+    again = await house.resume(reject("No."), plan(unmarked("mail", "ada")))
+    third = plan(unmarked("bob", "bob"), unmarked("mail", "ada"))
+    again = await house.resume(reject("No!"), third)
+    assert (again["state"], [one["step"] for one in again["reviews"]], house.sent) == ("REVIEWING", ["mail"], ["bob"])
+    twice = plan(step("first", "ada"), unmarked("mail", "ada"))
+    again = await house.resume(reject("No!!"), twice)
+    assert [one["step"] for one in again["reviews"]] == ["first", "mail"]
+
+
+async def test_a_call_that_was_rejected_keeps_no_other_one_from_being_done(house: House) -> None:
+    await house.run(ONE)
+    done = await house.resume(reject("Not her."), plan(unmarked("mail", "bob")))
+    assert (done["state"], house.sent) == ("COMPLETE", ["bob"])
+
+
+@pytest.mark.parametrize(
+    "answer, did, sent",
+    [(edit({"to": "bob"}), "gave it other inputs at", ["bob"]), (respond("sent by hand"), "gave a result to", [])],
+)
+async def test_a_call_that_was_edited_or_answered_is_not_done_as_it_was_by_the_next_plan_unasked(
+    house: House, answer: Any, did: str, sent: list[str]
+) -> None:
+    fails = {"name": "fails", "action": "look", "validation": {"type": "null"}, "after": ["mail"]}
+    await house.run(plan(step("mail", "ada"), fails), max_replans=1)
+    again = await house.resume(answer, plan(unmarked("mail", "ada")))
+    assert (again["state"], house.sent, did in str(again["reviews"])) == ("REVIEWING", sent, True)
+    rejected = await house.resume(reject("No."), plan(unmarked("mail", "bob")))
+    assert (rejected["state"], house.sent[:1]) == ("COMPLETE", ["bob"])
+    assert len(house.sent) == 1  # what the edit did counts as the equal call of the last plan
+
+
 # What the next planner is told.
 
 

@@ -14,7 +14,7 @@ from agentic_workflows.graph.findings import Finding
 from agentic_workflows.graph.plan import WorkflowStep, restore
 from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, is_begun, read_answers, to_json
 from agentic_workflows.graph.state import State
-from agentic_workflows.graph.values import JsonObject, as_json
+from agentic_workflows.graph.values import JsonObject, as_json, digest
 from agentic_workflows.journal.entries import Answered
 
 
@@ -81,7 +81,8 @@ def _edit_findings(answer: Edit, step: WorkflowStep, action: ActionSpec) -> list
 def answered(run_id: str, question: JsonObject, answer: Answer, *, reviewer: str, at: datetime, after: int) -> Answered:
     """Return the row of an answer, which also says what it was about: nobody keeps a question that is answered."""
     about = {name: question.get(name) for name in ("step", "item", "in_doubt", "plan")}
-    said, one = {**to_json(answer), **about, "after": after}, str(question["id"])
+    shown = digest([question.get("name"), question.get("args")])
+    said, one = {**to_json(answer), **about, "shown": shown, "after": after}, str(question["id"])
     return Answered(review_id=one, run_id=run_id, answer=said, reviewer=reviewer, at=at.isoformat())
 
 

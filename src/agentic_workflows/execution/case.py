@@ -13,14 +13,14 @@ from agentic_workflows.execution.secrets import fetch, named_secrets
 from agentic_workflows.graph.review import Answer, Approve, Edit, Question, Reject, Respond, review_id
 from agentic_workflows.graph.schedule import Footprint
 from agentic_workflows.graph.values import JsonObject, JsonValue, copied, digest
-from agentic_workflows.journal.entries import WHOLE, Intent, Place, Recorded, attempt_of, idempotency_key
+from agentic_workflows.journal.entries import WHOLE, Answered, Intent, Place, Recorded, attempt_of, idempotency_key
 from agentic_workflows.policies.decision import Rule
 
 _DID: Final[Mapping[type[Answer], str]] = {
-    Approve: "approved this step",
-    Edit: "gave this step other inputs",
-    Reject: "rejected this step",
-    Respond: "gave this step a result",
+    Approve: "approved",
+    Edit: "gave other inputs to",
+    Reject: "rejected",
+    Respond: "gave a result to",
 }
 
 
@@ -168,16 +168,19 @@ class Case:
         return handed.idempotency_key or repr((self.run.run_id, *self.place))
 
     @property
-    def is_unwanted(self) -> bool:
-        """Tell whether the last that a person said of the call is anything but to do it as planned, and is unused.
+    def objection(self) -> Answered | None:
+        """The last that a person said of the call, or of an equal one, where that is anything but to do it as planned.
 
-        It was said to another question, as under other policies, or was an edit that has expired. What was said of a
-        plan that was replaced counts for that one: the next was made with it in mind, and may mean another call.
+        It was said to another question, as under other policies, or was an edit that has expired. Of a plan that was
+        replaced it counts where that one had the same call: the next was made with it in mind, and may mean another.
         """
         if not self.run.grants.rows or self.answer is not None:
-            return False
-        row = self.run.grants.unused(self.call.step.name, self.call.item)
-        return row is not None and row.plan == self.run.asked_under and not isinstance(row.said, Approve)
+            return None
+        name, grants = self.call.step.name, self.run.grants
+        row = grants.unused(name, self.call.item)
+        if row is None or row.plan != self.run.asked_under:
+            row = grants.of_equal(self.call.action, self.call.inputs, name if self.action.undeclared else None)
+        return None if row is None or isinstance(row.said, Approve) else row
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""
@@ -208,9 +211,12 @@ class Case:
             reason += f" {row.reviewer or 'Somebody'} approved it at {row.at}, and that expired {since}."
         elif row := grants.unused(self.call.step.name, self.call.item, attempt):
             did, under = _DID[type(row.said)], "under another plan, other policies or actions, or with other inputs"
-            reason += f" {row.reviewer or 'Somebody'} {did} at {row.at} {under}, which does not count now."
+            reason += f" {row.reviewer or 'Somebody'} {did} this step at {row.at} {under}, which does not count now."
         elif (row := grants.changed(self.call.step.name, self.call.item)) and self.call is self.planned:
             reason += f" {row.reviewer or 'Somebody'} gave it other inputs at {row.at}, and that answer was used."
+        elif row := self.objection:
+            did, step = _DID[type(row.said)], row.about[0]
+            reason += f" {row.reviewer or 'Somebody'} {did} a call equal to it (step {step}) at {row.at}."
         return Question(
             id=grants.current(first),
             step=self.call.step.name,

@@ -1,5 +1,6 @@
 """Grants: what people answered. Each answer counts for one call, once, and an approval only for a while."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,7 @@ from functools import cached_property
 
 from agentic_workflows.graph.review import Answer, Approve, Edit, Reject, Respond, asked_again
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.graph.values import JsonObject, JsonValue, digest
 from agentic_workflows.journal.entries import Answered, Past
 
 
@@ -84,6 +85,14 @@ class Grants:
         row = self._last.get((step, item, str(None)))
         return row if row is not None and isinstance(row.said, Edit) and self.is_used(row) else None
 
+    def of_equal(self, action: str, inputs: Mapping[str, JsonValue], step: str | None) -> Answered | None:
+        """Return the last answer about a call with this action and these inputs, of any plan, or of any with this step.
+
+        Not what was said of one in doubt, which is known by its effect.
+        """
+        equal = self._by_call.get(digest([action, inputs]), ())
+        return next((row for row in equal if step in (None, row.about[0])), None)
+
     def is_used(self, row: Answered) -> bool:
         """Tell whether an answer has counted for a call, also in this pass."""
         return row.used or row.review_id in self._used
@@ -126,6 +135,15 @@ class Grants:
     @cached_property
     def _last(self) -> Mapping[tuple[object, object, str], Answered]:
         return {row.about: row for row in sorted(self.rows.values(), key=lambda row: row.after)}
+
+    @cached_property
+    def _by_call(self) -> Mapping[object, Sequence[Answered]]:
+        """By what was shown, what was answered about it, the last word first."""
+        found: defaultdict[object, list[Answered]] = defaultdict(list)
+        for row in sorted(self.rows.values(), key=lambda row: row.after, reverse=True):
+            if row.answer.get("in_doubt") is None:
+                found[row.shown].append(row)
+        return found
 
     @cached_property
     def _latest(self) -> Mapping[tuple[object, object, str], int]:

@@ -163,7 +163,7 @@ class ExecutionPoint:
     def _decision(self, case: Case, *, approved: bool = False) -> Decision:
         """Return what policy says; what it allows is asked about where a person last said something else of it."""
         decision = self.engine.decide(_request(case), approved=approved)
-        if isinstance(decision, Allow) and case.is_unwanted:
+        if isinstance(decision, Allow) and case.objection:
             return Ask(rules=decision.rules, reason="Policy allows it, but a person last said something else of it.")
         return decision
 

@@ -166,6 +166,11 @@ class Answered:
         return self.answer.get("plan")
 
     @property
+    def shown(self) -> object:
+        """Return the digest of the call that was shown, action and inputs; None in older rows."""
+        return self.answer.get("shown")
+
+    @property
     def after(self) -> int:
         """Return how many answers of its run came before it; the time does not tell, for a clock may be set back."""
         after = self.answer.get("after")
