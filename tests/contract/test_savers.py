@@ -42,6 +42,13 @@ async def test_runs_at_the_same_time_share_a_saver_and_the_last_one_closes_it(tm
         assert three is not two
 
 
+async def test_a_saver_that_is_closed_says_that_and_not_that_what_it_reads_is_corrupt(tmp_path: Path) -> None:
+    async with opened(tmp_path / "runs.db") as saver:
+        pass
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        await saver.aget_tuple({"configurable": {"thread_id": "t"}})
+
+
 async def test_a_saver_that_failed_somebody_is_shared_no_more(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     async with opened(path) as one:

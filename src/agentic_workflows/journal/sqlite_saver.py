@@ -86,6 +86,12 @@ class _AsyncConnection(aiosqlite.Connection):
         return self.stopping
 
     @contextmanager
+    async def cursor(self) -> aiosqlite.Cursor:
+        if self._connection is None:  # not the ValueError of aiosqlite, which would say that what is read is corrupt
+            raise sqlite3.ProgrammingError("the connection is closed")
+        return await super().cursor()
+
+    @contextmanager
     async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> aiosqlite.Cursor:
         cursor = await self.cursor()
         try:
