@@ -16,10 +16,12 @@ from agentic_workflows.execution.run_pass import RunPass
 from agentic_workflows.execution.secrets import hidden, kept_from_traces
 from agentic_workflows.graph.events import AttemptFailed
 from agentic_workflows.graph.state import Limits
-from agentic_workflows.graph.values import JsonValue, as_json
+from agentic_workflows.graph.values import JsonValue, as_json, some_of
 from agentic_workflows.journal.lease import LOOK_SECONDS
 from agentic_workflows.under_way import under_way
 
+_MOST_INSIDE = 3
+"""Errors of a group that are told, at each level of it."""
 Attempt: TypeAlias = Callable[[], Coroutine[None, None, JsonValue]]
 
 
@@ -91,8 +93,11 @@ async def _run(call: ActionCall, action: Action) -> object:
         return await action.run(call)
 
 
-def without_values(error: Exception) -> str:
-    """Return what an error says; pydantic's shows the ends of what it was given, a secret perhaps."""
+def without_values(error: BaseException) -> str:
+    """Return what an error says, a group also what those in it say.
+
+    Pydantic's shows the ends of what it was given, a secret perhaps.
+    """
     from pydantic import ValidationError  # noqa: PLC0415 - few calls fail
     from pydantic_core import PydanticSerializationError  # noqa: PLC0415
 
@@ -100,6 +105,9 @@ def without_values(error: Exception) -> str:
 
     if isinstance(error, PydanticSerializationError):
         return "a value is not of the type that it should have"
+    if isinstance(error, BaseExceptionGroup):
+        inside = [f"{type(one).__name__}: {without_values(one)}" for one in error.exceptions]
+        return f"{said(error)}: {some_of(inside, _MOST_INSIDE, '; ')}"
     return problems_of(error) if isinstance(error, ValidationError) else said(error)
 
 

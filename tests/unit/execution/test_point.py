@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tenacity
 from langchain_core.tools import StructuredTool
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, TypeAdapter, ValidationError, field_validator
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.actions.langchain_tools import from_tool
@@ -200,6 +200,19 @@ async def test_whatever_an_action_raises_fails_its_step_only(error: BaseExceptio
     outcome = await Bench().execute(doing(raising, read_only=True))
     assert (outcome.status, outcome.result, outcome.attempts) == (OutcomeStatus.FAILED, None, 1)
     assert outcome.reason
+
+
+async def test_what_the_errors_of_a_group_say_is_told_without_the_values_that_pydantic_shows() -> None:
+    async def raising(_: ActionCall) -> object:
+        with pytest.raises(ValidationError) as unfit:
+            TypeAdapter(int).validate_python("s3cret")
+        inside = ExceptionGroup("inside", [OSError(str(at)) for at in range(5)])
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [inside, unfit.value])
+
+    outcome = await Bench().execute(doing(raising, read_only=True))
+    assert outcome.reason.startswith("act raised ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions): ")
+    assert "(5 sub-exceptions): OSError: 0; OSError: 1; OSError: 2 and 2 more; ValidationError: " in outcome.reason
+    assert "s3cret" not in outcome.reason
 
 
 async def test_an_action_that_cancels_its_own_task_fails_its_step_only() -> None:
