@@ -360,7 +360,7 @@ async def test_in_doubt_a_person_says_what_becomes_of_it(
 
 
 async def test_in_doubt_a_person_gives_it_up_and_the_next_plan_does_without(house: Callable[..., House]) -> None:
-    here = house(DOUBTFUL, plan(step("instead", "told")))
+    here = house(DOUBTFUL, plan(step("instead", "told", inputs={"x": 2})))
     await here.crashed(at_outcome("it"), before=True)
     await here.resume()
     done = await here.resume(reject("Leave it."))
@@ -1352,7 +1352,7 @@ async def test_a_doubt_stays_in_doubt_where_the_approval_to_do_it_again_expired(
 
 
 async def test_a_deadline_that_passed_while_the_process_was_dead_is_a_rejection(house: Callable[..., House]) -> None:
-    here = house(REVIEWED, plan(step("instead", "told")))
+    here = house(REVIEWED, plan(step("instead", "told", inputs={"x": 2})))
     await here.open().run("g", thread_id="t")
     here.later = 7 * DAY + 1
     done = await here.resume()
@@ -1362,7 +1362,7 @@ async def test_a_deadline_that_passed_while_the_process_was_dead_is_a_rejection(
 async def test_a_rejection_by_the_deadline_without_a_checkpoint_is_the_same_rejection(
     house: Callable[..., House],
 ) -> None:
-    here = house(REVIEWED, plan(step("instead", "told")))
+    here = house(REVIEWED, plan(step("instead", "told", inputs={"x": 2})))
     asked = await here.open().run("g", thread_id="t")
     here.later = 7 * DAY + 1
     with pytest.raises(DatabaseError, match="process"):
@@ -1811,7 +1811,7 @@ async def test_an_answer_that_was_used_counts_although_the_checkpoints_since_are
     world: list[str],
     with_writes: bool,  # noqa: FBT001
 ) -> None:
-    here = house(REVIEWED, plan(step("instead", "told")))
+    here = house(REVIEWED, plan(step("instead", "told", inputs={"x": 2})))
     await here.open().run("g", thread_id="t")
     lost = Rewound(here)
     assert ((await here.resume(answer))["state"], here.world) == ("COMPLETE", world)

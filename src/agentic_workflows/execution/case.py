@@ -176,10 +176,10 @@ class Case:
         """
         if not self.run.grants.rows or self.answer is not None:
             return None
-        name, grants = self.call.step.name, self.run.grants
+        name, plan, grants = self.call.step.name, self.run.asked_under, self.run.grants
         row = grants.unused(name, self.call.item)
-        if row is None or row.plan != self.run.asked_under:
-            row = grants.of_equal(self.call.action, self.call.inputs, name if self.action.undeclared else None)
+        if row is None or row.plan != plan:
+            row = grants.before(plan, self.call.action, self.call.inputs, name if self.action.undeclared else None)
         return None if row is None or isinstance(row.said, Approve) else row
 
     def use(self, asked: str) -> None:

@@ -85,13 +85,13 @@ class Grants:
         row = self._last.get((step, item, str(None)))
         return row if row is not None and isinstance(row.said, Edit) and self.is_used(row) else None
 
-    def of_equal(self, action: str, inputs: Mapping[str, JsonValue], step: str | None) -> Answered | None:
-        """Return the last answer about a call with this action and these inputs, of any plan, or of any with this step.
+    def before(self, plan: str, action: str, inputs: Mapping[str, JsonValue], step: str | None) -> Answered | None:
+        """Return the last answer about an equal call of other plans, whatever its step or else of the one given.
 
         Not what was said of one in doubt, which is known by its effect.
         """
         equal = self._by_call.get(digest([action, inputs]), ())
-        return next((row for row in equal if step in (None, row.about[0])), None)
+        return next((row for row in equal if row.plan != plan and step in (None, row.about[0])), None)
 
     def is_used(self, row: Answered) -> bool:
         """Tell whether an answer has counted for a call, also in this pass."""
