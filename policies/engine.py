@@ -39,6 +39,7 @@ from agentic_workflows.policies.schema import (
     inputs_shape,
     is_overwriting,
     known_actions,
+    with_defaults,
 )
 from agentic_workflows.policies.trust import CARRIED, Carried, Vouching, is_about_trust
 from agentic_workflows.policies.validation import check_policies
@@ -107,9 +108,11 @@ class CedarEngine:
         schema = cedar_schema(catalogue)
         self._declared = _vocabulary(schema)
         check_policies(self._deciding, schema=self._declared.schema, shapes=self._shapes)
-        notes: JsonValue = {name: as_json(asdict(spec.annotations)) for name, spec in self._specs.items()}
+        notes: JsonValue = {
+            name: [as_json(asdict(spec.annotations)), with_defaults(spec, {})] for name, spec in self._specs.items()
+        }
         self.digest: Final = digest([schema, notes, *(policy.cedar for policy in self.policies)])
-        """Identifies policies, schema and annotations."""
+        """Identifies policies, schema, defaults and annotations."""
         self._undeclared = lru_cache(maxsize=256)(_undeclared_vocabulary)
         self._covering = lru_cache(maxsize=MEMO)(self._find_covering)
         self._paths = lru_cache(maxsize=MEMO)(self._read_paths)
@@ -230,7 +233,7 @@ class CedarEngine:
             "human_review_required": review,
             "count": count,
             "overwrites": overwrites if inputs is None else is_overwriting(spec, inputs),
-            "inputs": {} if inputs is None else shape.cedar_value(dict(inputs), "inputs"),
+            "inputs": {} if inputs is None else shape.cedar_value(with_defaults(spec, inputs), "inputs"),
             **carried.context,
         }
 

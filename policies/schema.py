@@ -34,7 +34,8 @@ rule about a group loads under every catalogue. The three dangerous names are al
     whole, and those of undeclared actions
     =======================================  ===========================================================
 
-An argument that the schema does not name is no valid request: no policy could read it.
+An argument that the schema does not name is no valid request: no policy could read it. One that is left out is there
+with the default that its schema declares, unless that is null or does not fit.
 """
 
 import hashlib
@@ -249,13 +250,34 @@ def inputs_shape(spec: ActionSpec) -> Inputs:
 
 def is_overwriting(spec: ActionSpec, inputs: Mapping[str, JsonValue]) -> bool:
     """Tell whether a call has an argument `overwrite` that is not false, given or by default."""
-    return inputs.get("overwrite", _usual_overwrite(spec)) not in (None, False)
+    return inputs.get("overwrite", _defaults(spec).get("overwrite")) not in (None, False)
+
+
+def with_defaults(spec: ActionSpec, inputs: Mapping[str, JsonValue]) -> JsonObject:
+    """Return inputs with the declared default of every argument that is left out, as far as it fits its type."""
+    return {**_fitting_defaults(spec), **inputs}
 
 
 @remembered
-def _usual_overwrite(spec: ActionSpec) -> JsonValue:
-    declared = _mapping(_mapping(spec.input_schema.get("properties")).get("overwrite"))
-    return declared.get("default", False)
+def _fitting_defaults(spec: ActionSpec) -> JsonObject:
+    shape = inputs_shape(spec)
+    return {name: value for name, value in _defaults(spec).items() if value is not None and _fits(shape, name, value)}
+
+
+@remembered
+def _defaults(spec: ActionSpec) -> JsonObject:
+    declared = {name: _mapping(one) for name, one in _mapping(spec.input_schema.get("properties")).items()}
+    return {name: one["default"] for name, one in declared.items() if "default" in one}
+
+
+def _fits(shape: Inputs, name: str, value: JsonValue) -> bool:
+    if isinstance(shape, Free):
+        return True
+    try:
+        shape.attributes[name].shape.cedar_value(value, name)
+    except PolicyError:
+        return False
+    return True
 
 
 class _Reader:

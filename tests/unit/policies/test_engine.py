@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -134,6 +135,49 @@ def test_the_count_is_read_where_a_rule_reads_it() -> None:
 
 
 # Fail closed
+
+
+PAY = ActionSpec(
+    name="pay",
+    input_schema={
+        "type": "object",
+        "properties": {"to": {"type": "string"}, "amount": {"type": ["integer", "null"], "default": 5000}},
+        "required": ["to"],
+    },
+)
+
+
+@pytest.mark.parametrize(
+    "inputs, expected",
+    [({}, "Ask"), ({"amount": 5000}, "Ask"), ({"amount": 100}, "Allow"), ({"amount": None}, "Allow")],
+)
+def test_a_rule_reads_the_default_of_an_argument_that_is_left_out(inputs: JsonObject, expected: str) -> None:
+    engine = engine_of(
+        PERMIT,
+        'forbid(principal, action == Action::"pay", resource)'
+        " when { context.inputs has amount && context.inputs.amount > 100 } unless { context.approved };",
+        catalogue={"pay": PAY},
+    )
+    whole: JsonObject = {"to": "bob", **inputs}
+    assert engine.decide(ActionRequest(action=PAY, inputs=whole)).name == expected
+    assert early(engine, PAY, inputs=whole).name == expected
+
+
+def test_the_digest_names_the_defaults() -> None:
+    properties: JsonObject = {"to": {"type": "string"}, "amount": {"type": ["integer", "null"], "default": 1}}
+    other = replace(PAY, input_schema={**PAY.input_schema, "properties": properties})
+    digests = {engine_of(PERMIT, catalogue={"pay": spec}).digest for spec in (PAY, replace(PAY), other)}
+    assert len(digests) == 2
+
+
+def test_a_default_is_nobodys_untrusted_value() -> None:
+    engine = engine_of(
+        PERMIT,
+        'forbid(principal, action, resource) when { context.untrusted.contains("amount") };',
+        catalogue={"pay": PAY},
+    )
+    assert engine.decide(ActionRequest(action=PAY, inputs={"to": "bob"})).name == "Allow"
+    assert engine.decide(ActionRequest(action=PAY, inputs={"to": "bob", "amount": 5000})).name == "Deny"
 
 
 def test_an_action_that_is_not_in_the_catalogue_is_denied() -> None:

@@ -20,6 +20,7 @@ from agentic_workflows.policies.schema import (
     cedar_schema,
     inputs_shape,
     is_overwriting,
+    with_defaults,
 )
 
 
@@ -294,13 +295,30 @@ def test_an_action_may_not_have_the_name_of_a_group(name: str) -> None:
         ({"overwrite": "yes"}, None, True),
         ({}, True, True),
         ({"overwrite": False}, True, False),
+        ({}, 1, True),
     ],
 )
 def test_overwriting_is_an_argument_that_is_not_false(
-    inputs: JsonObject, *, default: bool | None, expected: bool
+    inputs: JsonObject, *, default: JsonValue, expected: bool
 ) -> None:
     declared: JsonObject = {"type": "boolean"} if default is None else {"type": "boolean", "default": default}
     assert is_overwriting(spec_of({"overwrite": declared}), inputs) is expected
+
+
+def test_an_argument_that_is_left_out_has_its_default_where_that_fits() -> None:
+    properties: JsonObject = {
+        "to": {"type": "string"},
+        "amount": {"type": "integer", "default": 5000},
+        "share": {"type": "number", "default": 0.5},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+        "days": {"type": "integer", "default": "many"},
+        "odd": True,
+    }
+    spec = spec_of(properties)
+    assert with_defaults(spec, {"to": "bob"}) == {"to": "bob", "amount": 5000, "share": 0.5}
+    assert with_defaults(spec, {"amount": None, "share": 1}) == {"amount": None, "share": 1}
+    free = ActionSpec(name="act", input_schema={"properties": properties, "additionalProperties": True})
+    assert with_defaults(free, {"to": "bob"}) == {"to": "bob", "amount": 5000, "share": 0.5, "days": "many"}
 
 
 def test_a_deep_schema_ends_in_json_text() -> None:
