@@ -1,6 +1,6 @@
 """Checks: all that can be known wrong with a plan before anything runs, and what inputs or a result of a call break."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
@@ -65,7 +65,16 @@ def _misfits(step: str, given: JsonObject, action: ActionSpec, unknown: Collecti
         is_known = path[0] not in unknown if path else not unknown or rule[0] in _ABOUT_NAMES
         if is_known or (rule[-1] == "type" and not _is_reference(error.instance) and _DEPENDS.isdisjoint(rule)):
             field = ".".join(map(str, ["inputs", *path]))
-            yield Finding(step=step, field=field, problem=f"{error.message[:300]}.", remedy=_SEE_SCHEMA)
+            yield Finding(step=step, field=field, problem=f"{error.message[:300]}.", remedy=_remedy(action, rule))
+
+
+def _remedy(action: ActionSpec, rule: Sequence[str | int]) -> str:
+    """Say what to write: where a pattern is not met, what is said of the argument, which is easier to read."""
+    declared: JsonValue = action.input_schema
+    for part in rule[:-1]:
+        declared = declared.get(str(part)) if isinstance(declared, dict) else None
+    said = declared.get("description") if isinstance(declared, dict) and rule[-1] == "pattern" else None
+    return " ".join(said.split())[:300] if isinstance(said, str) and said.strip() else _SEE_SCHEMA
 
 
 def secret_findings(step: str, inputs: Mapping[str, JsonValue], action: ActionSpec) -> Iterator[Finding]:

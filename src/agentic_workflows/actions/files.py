@@ -12,6 +12,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
 
 from agentic_workflows.actions.action import Action
 from agentic_workflows.actions.declare import action
@@ -26,6 +29,12 @@ MAX_LINE = 500
 MAX_CELLS = 2_000_000
 """Of a table; a row that is left short has a cell in every column."""
 
+_NAME = r"([^/.]|\.[^/])[^/]*"
+_PATH = f"{_NAME}(/{_NAME})*"
+_NORMAL = "Write it relative to the workspace and in normal form, such as notes/a.md: no ./, no //, no / at the end."
+# One place has one name, which is checked before anything is decided: no other one walks past a rule.
+FilePath: TypeAlias = Annotated[str, Field(pattern=f"^{_PATH}$", description=_NORMAL)]
+FolderPath: TypeAlias = Annotated[str, Field(pattern=rf"^(\.|{_PATH})$", description=f"{_NORMAL} All of it is '.'.")]
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,10})?")
 
 
@@ -88,25 +97,25 @@ class _Files:
 
     workspace: Workspace
 
-    def read_file(self, path: str) -> str:
+    def read_file(self, path: FilePath) -> str:
         """Read one file; gives its text."""
         return self.workspace.read(path)
 
-    def write_file(self, path: str, text: str, *, overwrite: bool = False) -> str:
+    def write_file(self, path: FilePath, text: str, *, overwrite: bool = False) -> str:
         """Write a text to a new file; gives its path."""
         return self.workspace.write(path, text, overwrite=overwrite)
 
-    def append_file(self, path: str, text: str) -> str:
+    def append_file(self, path: FilePath, text: str) -> str:
         """Add a text to the end of a file; gives its path."""
         return self.workspace.append(path, text)
 
-    def list_files(self, folder: str = ".", pattern: str = "*") -> list[str]:
+    def list_files(self, folder: FolderPath = ".", pattern: str = "*") -> list[str]:
         """List the files in a folder and below, such as *.md; gives their paths."""
         wanted = pattern.removeprefix("./").removeprefix("**/")
         paths = self.workspace.files(folder)
         return [path for path in paths if fnmatchcase(path, wanted) or fnmatchcase(path.rsplit("/", 1)[-1], wanted)]
 
-    def search_files(self, text: str, folder: str = ".") -> list[Match]:
+    def search_files(self, text: str, folder: FolderPath = ".") -> list[Match]:
         """Find the lines that contain a text; gives path, line and text of each."""
         if not text.strip():
             raise ActionError("The text to search for is empty; say what the lines should contain.")
@@ -117,19 +126,19 @@ class _Files:
                 raise ActionError(f"More than {MAX_MATCHES:,} lines contain {text!r}; search for a longer text.")
         return found
 
-    def move_file(self, source: str, target: str) -> str:
+    def move_file(self, source: FilePath, target: FilePath) -> str:
         """Move or rename one file; gives its new path."""
         return self.workspace.move(source, target)
 
-    def delete_file(self, path: str) -> None:
+    def delete_file(self, path: FilePath) -> None:
         """Delete one file."""
         self.workspace.delete(path)
 
-    def read_csv(self, path: str) -> list[dict[str, str]]:
+    def read_csv(self, path: FilePath) -> list[dict[str, str]]:
         """Read a CSV file; gives its rows, each with a text per column."""
         return [row for _, row in self._rows(path)]
 
-    def sum_column(self, path: str, column: str) -> int | float:
+    def sum_column(self, path: FilePath, column: str) -> int | float:
         """Add up the numbers in one column of a CSV file; gives the sum."""
         total = Decimal(0)
         for line, row in self._rows(path, column):

@@ -73,11 +73,11 @@ class Workspace:
             raise WorkspaceError(f"{path!r} is not a UTF-8 text: byte {error.start} does not fit.") from None
 
     def write(self, path: str, text: str, *, overwrite: bool = False) -> str:
-        """Write a file whole, and the folders that it needs; return its normal path.
+        """Write a file whole, and the folders that it needs; return its path.
 
         Without overwrite, an existing file is refused, unless it holds exactly this text already.
         """
-        *folder, name = parts = self._changeable(path)
+        *folder, name = self._changeable(path)
         data = self._encode(text, path)
         with _refusing(path), self._locked(), self._open(folder, create=True) as fd:
             there = _ordinary(fd, name, path)
@@ -85,17 +85,17 @@ class Workspace:
                 _put(fd, name, data, like=there)
             elif self._read(fd, name, path) != data:
                 raise FileExistsError(errno.EEXIST, "exists")
-        return "/".join(parts)
+        return path
 
     def append(self, path: str, text: str) -> str:
-        """Add text to the end of a file, which begins to exist if it did not; return its normal path."""
-        *folder, name = parts = self._changeable(path)
+        """Add text to the end of a file, which begins to exist if it did not; return its path."""
+        *folder, name = self._changeable(path)
         with _refusing(path), self._locked(), self._open(folder, create=True) as fd:
             there = _ordinary(fd, name, path)
             before = b"" if there is None else self._read(fd, name, path)
             data = self._limited(before + self._encode(text, path), path)
             _put(fd, name, data, like=there)
-        return "/".join(parts)
+        return path
 
     def delete(self, path: str) -> None:
         """Delete one file."""
@@ -105,16 +105,16 @@ class Workspace:
             os.unlink(name, dir_fd=fd)
 
     def move(self, source: str, target: str) -> str:
-        """Give a file another path, never one that is taken; return that path in normal form."""
+        """Give a file another path, never one that is taken; return that path."""
         *old_folder, old = self._changeable(source)
-        *new_folder, new = parts = self._changeable(target)
+        *new_folder, new = self._changeable(target)
         with _refusing(source), self._locked(), self._open(old_folder) as fd:
             if _ordinary(fd, old, source) is None:
                 raise FileNotFoundError(errno.ENOENT, "missing")
             with _refusing(target), self._open(new_folder, create=True) as new_fd:
                 os.link(old, new, src_dir_fd=fd, dst_dir_fd=new_fd, follow_symlinks=False)
             os.unlink(old, dir_fd=fd)
-        return "/".join(parts)
+        return target
 
     def files(self, folder: str = ".") -> list[str]:
         """Return the paths of all ordinary files in a folder and below it, sorted; hidden ones are left out."""
@@ -208,6 +208,23 @@ def split(path: str) -> tuple[str, ...]:
 
     """
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
+    normal, problem = "/".join(parts) or ".", _problem(path, parts)
+    if problem is None and path != normal:  # one place has one name, so that no other walks past a rule
+        problem = f"is not in normal form; write {beginning(normal, _MAX_SHOWN)!r}"
+    if problem:
+        raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} {problem}.")
+    return parts
+
+
+def file_parts(path: str) -> tuple[str, ...]:
+    """Return the components of a path to a file; errors as in `split`, or where it names a folder."""
+    if path == "." or path.endswith(("/", "/.")):
+        raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} names a folder, not a file.")
+    return split(path)
+
+
+def _problem(path: str, parts: Sequence[str]) -> str | None:
+    """Return why a path is no name of something inside."""
     problem = None
     if not path.strip():
         problem = "is empty; name a file, or the folder '.'"
@@ -221,17 +238,7 @@ def split(path: str) -> tuple[str, ...]:
         problem = "is hidden; names that begin with a dot are left alone"
     elif len(parts) > MAX_DEPTH:
         problem = f"is more than {MAX_DEPTH} folders deep"
-    if problem:
-        raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} {problem}.")
-    return parts
-
-
-def file_parts(path: str) -> tuple[str, ...]:
-    """Return the components of a path to a file; errors as in `split`, or where it names the workspace itself."""
-    parts = split(path)
-    if not parts or path.endswith(("/", "/.")):  # what ends otherwise than its name would pass a rule about `*.md`
-        raise WorkspaceError(f"The path {beginning(path, _MAX_SHOWN)!r} names a folder, not a file.")
-    return parts
+    return problem
 
 
 def _put(folder: int, name: str, data: bytes, *, like: os.stat_result | None) -> None:

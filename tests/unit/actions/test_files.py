@@ -12,7 +12,8 @@ from agentic_workflows.actions.files import file_actions, touched
 from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.actions.workspace import Workspace
 from agentic_workflows.errors import ActionError, WorkspaceError
-from agentic_workflows.graph.plan import WorkflowStep
+from agentic_workflows.graph.checks import static_findings
+from agentic_workflows.graph.plan import Plan, WorkflowStep
 from agentic_workflows.graph.schedule import Footprint, Schedule
 from agentic_workflows.graph.values import JsonValue
 
@@ -47,6 +48,31 @@ async def test_files_are_read_written_moved_and_deleted(call: Caller) -> None:
     assert await call("move_file", source="new/c.md", target="d.md") == "d.md"
     assert await call("delete_file", path="d.md") is None
     assert not (call.root / "d.md").exists()
+
+
+@pytest.mark.parametrize(
+    "name, inputs",
+    [
+        ("read_file", {"path": "./todo.md"}),
+        ("write_file", {"path": "notes//a.md", "text": ""}),
+        ("append_file", {"path": "notes/./a.md", "text": ""}),
+        ("delete_file", {"path": "todo.md/"}),
+        ("move_file", {"source": "todo.md", "target": "./done.md"}),
+        ("list_files", {"folder": "notes/"}),
+        ("search_files", {"folder": "./notes", "text": "ada"}),
+        ("sum_column", {"path": "./costs.csv", "column": "amount"}),
+    ],
+)
+def test_a_plan_names_a_place_in_one_way_only(call: Caller, name: str, inputs: Any) -> None:
+    (finding,) = static_findings(Plan("g", [WorkflowStep("step", name, inputs)]), call.actions)
+    assert finding.remedy.startswith("Write it relative to the workspace and in normal form, such as notes/a.md")
+
+
+@given(path=st.text(alphabet="./aé \n", max_size=12))
+def test_a_path_fits_the_schema_where_no_component_is_empty_or_a_dot(path: str) -> None:
+    actions, is_normal = make_registry(file_actions(Workspace(Path()))), {"", "."}.isdisjoint(path.split("/"))
+    assert actions["read_file"].input_validator.is_valid({"path": path}) is is_normal
+    assert actions["list_files"].input_validator.is_valid({"folder": path}) is (is_normal or path == ".")
 
 
 async def test_nothing_is_overwritten_unless_told(call: Caller) -> None:

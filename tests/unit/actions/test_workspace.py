@@ -69,6 +69,9 @@ BAD = {
     "notes/.git/hooks/run": "is hidden",
     ".": "names a folder",
     "./": "names a folder",
+    "./notes/a.md": "is not in normal form; write 'notes/a.md'",
+    "notes//a.md": "is not in normal form; write 'notes/a.md'",
+    "notes/./a.md": "is not in normal form; write 'notes/a.md'",
     "notes": "is a folder",
     "notes/": "names a folder",
     "notes/a.md/.": "names a folder",
@@ -114,6 +117,18 @@ def test_folder_that_leads_out_is_not_listed(path: str, workspace: Workspace) ->
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes devices")
+@pytest.mark.parametrize("path", ["./notes", "notes/", "notes/.", ".//notes"])
+def test_folder_has_one_name(path: str, workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match="is not in normal form; write 'notes'"):
+        workspace.files(path)
+
+
+@pytest.mark.parametrize("path", ["./", "./.", ".//."])
+def test_the_whole_workspace_has_one_name(path: str, workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match=r"is not in normal form; write '\.'"):
+        workspace.files(path)
+
+
 def test_device_is_refused(workspace: Workspace, root: Path) -> None:
     try:
         os.mknod(root / "zero", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
@@ -164,7 +179,7 @@ def test_workspace_stays_where_it_was(root: Path, tmp_path: Path, monkeypatch: p
 
 def test_written_text_is_read_back_exactly(workspace: Workspace) -> None:
     text = "﻿a\r\nb\n\tü 🙂\0"
-    assert workspace.write("./new//deep/b.md", text) == "new/deep/b.md"
+    assert workspace.write("new/deep/b.md", text) == "new/deep/b.md"
     assert workspace.read("new/deep/b.md") == text
 
 
@@ -220,7 +235,7 @@ def test_listing_leaves_out_links_specials_and_hidden_names(workspace: Workspace
     (root / ".git" / "config").write_text("")
     (root / os.fsdecode(b"not-\xff-utf8")).write_text("")
     assert workspace.files() == ["notes/a.md"]
-    assert workspace.files("./notes/") == ["notes/a.md"]
+    assert workspace.files("notes") == ["notes/a.md"]
 
 
 def test_listing_that_is_too_long_or_too_deep_is_refused(
@@ -369,7 +384,7 @@ def test_what_an_operator_keeps_in_the_folder_is_read_and_never_changed(
     for name in ("tools.yaml", "rules/mine.cedar", "own.py", "a.md"):
         (root / name).write_text("kept")
     workspace = Workspace(root, reserved=frozenset({root / "tools.yaml", root / "rules"}))
-    for path in ("tools.yaml", "./Tools.YAML", "rules/mine.cedar", "rules/new.cedar", "own.py", "own/__init__.py"):
+    for path in ("tools.yaml", "Tools.YAML", "rules/mine.cedar", "rules/new.cedar", "own.py", "own/__init__.py"):
         for change in (
             lambda path: workspace.write(path, "more", overwrite=True),
             lambda path: workspace.append(path, "more"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations
 from agentic_workflows.graph.checks import input_findings, static_findings
 from agentic_workflows.graph.plan import Plan, WorkflowStep
-from agentic_workflows.graph.values import JsonObject
+from agentic_workflows.graph.values import JsonObject, JsonValue
 
 NUMBER = {
     "type": "object",
@@ -155,6 +155,25 @@ def test_a_type_that_no_reference_changes_is_checked_before_anything_runs(
     plan = Plan("g", [WorkflowStep("first", "act", {}, ["x"]), WorkflowStep("a", "act", {"n": value})])
     findings = static_findings(plan, {"act": action})
     assert [(one.step, (one.field or "").partition(".n")[0]) for one in findings] == [("a", "inputs")] * is_certain
+
+
+@pytest.mark.parametrize(
+    "description, remedy",
+    [
+        ("A city,\n such as Rome.", "A city, such as Rome."),
+        (" ", "See the action's input schema."),
+        (None, "See the action's input schema."),
+    ],
+)
+def test_a_pattern_that_is_not_met_is_told_in_the_words_of_its_argument(description: JsonValue, remedy: str) -> None:
+    argument: JsonObject = {"type": "string", "pattern": "^[A-Z]", "description": description or ""}
+    inside: JsonObject = {"type": "array", "items": argument}
+    schema: JsonObject = {"type": "object", "properties": {"to": argument, "all": inside}}
+    action = ActionSpec(name="go", input_schema=schema)
+    misfits: list[JsonObject] = [{"to": "rome"}, {"all": ["rome"]}]
+    for inputs in misfits:
+        assert [one.remedy for one in input_findings("a", inputs, action)] == [remedy]
+    assert [one.remedy for one in input_findings("a", {"to": 1}, action)] == ["See the action's input schema."]
 
 
 def test_resolved_inputs_are_checked_against_the_schema() -> None:
