@@ -2,7 +2,8 @@
 
 Said only where it is certain, for the actions that there are. Of a condition only what is literal in it is worked out.
 One rule takes another in where it covers all actions of the other and has no condition that the other does not have:
-then it applies whenever the other does. Rules of built-in files are not told of.
+then it applies whenever the other does. A rule that looks for an argument that no action has is told of as well. Rules
+of built-in files are not.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentic_workflows.graph.catalogue import DANGEROUS, TRUST, Catalogue
+from agentic_workflows.graph.findings import did_you_mean
 from agentic_workflows.graph.json_schema import objects_in
 from agentic_workflows.graph.values import canonical
 from agentic_workflows.policies.policy import Policy
-from agentic_workflows.policies.schema import PRINCIPAL, RESOURCE, known_actions
+from agentic_workflows.policies.schema import PRINCIPAL, RESOURCE, Free, inputs_shape, known_actions
 from agentic_workflows.policies.trust import is_about_trust
 
 _CALCULATES = frozenset({"+", "-", "*", "neg"})
@@ -38,7 +40,8 @@ def idle_rules(policies: Sequence[Policy], catalogue: Catalogue) -> Iterator[str
     for at, one in enumerate(reaches):
         if one.policy.is_built_in or _may_fail(one.policy):
             continue
-        why = _never_applies(one, catalogue) or _taken_in(one, reaches[:at], reaches[at + 1 :])
+        others = reaches[:at], reaches[at + 1 :]
+        why = _never_applies(one, catalogue) or _seeks_in_vain(one, catalogue) or _taken_in(one, *others)
         if why:
             yield f"{one.policy.rule.place}: the rule {one.policy.rule.id!r} {why}"
 
@@ -90,6 +93,18 @@ def _never_applies(one: _Reach, catalogue: Catalogue) -> str | None:
         return f"permits what never runs, whatever policies say: {', '.join(sorted(named))}. Take it away."
     if any(_literal(condition["body"]) is (condition["kind"] == "unless") for condition in policy.cedar["conditions"]):
         return "never applies: its condition never holds. Correct the condition."
+    return None
+
+
+def _seeks_in_vain(one: _Reach, catalogue: Catalogue) -> str | None:
+    specs = [spec for name, spec in catalogue.items() if name in one.actions]
+    if not specs or any(isinstance(inputs_shape(spec), Free) for spec in specs):
+        return None
+    known = sorted({name for spec in specs for name in spec.input_names})
+    for attribute, name in sorted(one.policy.sought):
+        if attribute in ("untrusted", "secret") and name not in known:
+            remedy = did_you_mean(name, known, title="Known arguments")
+            return f"looks in context.{attribute} for {name!r}, and no action it covers has that argument. {remedy}"
     return None
 
 

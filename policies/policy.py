@@ -8,12 +8,15 @@ from typing import Any
 
 import cedarpy
 
+from agentic_workflows.graph.json_schema import objects_in
 from agentic_workflows.graph.values import JsonObject, JsonValue
 from agentic_workflows.policies.decision import Rule
 from agentic_workflows.policies.schema import CONTEXT
 
 EVERYTHING = frozenset({*CONTEXT, "inputs"})
 """Every attribute of the context."""
+
+_LOOKS_FOR = frozenset({"contains", "containsAny", "containsAll"})
 
 MEMO = 4_096
 """Answers of Cedar kept."""
@@ -59,6 +62,11 @@ class Policy:
     def reads(self) -> frozenset[str]:
         """Return the attributes of the context that it reads; an access that is unclear reads all."""
         return EVERYTHING if () in self.paths else frozenset(path[0] for path in self.paths)
+
+    @cached_property
+    def sought(self) -> frozenset[tuple[str, str]]:
+        """Return what it looks for in sets of the context: `context.secret.contains("to")` is ("secret", "to")."""
+        return frozenset(_sought(self.cedar["conditions"]))
 
     def covers(self, names: Collection[str]) -> bool:
         """Tell whether its scope takes in an action, given by its name and groups."""
@@ -115,3 +123,13 @@ def _path(node: object) -> tuple[str, ...] | None:
         names.append(str(access["attr"]))
         node = access["left"]
     return None
+
+
+def _sought(conditions: object) -> Iterator[tuple[str, str]]:
+    for node in objects_in(conditions):
+        for operator in _LOOKS_FOR & node.keys():
+            left, right = node[operator]["left"], node[operator]["right"]
+            for where, what in ((left, right), (right, left)) if operator == "containsAny" else ((left, right),):
+                path = _path(where)
+                if path and len(path) == 1:
+                    yield from ((path[0], one["Value"]) for one in what.get("Set", [what]) if "Value" in one)

@@ -2,18 +2,28 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final, get_args
 
 import cedarpy
 
 from agentic_workflows.errors import PolicyError
-from agentic_workflows.graph.catalogue import GROUPS
+from agentic_workflows.graph.catalogue import GROUPS, ArgumentClass
 from agentic_workflows.graph.findings import did_you_mean
 from agentic_workflows.policies.policy import EVERYTHING, Policy
+from agentic_workflows.policies.provenance import FOREACH, WHEN
 from agentic_workflows.policies.schema import Inputs, Record
 
 _PREFIX = re.compile(r"^for policy `[^`]*`, ")
 _FOLLOWS = "unable to find an applicable action"
 """What Cedar says besides, when a name in the scope is wrong."""
+_CLASSES: Final = sorted(get_args(ArgumentClass))
+_IN_SETS: Final[Mapping[str, Sequence[str]]] = {
+    "untrusted_control": [FOREACH, WHEN],
+    "untrusted_classes": _CLASSES,
+    "secret_classes": _CLASSES,
+}
+"""What can be in a set of the context, whichever action it is about."""
 
 
 def check_policies(policies: Sequence[Policy], *, schema: cedarpy.Schema, shapes: Mapping[str, Inputs]) -> None:
@@ -39,7 +49,8 @@ def _errors(text: str, schema: cedarpy.Schema) -> list[str]:
 def _problems(policy: Policy, found: Sequence[str], shapes: Mapping[str, Inputs]) -> Iterator[str]:
     messages = [message for message in found if _FOLLOWS not in message] or found
     # The same mistake is reported once for each action that the rule covers.
-    said = [(messages[0], _remedy(messages[0], shapes))] if messages else [*_unheard_of(policy, shapes)]
+    unheard = chain(_unheard_of(policy, shapes), _never_found(policy, shapes))
+    said = [(messages[0], _remedy(messages[0], shapes))] if messages else [*unheard]
     for message, remedy in said:
         yield f"{policy.rule.place}: the rule {policy.rule.id!r} does not fit the actions: {message}. {remedy}"
 
@@ -66,6 +77,17 @@ def _unheard_of(policy: Policy, shapes: Mapping[str, Inputs]) -> Iterator[tuple[
             if path[1] not in known:
                 message = f"{', '.join(sorted(policy.actions))} never has an argument {path[1]!r}"
                 yield message, did_you_mean(path[1], sorted(known), title="Known arguments")
+
+
+def _never_found(policy: Policy, shapes: Mapping[str, Inputs]) -> Iterator[tuple[str, str]]:
+    """Yield what Cedar is silent about as well: the rule looks in a set for a name that is never there."""
+    known, named = dict(_IN_SETS), policy.actions or frozenset()
+    if named and all(isinstance(shapes.get(action), Record) for action in named):
+        arguments = sorted({name for action in named for name in _arguments(shapes[action])})
+        known |= {"untrusted": arguments, "secret": arguments}
+    for attribute, name in sorted(policy.sought):
+        if name not in known.get(attribute, [name]):
+            yield f"context.{attribute} never has {name!r}", did_you_mean(name, known[attribute], title="It has")
 
 
 def _arguments(shape: Inputs) -> Sequence[str]:

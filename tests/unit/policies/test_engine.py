@@ -1,3 +1,4 @@
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -314,6 +315,57 @@ def test_a_rule_that_fits_no_action_does_not_load(rule: str, message: str) -> No
     with pytest.raises(PolicyError) as caught:
         engine_of(PERMIT, rule)
     assert message in str(caught.value)
+
+
+ALL_ACTIONS = "principal, action, resource"
+ON_WRITE = 'principal, action == Action::"write", resource'
+
+
+@pytest.mark.parametrize(
+    "scope, condition, message",
+    [
+        (ALL_ACTIONS, 'context.untrusted_control.contains("if")', "context.untrusted_control never has 'if'."),
+        (ALL_ACTIONS, 'context.untrusted_classes.contains("targets")', "Did you mean 'target'?"),
+        (
+            ALL_ACTIONS,
+            '!context.secret_classes.containsAny(["value", "text"])',
+            "context.secret_classes never has 'text'.",
+        ),
+        (
+            ALL_ACTIONS,
+            '["iff", "when"].containsAny(context.untrusted_control)',
+            "context.untrusted_control never has 'iff'.",
+        ),
+        (
+            ON_WRITE,
+            'context.untrusted.containsAll(["paht"])',
+            "context.untrusted never has 'paht'. Did you mean 'path'?",
+        ),
+        (ON_WRITE, 'context.secret.contains("to")', "It has: overwrite, path, size, text."),
+    ],
+)
+def test_a_rule_that_looks_for_a_name_that_is_never_there_does_not_load(
+    scope: str, condition: str, message: str
+) -> None:
+    with pytest.raises(PolicyError, match=f"P:2: the rule 'P:2' does not fit the actions: .*{re.escape(message)}"):
+        engine_of(PERMIT, f"forbid({scope}) when {{ {condition} }};")
+
+
+@pytest.mark.parametrize(
+    "scope, condition",
+    [
+        (ALL_ACTIONS, '["foreach", "when"].containsAll(context.untrusted_control)'),
+        (ALL_ACTIONS, '["foreach", "when"].containsAny(context.untrusted_control)'),
+        (ALL_ACTIONS, 'context.untrusted_classes.containsAny(["target", "value", "secret", "param", "content"])'),
+        (ALL_ACTIONS, "context.untrusted_classes.containsAny(context.secret_classes)"),
+        (ALL_ACTIONS, 'context.untrusted.contains("anything")'),
+        (ON_WRITE, 'context.untrusted.contains("path") && context.secret.containsAny(["text"])'),
+        ('principal, action == Action::"send", resource', 'context.untrusted.contains("anything")'),
+        ('principal, action in Action::"effect", resource', 'context.untrusted.contains("anything")'),
+    ],
+)
+def test_a_rule_that_looks_for_a_name_that_may_be_there_loads(scope: str, condition: str) -> None:
+    assert len(engine_of(PERMIT, f"forbid({scope}) when {{ {condition} }};").policies) == 2
 
 
 def test_every_rule_that_does_not_load_is_named_at_once() -> None:

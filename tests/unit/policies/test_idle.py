@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from agentic_workflows.graph.catalogue import ActionSpec, Annotations, Catalogue
+from agentic_workflows.graph.values import JsonObject
 from agentic_workflows.policies.engine import CedarEngine
 from agentic_workflows.policies.files import DEFAULT, REFINEMENTS
 from agentic_workflows.policies.idle import denies_all, idle_rules
@@ -52,6 +53,25 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_rule_that_can_never_apply_is_told(told, rule: str, why: str) -> None:
     (warning,) = told(PERMIT, rule)
     assert warning.startswith(f"P:2: the rule 'x' never applies: {why}")
+
+
+@pytest.mark.parametrize("attribute", ["untrusted", "secret"])
+def test_a_rule_that_looks_for_an_argument_that_no_action_has_is_told(tmp_path: Path, attribute: str) -> None:
+    (tmp_path / "P").write_text(
+        f"""{PERMIT}
+        @id("x") forbid(principal, action, resource) when {{ context.{attribute}.containsAny(["too", "a"]) }};
+        @id("y") forbid(principal, action, resource) when {{ context.{attribute}.contains("to") }};"""
+    )
+    schema: JsonObject = {"type": "object", "properties": {"to": {"type": "string"}, "a": {"type": "string"}}}
+    send = ActionSpec(name="send", input_schema=schema)
+    policies = CedarEngine({"send": send}, [tmp_path / "P"]).policies
+    (warning,) = idle_rules(policies, {"send": send})
+    assert warning.endswith(
+        f"the rule 'x' looks in context.{attribute} for 'too', and no action it covers has that argument. "
+        f"Did you mean 'to'?"
+    )
+    assert not list(idle_rules(policies, {"send": send, "free": ActionSpec(name="free")}))
+    assert not list(idle_rules(policies, {}))
 
 
 def test_rules_that_permit_nothing_are_told(tmp_path: Path) -> None:
