@@ -8,16 +8,25 @@ of built-in files are not.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from agentic_workflows.graph.catalogue import DANGEROUS, TRUST, Catalogue
+from agentic_workflows.graph.catalogue import DANGEROUS, TRUST, ActionSpec, Catalogue
 from agentic_workflows.graph.findings import did_you_mean
 from agentic_workflows.graph.json_schema import objects_in
 from agentic_workflows.graph.values import canonical
 from agentic_workflows.policies.policy import Policy
-from agentic_workflows.policies.schema import PRINCIPAL, RESOURCE, Free, inputs_shape, known_actions
+from agentic_workflows.policies.schema import (
+    PRINCIPAL,
+    RESOURCE,
+    Free,
+    Record,
+    inputs_shape,
+    known_actions,
+    with_defaults,
+)
 from agentic_workflows.policies.trust import is_about_trust
 
+_INPUTS: Final = {".": {"left": {"Var": "context"}, "attr": "inputs"}}
 _CALCULATES = frozenset({"+", "-", "*", "neg"})
 _ASK_LESS = 'No permit takes a question away: let a rule take the place of the one that asks, with @replaces("id").'
 
@@ -40,8 +49,8 @@ def idle_rules(policies: Sequence[Policy], catalogue: Catalogue) -> Iterator[str
     for at, one in enumerate(reaches):
         if one.policy.is_built_in or _may_fail(one.policy):
             continue
-        others = reaches[:at], reaches[at + 1 :]
-        why = _never_applies(one, catalogue) or _seeks_in_vain(one, catalogue) or _taken_in(one, *others)
+        why = _never_applies(one, catalogue) or _waits_in_vain(one, catalogue) or _seeks_in_vain(one, catalogue)
+        why = why or _taken_in(one, reaches[:at], reaches[at + 1 :])
         if why:
             yield f"{one.policy.rule.place}: the rule {one.policy.rule.id!r} {why}"
 
@@ -94,6 +103,23 @@ def _never_applies(one: _Reach, catalogue: Catalogue) -> str | None:
     if any(_literal(condition["body"]) is (condition["kind"] == "unless") for condition in policy.cedar["conditions"]):
         return "never applies: its condition never holds. Correct the condition."
     return None
+
+
+def _waits_in_vain(one: _Reach, catalogue: Catalogue) -> str | None:
+    named = one.policy.actions or frozenset()
+    if not named or not named <= catalogue.keys():
+        return None
+    for name in sorted(frozenset.intersection(*(_always_there(catalogue[action]) for action in named))):
+        if canonical({"!": {"arg": {"has": {"left": _INPUTS, "attr": name}}}}) in one.conditions:
+            return f"never applies: {name!r} is always there, given or by default. Ask what it is."
+    return None
+
+
+def _always_there(spec: ActionSpec) -> frozenset[str]:
+    """Return the arguments that every call has, as policies see it."""
+    shape, defaults = inputs_shape(spec), with_defaults(spec, {})
+    known = shape.attributes if isinstance(shape, Record) else {}
+    return frozenset(name for name, one in known.items() if one.required or (name in defaults and not one.nullable))
 
 
 def _seeks_in_vain(one: _Reach, catalogue: Catalogue) -> str | None:

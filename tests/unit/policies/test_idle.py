@@ -55,6 +55,34 @@ def test_a_rule_that_can_never_apply_is_told(told, rule: str, why: str) -> None:
     assert warning.startswith(f"P:2: the rule 'x' never applies: {why}")
 
 
+@pytest.mark.parametrize(
+    "condition, names",
+    [
+        ("when { !(context.inputs has to) }", ["to"]),
+        ("unless { context.approved || context.inputs has amount }", ["amount"]),
+        ("when { !(context.inputs has note) }", []),
+        ("when { !(context.inputs has free) }", []),
+        ("when { context.inputs has amount }", []),
+    ],
+)
+def test_a_rule_that_waits_for_an_argument_to_be_missing_that_never_is_is_told(
+    tmp_path: Path, condition: str, names: list[str]
+) -> None:
+    (tmp_path / "P").write_text(f'{PERMIT}\n@id("x") forbid(principal, action == Action::"pay", resource) {condition};')
+    properties: JsonObject = {
+        "to": {"type": "string"},
+        "amount": {"type": "integer", "default": 5000},
+        "note": {"type": ["string", "null"], "default": "none"},
+        "free": {"type": "string"},
+    }
+    schema: JsonObject = {"type": "object", "properties": properties, "required": ["to"]}
+    catalogue = {"pay": ActionSpec(name="pay", input_schema=schema)}
+    told = list(idle_rules(CedarEngine(catalogue, [tmp_path / "P"]).policies, catalogue))
+    assert [one.partition("never applies: ")[2] for one in told] == [
+        f"{name!r} is always there, given or by default. Ask what it is." for name in names
+    ]
+
+
 @pytest.mark.parametrize("attribute", ["untrusted", "secret"])
 def test_a_rule_that_looks_for_an_argument_that_no_action_has_is_told(tmp_path: Path, attribute: str) -> None:
     (tmp_path / "P").write_text(
