@@ -9,13 +9,14 @@ from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, fields
 from threading import Thread
-from typing import Any, TypeAlias, get_type_hints, overload
+from typing import Annotated, Any, TypeAlias, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
-from agentic_workflows.actions.action import Action, ActionCall, Reconcile
+from agentic_workflows.actions.action import Action, ActionCall, Reconcile, awaited
 from agentic_workflows.errors import ActionError, ResultError
 from agentic_workflows.graph.catalogue import Annotations, ArgumentClass, Resources
 from agentic_workflows.graph.findings import did_you_mean
@@ -151,8 +152,7 @@ class _Signature:
         for part, hint in ((part, hint) for part, hint in hints.items() if part not in calls):
             _check_type(hint, "its result" if part == "return" else f"the parameter {part!r}", name)
         fields: dict[str, Any] = {
-            f"p{at}": (hints[key], Field(_default(parameter), alias=key))
-            for at, (key, parameter) in enumerate(inputs.items())
+            f"p{at}": _field(hints[key], parameter) for at, (key, parameter) in enumerate(inputs.items())
         }
         gives = hints["return"]
         alone: Any = tuple.__class_getitem__(gives)
@@ -225,12 +225,13 @@ def _runner(function: Function, signature: _Signature) -> Callable[[ActionCall],
         arguments = signature.arguments(call)
         if inspect.iscoroutinefunction(function):
             return signature.dumped(await function(**arguments))
-        return signature.dumped(await _in_thread(function, arguments, call.idempotency_key))
+        # A plain wrapper around an async function gives a coroutine.
+        return signature.dumped(await awaited(await in_thread(function, arguments, call.idempotency_key)))
 
     return functools.update_wrapper(run, function)
 
 
-async def _in_thread(function: Function, arguments: Mapping[str, Any], key: str) -> Any:
+async def in_thread(function: Function, arguments: Mapping[str, Any], key: str) -> Any:
     """Call a plain function without blocking the loop, in a thread that keeps no process alive when it hangs."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
@@ -297,8 +298,12 @@ def _check_type(hint: Any, part: str, name: str) -> None:
         )
 
 
-def _default(parameter: inspect.Parameter) -> Any:
-    return ... if parameter.default is inspect.Parameter.empty else parameter.default
+def _field(hint: Any, parameter: inspect.Parameter) -> Any:
+    """Return the field of a parameter; a default that is a `Field(...)` tells what the field is."""
+    given = parameter.default
+    if isinstance(given, FieldInfo):
+        return Annotated[hint, given], Field(alias=parameter.name)
+    return hint, Field(... if given is inspect.Parameter.empty else given, alias=parameter.name)
 
 
 def _summary(function: Function) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from agentic_workflows.actions.action import Action, ActionCall
+from agentic_workflows.actions.declare import in_thread
 from agentic_workflows.errors import ActionError, ResultError, said
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.values import JsonObject, JsonValue, as_json
@@ -99,7 +100,7 @@ def _runner(tool: "BaseTool") -> Any:
             # be taken for it, and the tool be given what stands in them. Not always: it makes a text of any result.
             request = {"type": "tool_call", "id": uuid4().hex, "name": tool.name, "args": arguments}
         try:
-            return _result(await tool.ainvoke(request), f"The result of {tool.name}")
+            return _result(await _invoked(tool, request, call.idempotency_key), f"The result of {tool.name}")
         except ToolException as error:
             raise ActionError(f"{tool.name} failed: {error}") from error
         except ValueError as error:
@@ -108,6 +109,22 @@ def _runner(tool: "BaseTool") -> Any:
             raise
 
     return run
+
+
+async def _invoked(tool: "BaseTool", request: Any, key: str) -> object:
+    """Call a tool; LangChain would have a plain one wait in a pool of the loop, unseen and hindering its end."""
+    if _is_plain(tool):
+        return await in_thread(tool.invoke, {"input": request}, key)
+    return await tool.ainvoke(request)
+
+
+def _is_plain(tool: "BaseTool") -> bool:
+    """Tell whether nothing of a tool is async."""
+    from langchain_core.tools import BaseTool, StructuredTool, Tool  # noqa: PLC0415 - heavy
+
+    theirs = [getattr(one, name) for one in (BaseTool, StructuredTool, Tool) for name in ("ainvoke", "arun", "_arun")]
+    its_own = [getattr(type(tool), name) for name in ("ainvoke", "arun", "_arun")]
+    return getattr(tool, "coroutine", None) is None and all(one in theirs for one in its_own)
 
 
 def _injected(tool: "BaseTool") -> frozenset[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from pydantic import Field
 
 from agentic_workflows.actions.action import Action
+from agentic_workflows.actions.cut_answer import is_cut
 from agentic_workflows.actions.declare import action
 from agentic_workflows.errors import ActionError
 
@@ -123,7 +124,7 @@ class _Texts:
     async def _answer(self, system: str, user: str, *, example: tuple[str, str] | None = None) -> str:
         model = await self._loaded()
         message = await model.ainvoke(_messages(system, user, example))
-        if message.response_metadata.get("finish_reason") == "length":
+        if is_cut(message.response_metadata):
             raise ActionError(
                 "The model's answer was cut off at its length limit; ask for less, or raise its max_tokens."
             )

@@ -1,12 +1,15 @@
 """An agent whose plans a chat model writes, under a schema that names no action but those of its catalogue."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
+from langchain_core.utils.json import parse_json_markdown, parse_partial_json
 
+from agentic_workflows.actions.cut_answer import is_cut
 from agentic_workflows.actions.text import ModelSource
 from agentic_workflows.agents.conversions import with_texts
 from agentic_workflows.agents.examples import FILE_EXAMPLES
@@ -16,6 +19,8 @@ from agentic_workflows.errors import ModelError
 from agentic_workflows.graph.catalogue import Catalogue
 from agentic_workflows.graph.values import JsonObject, beginning
 
+_DECODER = json.JSONDecoder(strict=False)
+"""Takes a line break inside a text, as LangChain's parser does."""
 _MAX_SHOWN = 300
 """Characters of an unusable answer or of an error that are shown."""
 
@@ -72,6 +77,9 @@ class ModelAgent:
         plan = answer["parsed"]
         if not isinstance(plan, Mapping) or not isinstance(plan.get("steps"), list):
             raise ModelError(f"The model {_instead(answer['raw'])}. Try another goal, or another model.")
+        if not _is_whole(answer["raw"], plan):
+            remedy = "Raise its max_tokens, or ask for less."
+            raise ModelError(f"The model's answer was cut off, so its plan is not whole. {remedy}")
         return plan
 
     async def _loaded(self) -> BaseChatModel:
@@ -84,6 +92,25 @@ class ModelAgent:
         if action is None:
             return step
         return {**step, "inputs": without_nulls(step.get("inputs"), flat(action.input_schema))}
+
+
+def _is_whole(answer: BaseMessage, plan: JsonObject) -> bool:
+    """Tell whether the model wrote a plan to its end: LangChain's parser closes what a text leaves open."""
+    if _first_json(answer.text, parse_partial_json) == plan:
+        return _first_json(answer.text, _strictly) == plan
+    return not is_cut(answer.response_metadata)
+
+
+def _first_json(text: str, parser: Callable[[str], Any]) -> object:
+    """Return the JSON that a text begins with, or that stands in its first fence."""
+    try:
+        return parse_json_markdown(text, parser=parser)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _strictly(text: str) -> object:
+    return _DECODER.raw_decode(text)[0]
 
 
 def _instead(raw: BaseMessage) -> str:

@@ -1,4 +1,5 @@
 import asyncio
+import functools
 import subprocess
 import sys
 import threading
@@ -201,6 +202,43 @@ def test_no_plan_can_write_a_call(hint: Any) -> None:
         action(pay)
 
 
+async def test_a_field_as_a_default_tells_what_the_parameter_is() -> None:
+    @action
+    def pay(
+        to: str = Field(min_length=2, alias="whom"),
+        amount: int = Field(10, le=100, description="In euros."),
+        tags: list[str] = Field(default_factory=lambda: ["new"]),  # noqa: B008 - people write it so
+        note: Annotated[str, Field(max_length=3)] = Field(default="", min_length=0),
+    ) -> str:
+        return f"{to} {amount} {tags} {note!r}"
+
+    properties: Any = pay.input_schema["properties"]
+    assert pay.input_schema["required"] == ["to"]
+    assert properties["amount"] == {"default": 10, "description": "In euros.", "maximum": 100, "type": "integer"}
+    assert await call(pay, to="Ada") == "Ada 10 ['new'] ''"
+    assert await call(pay, to="Ada", amount=100, tags=[], note="abc") == "Ada 100 [] 'abc'"
+    for wrong in ({"amount": 101}, {"to": "A"}, {"note": "abcd"}):
+        with pytest.raises(ActionError, match="cannot be called with these inputs"):
+            await call(pay, **({"to": "Ada"} | wrong))
+
+
+async def test_a_plain_wrapper_around_an_async_function_is_awaited() -> None:
+    def audited(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*arguments: Any, **named: Any) -> Any:
+            return function(*arguments, **named)
+
+        return wrapper
+
+    @action
+    @audited
+    async def send(to: str) -> str:
+        await asyncio.sleep(0)
+        return f"Sent to {to}."
+
+    assert await call(send, to="Ada") == "Sent to Ada."
+
+
 async def test_plain_function_runs_in_a_thread() -> None:
     @action
     def thread() -> int:
@@ -348,11 +386,20 @@ plan = {"steps": [{"name": "wait", "action": "hang", "timeout": 0.2}]}
 result = asyncio.run(AgenticWorkflow(ScriptedAgent([plan]), actions=[hang]).run("wait"))
 print(result["state"], result["reason"])
 """
+AS_TOOL = """
+from agentic_workflows import Annotations
+from agentic_workflows.actions.langchain_tools import from_tool
+from langchain_core.tools import StructuredTool
+
+hang = StructuredTool.from_function(hang.run.__wrapped__, description="Hang.")
+hang = from_tool(hang, annotations=Annotations(read_only=True))
+plan ="""
 
 
-def test_hanging_plain_function_is_cut_and_does_not_keep_the_process_alive() -> None:
+@pytest.mark.parametrize("source", [HANGING, HANGING.replace("plan =", AS_TOOL)], ids=["action", "langchain"])
+def test_hanging_plain_function_is_cut_and_does_not_keep_the_process_alive(source: str) -> None:
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=50, check=True)
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout == "FAILED Step wait failed: hang did not finish within 0.2 s.\n"
     assert time.monotonic() - began < 30
 

@@ -1,7 +1,13 @@
+import asyncio
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, Tool, ToolException, tool
 from pydantic import BaseModel
 
@@ -11,6 +17,7 @@ from agentic_workflows.errors import ActionError, ResultError
 from agentic_workflows.graph.catalogue import Annotations
 from agentic_workflows.graph.plan import WorkflowStep
 from agentic_workflows.graph.values import JsonValue
+from agentic_workflows.under_way import is_under_way, when_ended
 
 
 async def call(action: Action, **inputs: JsonValue) -> object:
@@ -49,6 +56,124 @@ async def test_tool_is_an_action() -> None:
     assert action.input_schema["additionalProperties"] is False
     assert action.annotations == Annotations()
     assert await call(action, title="Emma") == [{"title": "Emma"}, {"title": "Emma"}]
+
+
+class Plain(BaseTool):
+    name: str = "plain"
+    description: str = "Plain."
+    act: Any
+
+    def _run(self, x: int) -> Any:
+        return self.act(x)
+
+
+def plain_tools(act: Callable[[int], Any]) -> list[BaseTool]:
+    """Return tools of every kind that have nothing async, each of which calls a function."""
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    return [
+        StructuredTool.from_function(act, name="typed", description="Typed."),
+        StructuredTool(name="schema", description="Schema.", args_schema=schema, func=act),
+        Tool(name="text", description="Text.", func=lambda x: act(int(x))),
+        Plain(act=act),
+    ]
+
+
+def asked(x: int) -> Any:
+    """Call what stands in the context."""
+    return ACT.get()(x)
+
+
+ACT: ContextVar[Callable[[int], Any]] = ContextVar("ACT")
+
+
+@pytest.mark.parametrize("plain", plain_tools(asked), ids=lambda tool: tool.name)
+async def test_a_plain_tool_that_was_cut_is_known_to_go_on(plain: BaseTool) -> None:
+    began, gate, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def act(x: int) -> int:
+        began.set()
+        gate.wait(10)
+        return x
+
+    ACT.set(act)
+    action = from_tool(plain)
+    inputs: dict[str, JsonValue] = {"tool_input": "1"} if isinstance(plain, Tool) else {"x": 1}
+    step = WorkflowStep("s", plain.name, inputs)
+    whole = ActionCall(action=plain.name, step=step, inputs=inputs, run_id="r", idempotency_key=f"r:{plain.name}:0")
+    acting = asyncio.ensure_future(action.run(whole))
+    assert await asyncio.to_thread(began.wait, 10)
+    acting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await acting
+    assert when_ended(["r"], ended.set)
+    gate.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert not is_under_way(whole.idempotency_key)
+
+
+@pytest.mark.parametrize("plain", plain_tools(asked), ids=lambda tool: tool.name)
+async def test_plain_tools_do_not_wait_for_each_other(plain: BaseTool) -> None:
+    many = threading.Barrier(64)  # more than there are threads in a pool of the loop
+
+    def act(x: int) -> int:
+        many.wait(20)
+        return x
+
+    ACT.set(act)
+    action = from_tool(plain)
+    inputs: dict[str, JsonValue] = {"tool_input": "1"} if isinstance(plain, Tool) else {"x": 1}
+    assert await asyncio.gather(*(call(action, **inputs) for _ in range(64))) == [1] * 64
+
+
+class Async(BaseTool):
+    name: str = "async"
+    description: str = "Async."
+
+    def _run(self) -> int:
+        raise NotImplementedError
+
+    async def _arun(self) -> int:
+        return threading.get_ident()
+
+
+async def thread() -> int:
+    """Tell the thread."""
+    return threading.get_ident()
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        Async(),
+        StructuredTool.from_function(coroutine=thread),
+        StructuredTool.from_function(func=lambda: 0, coroutine=thread, name="both", description="Both."),
+    ],
+    ids=lambda tool: tool.name,
+)
+async def test_a_tool_with_a_coroutine_of_its_own_stays_on_the_loop(tool: BaseTool) -> None:
+    assert await call(from_tool(tool)) == threading.get_ident()
+
+
+class Seen(BaseCallbackHandler):
+    """Notes which tools began."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+
+    def on_tool_start(self, serialized: dict[str, Any], *_: Any, **__: Any) -> None:
+        self.began.append(serialized["name"])
+
+
+async def test_a_plain_tool_has_the_callbacks_and_the_config_of_its_caller() -> None:
+    @tool
+    def where(config: RunnableConfig) -> str:
+        """Tell the place."""
+        return str(config["configurable"]["place"])
+
+    seen, action = Seen(), from_tool(where)
+    caller = RunnableLambda(lambda _: 0, afunc=lambda _: call(action))
+    assert await caller.ainvoke(0, {"callbacks": [seen], "configurable": {"place": "here"}}) == "here"
+    assert seen.began == ["where"]
 
 
 async def test_schema_of_an_mcp_tool_is_kept() -> None:

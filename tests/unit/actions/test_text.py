@@ -1,3 +1,4 @@
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ class FakeModel(BaseChatModel):
     """Gives one answer, and notes what it was asked."""
 
     answer: str
-    finish_reason: str = "stop"
+    metadata: dict[str, Any] = Field(default_factory=lambda: {"finish_reason": "stop"})
     asked: list[list[tuple[str, str]]] = Field(default_factory=list)
 
     @property
@@ -29,7 +30,7 @@ class FakeModel(BaseChatModel):
     def _generate(self, messages: list[BaseMessage], *_: Any, **options: Any) -> ChatResult:
         assert "tools" not in options
         self.asked.append([(message.type, message.text) for message in messages])
-        message = AIMessage(self.answer, response_metadata={"finish_reason": self.finish_reason})
+        message = AIMessage(self.answer, response_metadata=self.metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
@@ -153,11 +154,39 @@ async def test_empty_text_is_refused(name: str, inputs: Any) -> None:
         await call(FakeModel(answer="a"), name, **inputs)
 
 
-async def test_answer_that_is_empty_or_cut_off_is_refused() -> None:
+async def test_answer_that_is_empty_is_refused() -> None:
     with pytest.raises(ActionError, match="empty answer"):
         await call(FakeModel(answer=" "), "summarize", text="A text.")
+
+
+class Reason(Enum):
+    MAX_TOKENS = 2
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"finish_reason": "length"},
+        {"finish_reason": "MAX_TOKENS"},
+        {"finish_reason": Reason.MAX_TOKENS},
+        {"stop_reason": "max_tokens"},
+        {"stop_reason": "model_context_window_exceeded"},
+        {"stopReason": "max_tokens"},
+        {"done_reason": "length"},
+        {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+    ],
+)
+async def test_answer_that_was_cut_off_is_refused_whoever_says_so(metadata: dict[str, Any]) -> None:
     with pytest.raises(ActionError, match="cut off at its length limit"):
-        await call(FakeModel(answer="A te", finish_reason="length"), "summarize", text="A text.")
+        await call(FakeModel(answer="A te", metadata=metadata), "summarize", text="A text.")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"stop_reason": "end_turn"}, {"done_reason": "stop"}, {"finish_reason": None, "incomplete_details": None}],
+)
+async def test_answer_that_nobody_calls_cut_is_taken(metadata: dict[str, Any]) -> None:
+    assert await call(FakeModel(answer="A text", metadata=metadata), "summarize", text="A text.") == "A text"
 
 
 def test_text_actions_change_nothing_and_touch_nothing() -> None:

@@ -5,9 +5,14 @@ import json
 
 import pytest
 from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import Field
 
 from agentic_workflows.agents.model_agent import ModelAgent
 from agentic_workflows.agents.planning_prompt import Example
+from agentic_workflows.agents.recording import ReplayModel
 from agentic_workflows.errors import ModelError
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.plan import from_json
@@ -109,6 +114,87 @@ async def test_an_answer_that_was_cut_off_is_an_error(endpoint, model):
     endpoint.content, endpoint.finish = '{"steps": [', "length"
     with pytest.raises(ModelError, match="length"):
         await ModelAgent(model, CATALOGUE).create_plan("Save a.", [])
+
+
+WHOLE = json.dumps(ANSWER)
+FIRST_STEP = WHOLE[: WHOLE.index(', {"name": "s"')]
+
+
+@pytest.mark.parametrize(
+    "cut", [FIRST_STEP, WHOLE[:-2], WHOLE[:-1], f"```json\n{FIRST_STEP}", f"Sure.\n```\n{FIRST_STEP}"]
+)
+async def test_no_part_of_a_plan_passes_for_the_plan(endpoint, model, cut):
+    endpoint.content = cut
+    with pytest.raises(ModelError, match=r"cut off, so its plan is not whole\. Raise its max_tokens"):
+        await ModelAgent(model, CATALOGUE).create_plan("Save a.", [])
+
+
+@pytest.mark.parametrize("content", [
+    f"```json\n{WHOLE}\n```",
+    f"Here is {{a}} plan:\n```json\n{WHOLE}\n```\nIt saves {{a}}.",
+    f"```\n{WHOLE}",
+    f"\n{WHOLE}\n\n\n",
+    f"{WHOLE} That is all.",
+    json.dumps(ANSWER, indent=2),
+    WHOLE.replace('"a"', '"\\u0061"'),
+    json.dumps({"steps": [dict(reversed(step.items())) for step in ANSWER["steps"]]}),
+])  # fmt: skip
+async def test_a_whole_plan_is_taken_however_it_is_written(endpoint, model, content):
+    endpoint.content = content
+    assert await ModelAgent(model, CATALOGUE).create_plan("Save a.", []) == PLAN
+
+
+@pytest.mark.parametrize("value", ["1.0", "1e2", '"a\nb"', '"a\tb"', '"\\ud83d\\ude00"', '"```json {"'])
+async def test_a_value_may_be_written_in_any_way(endpoint, model, value):
+    endpoint.content = f'{{"steps": [{{"action": "fly", "inputs": {{"x": {value}}}}}]}}'
+    expected = json.loads(value, strict=False)
+    assert (await ModelAgent(model, CATALOGUE).create_plan("Fly.", []))["steps"][0]["inputs"] == {"x": expected}
+
+
+class Caller(BaseChatModel):
+    """Answers with a call of the tool that it is given, as many models do."""
+
+    text: str = ""
+    metadata: dict[str, object] = Field(default_factory=dict)
+
+    @property
+    def _llm_type(self):
+        return "caller"
+
+    def bind_tools(self, tools, **options):  # noqa: ARG002 - the base class's shape
+        return self.bind()
+
+    def _generate(self, messages, stop=None, run_manager=None, **options):  # noqa: ARG002 - the base class's shape
+        made = {"name": "plan", "args": ANSWER, "id": "1"}
+        message = AIMessage(self.text, tool_calls=[made], response_metadata=self.metadata)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+@pytest.mark.parametrize("text", ["", "Here it is.", '{"steps": [', json.dumps(ANSWER)])
+@pytest.mark.parametrize("metadata", [{}, {"stop_reason": "tool_use"}, {"finish_reason": "tool_calls"}])
+async def test_a_plan_may_come_as_the_call_of_a_tool(text, metadata):
+    assert await ModelAgent(Caller(text=text, metadata=metadata), CATALOGUE).create_plan("Save a.", []) == PLAN
+
+
+@pytest.mark.parametrize("metadata", [{"stop_reason": "max_tokens"}, {"finish_reason": "length"}])
+async def test_a_call_of_a_tool_that_was_cut_off_is_no_plan(metadata):
+    with pytest.raises(ModelError, match="cut off"):
+        await ModelAgent(Caller(metadata=metadata), CATALOGUE).create_plan("Save a.", [])
+
+
+class Writer(Caller):
+    """Answers with a text, under no schema that its server knows of."""
+
+    def with_structured_output(self, schema, **options):
+        return ReplayModel.with_structured_output(self, schema, **options)
+
+    def _generate(self, messages, stop=None, run_manager=None, **options):  # noqa: ARG002 - the base class's shape
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(self.text, response_metadata=self.metadata))])
+
+
+async def test_a_whole_plan_before_spaces_up_to_the_limit_is_taken():
+    model = Writer(text=json.dumps(ANSWER) + " " * 50, metadata={"done_reason": "length"})
+    assert await ModelAgent(model, CATALOGUE).create_plan("Save a.", []) == PLAN
 
 
 @pytest.mark.parametrize("status,body,problem", [
