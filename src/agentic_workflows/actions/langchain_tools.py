@@ -1,8 +1,9 @@
 """Any LangChain tool is an action, and so is any MCP tool, through LangChain's adapters."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 from uuid import uuid4
 
 from agentic_workflows.actions.action import Action, ActionCall
@@ -29,17 +30,24 @@ def from_tool(tool: "BaseTool", *, annotations: Annotations | None = None) -> Ac
     stricter than `annotations`. That a tool is harmless, whatever its server says, is said in an overlay.
 
     Raises:
-        ActionError: this is no LangChain tool, it has no JSON Schema, or LangChain would not hand an argument on.
+        ActionError: this is no LangChain tool, it has no JSON Schema, or LangChain would not hand an argument on, or
+            has none to hand on.
 
     """
     from langchain_core.tools import BaseTool  # noqa: PLC0415 - heavy
 
     if not isinstance(tool, BaseTool):
         raise ActionError(f"{tool!r} is neither an action nor a LangChain tool; decorate the function with @action.")
+    schema = _input_schema(tool)
+    if lacking := sorted(name for name in _injected(tool) if _is_lacking(tool, name)):
+        raise ActionError(
+            f"The tool {tool.name!r} needs the argument {lacking[0]!r}, which only an agent of LangChain's fills in. "
+            f"Give it a default, or call what the tool calls from a function with @action."
+        )
     return Action(
         name=tool.name,
         description=" ".join(tool.description.split()),
-        input_schema=_input_schema(tool),
+        input_schema=schema,
         annotations=_tightened(annotations or Annotations(), tool.metadata or {}),
         run=_runner(_raising(tool)),
     )
@@ -128,13 +136,41 @@ def _is_plain(tool: "BaseTool") -> bool:
 
 
 def _injected(tool: "BaseTool") -> frozenset[str]:
-    """Return the arguments that LangChain fills in, and the planner never sees."""
+    """Return the arguments that the planner never sees."""
     from langchain_core.tools import Tool  # noqa: PLC0415 - heavy
+
+    if isinstance(tool, Tool):
+        return frozenset()
+    # A schema of one's own need not name them.
+    of_function = frozenset[str](getattr(tool, "_injected_args_keys", ()))
+    return of_function | _fields(_schema(tool)).keys() - _fields(tool.tool_call_schema).keys()
+
+
+def _schema(tool: "BaseTool") -> Any:
+    return tool.args_schema if isinstance(tool.args_schema, Mapping) else tool.get_input_schema()
+
+
+def _fields(schema: Any) -> Mapping[str, Any]:
     from langchain_core.utils.pydantic import get_fields  # noqa: PLC0415 - heavy
 
-    if isinstance(tool, Tool) or isinstance(tool.args_schema, dict):
-        return frozenset()
-    return frozenset(get_fields(tool.get_input_schema())) - frozenset(tool.args)
+    return {} if isinstance(schema, Mapping) else get_fields(schema)
+
+
+def _is_lacking(tool: "BaseTool", name: str) -> bool:
+    """Tell whether a tool cannot be called without a hidden argument, and a call has no such thing."""
+    from langchain_core.tools import InjectedToolCallId  # noqa: PLC0415 - heavy
+    from langchain_core.tools.base import get_all_basemodel_annotations  # noqa: PLC0415 - heavy
+
+    schema = _schema(tool)
+    if (field := _fields(schema).get(name)) is None:
+        functions = [getattr(tool, "func", None), getattr(tool, "coroutine", None), tool._run, tool._arun]  # noqa: SLF001
+        parameters = [inspect.signature(one).parameters.get(name) for one in functions if one is not None]
+        is_needed = any(one is not None and one.default is one.empty for one in parameters)
+        return is_needed and name != "tool_call_id"
+    notes = get_args(get_all_basemodel_annotations(schema).get(name))[1:]
+    is_id = any(one is InjectedToolCallId or isinstance(one, InjectedToolCallId) for one in notes)
+    # A model of pydantic's first version has no `is_required`.
+    return not is_id and bool(field.is_required() if hasattr(field, "is_required") else field.required)
 
 
 def _result(value: object, where: str) -> JsonValue:

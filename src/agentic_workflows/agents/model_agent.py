@@ -94,7 +94,7 @@ class ModelAgent:
         return {**step, "inputs": without_nulls(step.get("inputs"), flat(action.input_schema))}
 
 
-def _is_whole(answer: BaseMessage, plan: JsonObject) -> bool:
+def _is_whole(answer: BaseMessage, plan: Mapping[str, Any]) -> bool:
     """Tell whether the model wrote a plan to its end: LangChain's parser closes what a text leaves open."""
     if _first_json(answer.text, parse_partial_json) == plan:
         return _first_json(answer.text, _strictly) == plan

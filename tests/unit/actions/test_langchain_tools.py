@@ -8,8 +8,18 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
-from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, Tool, ToolException, tool
+from langchain_core.tools import (
+    BaseTool,
+    InjectedToolArg,
+    InjectedToolCallId,
+    StructuredTool,
+    Tool,
+    ToolException,
+    tool,
+)
+from langgraph.prebuilt import InjectedState, ToolRuntime
 from pydantic import BaseModel
+from pydantic.v1 import BaseModel as BaseModelV1
 
 from agentic_workflows.actions.action import Action, ActionCall
 from agentic_workflows.actions.langchain_tools import from_tool
@@ -197,6 +207,81 @@ async def test_injected_arguments_are_hidden_and_filled_in() -> None:
     action = from_tool(note)
     assert list(action.input_schema["properties"]) == ["text"]  # type: ignore[arg-type]
     assert await call(action, text="x") == "x True"
+
+
+class Text(BaseModel):
+    text: str
+
+
+class Given(BaseModel):
+    text: str
+    user: Annotated[str, InjectedToolArg()]
+
+
+class OldGiven(BaseModelV1):
+    text: str
+    user: Annotated[str, InjectedToolArg]
+
+
+def note(text: str, user: Annotated[str, InjectedToolArg]) -> str:
+    """Note a text."""
+    return f"{text} {user}"
+
+
+def note_state(text: str, user: Annotated[dict[str, Any], InjectedState]) -> str:
+    """Note a text."""
+    return f"{text} {user}"
+
+
+def note_runtime(text: str, runtime: ToolRuntime) -> str:
+    """Note a text."""
+    return f"{text} {runtime}"
+
+
+@pytest.mark.parametrize(
+    "function, fields, lacking",
+    [
+        (note, {}, "user"),
+        (note, {"args_schema": Given}, "user"),
+        (note, {"args_schema": OldGiven}, "user"),
+        (note_runtime, {"args_schema": Text}, "runtime"),
+        (note_runtime, {"args_schema": Text.model_json_schema()}, "runtime"),
+        (note_state, {}, "user"),
+        (note_runtime, {}, "runtime"),
+    ],
+)
+def test_a_tool_that_needs_an_argument_that_nobody_fills_in_is_refused(
+    function: Callable[..., str], fields: Any, lacking: str
+) -> None:
+    with pytest.raises(
+        ActionError, match=f"'note' needs the argument '{lacking}', which only .* fills in. Give it a default, or call"
+    ):
+        from_tool(StructuredTool.from_function(function, name="note", **fields))
+
+
+async def test_an_injected_argument_with_a_default_has_it() -> None:
+    @tool
+    def greet(
+        text: str,
+        call_id: Annotated[str, InjectedToolCallId()],
+        config: RunnableConfig,
+        user: Annotated[str, InjectedToolArg] = "Ada",
+    ) -> str:
+        """Greet."""
+        return f"{text} {user} {bool(call_id)} {bool(config)}"
+
+    assert await call(from_tool(greet), text="Hello") == "Hello Ada True True"
+
+
+async def test_an_argument_that_a_schema_of_ones_own_leaves_out_is_filled_in_too() -> None:
+    def greet(
+        text: str, tool_call_id: Annotated[str, InjectedToolCallId], user: Annotated[str, InjectedToolArg] = "Ada"
+    ) -> str:
+        """Greet."""
+        return f"{text} {user} {bool(tool_call_id)}"
+
+    tool = StructuredTool.from_function(greet, args_schema=Text)
+    assert await call(from_tool(tool), text="Hello") == "Hello Ada True"
 
 
 @pytest.mark.parametrize(
