@@ -143,7 +143,7 @@ def _injected(tool: "BaseTool") -> frozenset[str]:
         return frozenset()
     # A schema of one's own need not name them.
     of_function = frozenset[str](getattr(tool, "_injected_args_keys", ()))
-    return of_function | _fields(_schema(tool)).keys() - _fields(tool.tool_call_schema).keys()
+    return (of_function | _fields(_schema(tool)).keys()) - _fields(tool.tool_call_schema).keys()
 
 
 def _schema(tool: "BaseTool") -> Any:
@@ -153,7 +153,7 @@ def _schema(tool: "BaseTool") -> Any:
 def _fields(schema: Any) -> Mapping[str, Any]:
     from langchain_core.utils.pydantic import get_fields  # noqa: PLC0415 - heavy
 
-    return {} if isinstance(schema, Mapping) else get_fields(schema)
+    return schema.get("properties", {}) if isinstance(schema, Mapping) else get_fields(schema)
 
 
 def _is_lacking(tool: "BaseTool", name: str) -> bool:

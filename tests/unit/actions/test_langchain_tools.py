@@ -273,6 +273,12 @@ async def test_an_injected_argument_with_a_default_has_it() -> None:
     assert await call(from_tool(greet), text="Hello") == "Hello Ada True True"
 
 
+async def test_an_argument_that_a_schema_of_ones_own_shows_is_for_the_planner() -> None:
+    schema = {"type": "object", "properties": {"text": {"type": "string"}, "user": {"type": "string"}}}
+    action = from_tool(StructuredTool.from_function(note, args_schema=schema))
+    assert await call(action, text="Hello", user="Ada") == "Hello Ada"
+
+
 async def test_an_argument_that_a_schema_of_ones_own_leaves_out_is_filled_in_too() -> None:
     def greet(
         text: str, tool_call_id: Annotated[str, InjectedToolCallId], user: Annotated[str, InjectedToolArg] = "Ada"
