@@ -70,15 +70,20 @@ class _Parts:
         _, _, fragment = reference.partition("#")  # of what is not in here the compiler says so
         if fragment and not fragment.startswith("/"):
             return self._anchors.get(fragment)
-        found = self._schema
-        for step in map(_unescaped, fragment.split("/")[1:]):
-            if isinstance(found, dict):
-                found = found.get(step)
-            elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
-                found = found[int(step)]
-            else:
-                return None
-        return found
+        return part_at(fragment, self._schema)
+
+
+def part_at(pointer: str, schema: Any) -> Any:
+    """Return what a JSON Pointer, as a reference writes it, points to; nothing where that is not in the schema."""
+    found = schema if pointer[:1] in ("", "/") else None
+    for step in map(_unescaped, pointer.split("/")[1:]):
+        if isinstance(found, dict):
+            found = found.get(step)
+        elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return None
+    return found
 
 
 def _unescaped(step: str) -> str:

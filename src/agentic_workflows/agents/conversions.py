@@ -57,9 +57,9 @@ def _action(step: Any, catalogue: Catalogue) -> ActionSpec | None:
 
 def _kinds(schema: JsonObject | None) -> set[str]:
     """Return the JSON types that a schema allows; none where it does not say."""
-    if not schema:
+    whole = flat(schema) if isinstance(schema, Mapping) else None
+    if not whole:
         return set()
-    whole = flat(schema)
     for keyword in ("anyOf", "oneOf"):
         if choices := cast("list[JsonObject]", whole.get(keyword) or []):
             each = [_kinds(choice) for choice in choices]

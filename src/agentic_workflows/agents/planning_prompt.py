@@ -63,7 +63,7 @@ def planning_messages(
 
 def signature(action: ActionSpec) -> str:
     """Return an action as one line: `read_file(path) -> text: read one file; gives its text`."""
-    required = cast("list[str]", action.input_schema.get("required") or [])
+    required = cast("list[str]", flat(action.input_schema).get("required") or [])
     names = ", ".join(name if name in required else f"{name}?" for name in _properties(action))
     gives = f" -> {_kind(action.output_schema)}" if action.output_schema else ""
     summary = " ".join(action.description.strip().partition("\n")[0].split())
@@ -73,7 +73,7 @@ def signature(action: ActionSpec) -> str:
 
 
 def _properties(action: ActionSpec) -> JsonObject:
-    return cast("JsonObject", action.input_schema.get("properties") or {})
+    return cast("JsonObject", flat(action.input_schema).get("properties") or {})
 
 
 def _kind(schema: JsonObject) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agentic_workflows.agents.conversions import with_texts
 from agentic_workflows.agents.planning_prompt import Example, planning_messages, signature
-from agentic_workflows.agents.planning_schema import REFERENCE, plan_schema, without_nulls
+from agentic_workflows.agents.planning_schema import REFERENCE, flat, plan_schema, without_nulls
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.history import faults_in
 from agentic_workflows.graph.json_schema import compiled
@@ -87,6 +87,84 @@ def test_every_argument_takes_a_reference():
     assert accepts(step("a", literals), catalogue=catalogue)
     for name in ("number", "flag", "one", "names", "record", "free", "either", "defined"):
         assert not accepts(step("a", {**literals, name: "text"}), catalogue=catalogue)
+
+
+POINT: JsonObject = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}
+NAMED: JsonObject = {"properties": {"name": TEXT}, "required": ["name"]}
+
+
+def taken(value, argument, **more):
+    """Tell whether a model may give a value to an argument of this schema."""
+    schema = {"type": "object", "properties": {"p": POINT, "a": argument}, "required": ["a"], **more}
+    action = ActionSpec(name="act", input_schema=schema)
+    return accepts(step("act", {"p": None, "a": value}), catalogue={"act": action})
+
+
+@pytest.mark.parametrize("argument", [
+    {"$ref": "#/$defs/Point"},
+    {"$ref": "#/definitions/A~1B%20C"},
+    {"$ref": "#/properties/p"},
+    {"allOf": [{"$ref": "#/$defs/Point"}]},
+    {"allOf": [{"$ref": "#/$defs/Point"}, True], "description": "Where."},
+    {"properties": {"x": {"type": "number"}}, "required": ["x"]},
+    {**POINT, "anyOf": [{"required": ["x"]}, {"required": []}]},
+])  # fmt: skip
+def test_an_object_is_one_however_its_schema_says_so(argument):
+    known = {"$defs": {"Point": POINT}, "definitions": {"A/B C": POINT}}
+    known = {place: held for place, held in known.items() if place in str(argument)}
+    assert taken({"x": 1}, argument, **known)
+    assert taken("${earlier}", argument, **known)
+    assert [value for value in ("text", 1, True, None, {}, {"y": 1}) if taken(value, argument, **known)] == []
+
+
+def test_parts_of_a_schema_are_taken_together():
+    both = {"allOf": [{"$ref": "#/$defs/Point"}, NAMED], "properties": {"z": {"type": "boolean"}}}
+    assert taken({"x": 1, "name": "a", "z": None}, both, **{"$defs": {"Point": POINT}})
+    assert not taken({"x": 1, "name": None, "z": None}, both, **{"$defs": {"Point": POINT}})
+
+
+@pytest.mark.parametrize("argument,fits,fits_not", [
+    (True, ["a", 1, False], [None, {}]),
+    (False, ["${a}"], ["a", 1, None]),
+    ({"type": "array", "items": True}, [["a", 1]], ["a", [None]]),
+    ({"type": "array", "items": False}, ["${a}"], [["a"]]),
+    ({"items": TEXT}, [["a"]], ["a", [1]]),
+    ({"type": "array", "items": [TEXT, {"type": "null"}]}, [["a", None]], [[1]]),
+    ({"anyOf": [True]}, ["a", 1], [None]),
+    ({"type": "integer", "anyOf": [{"minimum": 3}, {"type": "null"}]}, [3, None], ["a"]),
+    ({"$ref": "#/nowhere"}, ["a", 1], [None]),
+    ({"$ref": "#anchor"}, ["a", 1], [None]),
+    ({"type": "object", "properties": {"$ref": TEXT, "allOf": TEXT, "definitions": TEXT}},
+     [{"$ref": "a", "allOf": "b", "definitions": None}], [{"$ref": 1, "allOf": "b", "definitions": None}, {}]),
+])  # fmt: skip
+def test_every_schema_says_what_it_can(argument, fits, fits_not):
+    assert [value for value in fits if not taken(value, argument)] == []
+    assert [value for value in fits_not if taken(value, argument)] == []
+
+
+def test_a_schema_that_holds_itself_ends():
+    tree = {
+        "type": "object",
+        "properties": {"name": TEXT, "children": {"type": "array", "items": {"$ref": "#/$defs/T"}}},
+    }
+    known = {"$defs": {"T": tree}}
+    assert taken({"name": "a", "children": "${earlier}"}, {"$ref": "#/$defs/T"}, **known)
+    assert not taken({"name": "a", "children": ["text"]}, {"$ref": "#/$defs/T"}, **known)
+
+
+def test_arguments_that_a_schema_refers_to_are_shown_and_their_nulls_taken_out():
+    schema = {
+        "type": "object",
+        "$ref": "#/$defs/Given",
+        "$defs": {"Given": NAMED | {"properties": {"name": TEXT, "b": True}}},
+    }
+    action = ActionSpec(name="act", input_schema=schema)
+    assert signature(action) == "act(name, b?): "
+    assert accepts(step("act", {"name": "a", "b": 1}), catalogue={"act": action})
+    assert without_nulls({"name": "a", "b": None}, flat(schema)) == {"name": "a"}
+    assert without_nulls({"name": "a", "b": {"c": None}}, flat(schema)) == {"name": "a", "b": {"c": None}}
+    given_steps = [step("act", {"name": "${o}", "b": "${o}"}, ["o"])]
+    assert with_texts(given_steps, {"act": action}) == given_steps
 
 
 def test_schema_stays_in_the_strict_subset():
