@@ -15,8 +15,8 @@ from agentic_workflows.agents.conversions import with_texts
 from agentic_workflows.agents.examples import FILE_EXAMPLES
 from agentic_workflows.agents.planning_prompt import Example, planning_messages
 from agentic_workflows.agents.planning_schema import flat, plan_schema, without_nulls
-from agentic_workflows.errors import ModelError
-from agentic_workflows.graph.catalogue import Catalogue
+from agentic_workflows.errors import ActionError, ModelError
+from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.values import JsonObject, beginning
 
 _DECODER = json.JSONDecoder(strict=False)
@@ -34,6 +34,10 @@ class ModelAgent:
         examples: goals and good plans over these actions; a small model needs about four.
         include_default_examples: whether those for the built-in file actions come first, as far as they fit.
 
+    Raises:
+        ModelError: `model` is neither.
+        ActionError: the catalogue is none.
+
     """
 
     sees_outputs = False
@@ -47,8 +51,9 @@ class ModelAgent:
         examples: Sequence[Example] = (),
         include_default_examples: bool = True,
     ) -> None:
+        _check_model(model)
         self._model = model
-        self._catalogue = dict(catalogue)
+        self._catalogue = _checked(catalogue)
         self._examples = (*(FILE_EXAMPLES if include_default_examples else ()), *examples)
         self._schema = plan_schema(self._catalogue)
 
@@ -92,6 +97,25 @@ class ModelAgent:
         if action is None:
             return step
         return {**step, "inputs": without_nulls(step.get("inputs"), flat(action.input_schema))}
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, BaseChatModel) and not callable(model):
+        remedy = "Give a LangChain chat model as it was made, or a function that makes one."
+        raise ModelError(f"{beginning(repr(model), _MAX_SHOWN)} is no chat model. {remedy}")
+
+
+def _checked(catalogue: Any) -> dict[str, ActionSpec]:
+    try:
+        known = dict(catalogue)
+    except (TypeError, ValueError):
+        known = {"": None}
+    if not all(isinstance(one, ActionSpec) for one in known.values()):
+        remedy = (
+            "`make_registry([...])` of agentic_workflows.actions.registry makes one of actions and LangChain tools."
+        )
+        raise ActionError(f"{beginning(repr(catalogue), _MAX_SHOWN)} is no mapping of names to actions. {remedy}")
+    return known
 
 
 def _is_whole(answer: BaseMessage, plan: Mapping[str, Any]) -> bool:

@@ -2,18 +2,22 @@
 
 import asyncio
 import json
+from functools import partial
+from types import MappingProxyType
 
 import pytest
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.tools import tool
 from pydantic import Field
 
+from agentic_workflows.actions.registry import make_registry
 from agentic_workflows.agents.model_agent import ModelAgent
 from agentic_workflows.agents.planning_prompt import Example
 from agentic_workflows.agents.recording import ReplayModel
-from agentic_workflows.errors import ModelError
+from agentic_workflows.errors import ActionError, ModelError
 from agentic_workflows.graph.catalogue import ActionSpec
 from agentic_workflows.graph.plan import from_json
 from agentic_workflows.graph.values import JsonObject
@@ -79,6 +83,46 @@ async def test_findings_and_feedback_reach_the_model(endpoint, model):
     history = [{"step": None, "result": {"findings": [{"step": "r", "problem": "is wrong."}], "feedback": "Not a."}}]
     await ModelAgent(model, CATALOGUE).create_plan("Save a.", history)
     assert "- r: is wrong.\n- Not a.\n" in endpoint.requests[0]["messages"][-1]["content"]
+
+
+@tool
+def look_up(title: str) -> str:
+    """Look up a book."""
+    return title
+
+
+@pytest.mark.parametrize("catalogue", [
+    [CATALOGUE["read"]], (CATALOGUE["read"],), CATALOGUE["read"], [look_up], {"look_up": look_up}, {"read": None},
+    ["read"], "read", None, 3,
+])  # fmt: skip
+def test_a_catalogue_that_is_none_is_told_with_what_makes_one(catalogue):
+    with pytest.raises(ActionError, match=r"is no mapping of names to actions. `make_registry\(\[...\]\)` of"):
+        ModelAgent(lambda: None, catalogue)
+
+
+async def test_what_makes_a_mapping_of_actions_is_a_catalogue(endpoint, model):
+    endpoint.content = json.dumps(ANSWER)
+    for catalogue in (MappingProxyType(CATALOGUE), list(CATALOGUE.items()), make_registry([look_up])):
+        assert (await ModelAgent(model, catalogue).create_plan("Save a.", []))["goal"] == "Save a."
+    assert ModelAgent(model, [])
+
+
+@pytest.mark.parametrize("wrap", [lambda _: "gpt-4o", lambda _: None, lambda model: model.with_retry(), lambda _: {}])
+def test_what_is_no_model_is_told_when_the_agent_is_made(model, wrap):
+    with pytest.raises(
+        ModelError, match=r"is no chat model\. Give a LangChain chat model as it was made, or a function"
+    ):
+        ModelAgent(wrap(model), CATALOGUE)
+
+
+async def test_whatever_can_be_called_may_make_the_model(endpoint, model):
+    class Maker:
+        def __call__(self):
+            return model
+
+    endpoint.content = json.dumps(ANSWER)
+    for maker in (Maker(), partial(lambda made: made, model), Maker().__call__):
+        assert await ModelAgent(maker, CATALOGUE).create_plan("Save a.", []) == PLAN
 
 
 async def test_model_is_made_at_the_first_plan_and_once(endpoint, model):
