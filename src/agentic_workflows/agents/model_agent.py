@@ -106,6 +106,7 @@ def _check_model(model: object) -> None:
 
 
 def _checked(catalogue: Any) -> dict[str, ActionSpec]:
+    known: dict[str, Any]
     try:
         known = dict(catalogue)
     except (TypeError, ValueError):

@@ -178,7 +178,7 @@ async def test_a_plain_tool_has_the_callbacks_and_the_config_of_its_caller() -> 
     @tool
     def where(config: RunnableConfig) -> str:
         """Tell the place."""
-        return str(config["configurable"]["place"])
+        return str(config.get("configurable", {})["place"])
 
     seen, action = Seen(), from_tool(where)
     caller = RunnableLambda(lambda _: 0, afunc=lambda _: call(action))

@@ -20,7 +20,7 @@ class FakeModel(BaseChatModel):
     """Gives one answer, and notes what it was asked."""
 
     answer: str
-    metadata: dict[str, Any] = Field(default_factory=lambda: {"finish_reason": "stop"})
+    said: dict[str, Any] = Field(default_factory=lambda: {"finish_reason": "stop"})
     asked: list[list[tuple[str, str]]] = Field(default_factory=list)
 
     @property
@@ -30,7 +30,7 @@ class FakeModel(BaseChatModel):
     def _generate(self, messages: list[BaseMessage], *_: Any, **options: Any) -> ChatResult:
         assert "tools" not in options
         self.asked.append([(message.type, message.text) for message in messages])
-        message = AIMessage(self.answer, response_metadata=self.metadata)
+        message = AIMessage(self.answer, response_metadata=self.said)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
@@ -178,7 +178,7 @@ class Reason(Enum):
 )
 async def test_answer_that_was_cut_off_is_refused_whoever_says_so(metadata: dict[str, Any]) -> None:
     with pytest.raises(ActionError, match="cut off at its length limit"):
-        await call(FakeModel(answer="A te", metadata=metadata), "summarize", text="A text.")
+        await call(FakeModel(answer="A te", said=metadata), "summarize", text="A text.")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ async def test_answer_that_was_cut_off_is_refused_whoever_says_so(metadata: dict
     [{}, {"stop_reason": "end_turn"}, {"done_reason": "stop"}, {"finish_reason": None, "incomplete_details": None}],
 )
 async def test_answer_that_nobody_calls_cut_is_taken(metadata: dict[str, Any]) -> None:
-    assert await call(FakeModel(answer="A text", metadata=metadata), "summarize", text="A text.") == "A text"
+    assert await call(FakeModel(answer="A text", said=metadata), "summarize", text="A text.") == "A text"
 
 
 def test_text_actions_change_nothing_and_touch_nothing() -> None:
