@@ -677,6 +677,20 @@ async def test_a_rejection_holds_for_every_later_plan_until_somebody_approves_an
     assert [one["step"] for one in again["reviews"]] == ["first", "mail"]
 
 
+async def test_a_rejection_holds_for_a_plan_that_only_leaves_steps_out_under_policies_that_allow_the_call_by_now(
+    house: House,
+) -> None:
+    house.rules = (
+        '@id("ada") forbid (principal, action == Action::"send", resource) when { context.inputs.to == "ada" } '
+        "unless { context.approved };"
+    )
+    await house.run(plan(unmarked("one", "bob"), unmarked("mail", "ada")))
+    house.rules = ""
+    again = await house.resume(reject("No."), plan(unmarked("mail", "ada")))
+    assert (again["state"], house.sent) == ("REVIEWING", ["bob"])
+    assert ((await house.resume(approved(again)))["state"], house.sent) == ("COMPLETE", ["bob", "ada"])
+
+
 async def test_a_call_that_was_rejected_keeps_no_other_one_from_being_done(house: House) -> None:
     await house.run(ONE)
     done = await house.resume(reject("Not her."), plan(unmarked("mail", "bob")))

@@ -176,11 +176,18 @@ class Case:
         """
         if not self.run.grants.rows or self.answer is not None:
             return None
-        name, plan, grants = self.call.step.name, self.run.asked_under, self.run.grants
-        row = grants.unused(name, self.call.item)
-        if row is None or row.plan != plan:
-            row = grants.before(plan, self.call.action, self.call.inputs, name if self.action.undeclared else None)
+        row = self.run.grants.unused(self.call.step.name, self.call.item)
+        if row is None or row.plan != self.run.asked_under:
+            equal = self.run.grants.of_equal(self.call.action, self.call.inputs)
+            row = next((one for one in equal if self._is_meant_by(one)), None)
         return None if row is None or isinstance(row.said, Approve) else row
+
+    def _is_meant_by(self, row: Answered) -> bool:
+        """Tell whether an answer about an equal call is about this one, too; two steps of one plan are two calls."""
+        step, item, _ = row.about
+        if row.plan == self.run.asked_under:
+            return (step, item) == (self.call.step.name, self.call.item) and not self.run.grants.is_outdated(row)
+        return step == self.call.step.name or not self.action.undeclared
 
     def use(self, asked: str) -> None:
         """Use up an answer: it counts for one call, once."""

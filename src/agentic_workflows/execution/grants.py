@@ -65,7 +65,7 @@ class Grants:
         last = None
         for row in self._spent(first):
             last = row
-        return None if last is None or self._is_outdated(last) or not self._is_expired(last) else last
+        return None if last is None or self.is_outdated(last) or not self._is_expired(last) else last
 
     def unused(self, step: str, item: int | None, in_doubt: Sequence[object] | None = None) -> Answered | None:
         """Return the last answer about a call, or its effect in doubt, where it was never used, also an expired one.
@@ -73,7 +73,7 @@ class Grants:
         It may be to another question about that: under another plan, other policies or actions, or with other inputs.
         """
         row = self._last.get((step, item, str(in_doubt)))
-        return None if row is None or self.is_used(row) or self._is_outdated(row) else row
+        return None if row is None or self.is_used(row) or self.is_outdated(row) else row
 
     def ending_id(self, step: str, item: int | None, in_doubt: Sequence[object]) -> str | None:
         """Return the id of the unused answer that ends the doubt about an effect: with its result, or giving it up."""
@@ -85,17 +85,20 @@ class Grants:
         row = self._last.get((step, item, str(None)))
         return row if row is not None and isinstance(row.said, Edit) and self.is_used(row) else None
 
-    def before(self, plan: str, action: str, inputs: Mapping[str, JsonValue], step: str | None) -> Answered | None:
-        """Return the last answer about an equal call of other plans, whatever its step or else of the one given.
+    def of_equal(self, action: str, inputs: Mapping[str, JsonValue]) -> Sequence[Answered]:
+        """Return the answers about calls of an action with these inputs, of any plan, the last word first.
 
         Not what was said of one in doubt, which is known by its effect.
         """
-        equal = self._by_call.get(digest([action, inputs]), ())
-        return next((row for row in equal if row.plan != plan and step in (None, row.about[0])), None)
+        return self._by_call.get(digest([action, inputs]), ())
 
     def is_used(self, row: Answered) -> bool:
         """Tell whether an answer has counted for a call, also in this pass."""
         return row.used or row.review_id in self._used
+
+    def is_outdated(self, row: Answered) -> bool:
+        """Tell whether something else was said of the call since, or of its effect in doubt."""
+        return row.after < self._latest[row.about]
 
     def take(self, review_id: str) -> bool:
         """Use an answer up for this pass; False where there is none, or it was used.
@@ -123,14 +126,11 @@ class Grants:
             first = asked_again(row.review_id)
 
     def _is_spent(self, row: Answered) -> bool:
-        return self.is_used(row) or self._is_outdated(row) or self._is_expired(row)
+        return self.is_used(row) or self.is_outdated(row) or self._is_expired(row)
 
     def _is_expired(self, row: Answered) -> bool:
         end = self._end(row)
         return end is not None and self.now() >= end
-
-    def _is_outdated(self, row: Answered) -> bool:
-        return row.after < self._latest[row.about]
 
     @cached_property
     def _last(self) -> Mapping[tuple[object, object, str], Answered]:
