@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -106,12 +107,10 @@ def _check_model(model: object) -> None:
 
 
 def _checked(catalogue: Any) -> dict[str, ActionSpec]:
-    known: dict[str, Any]
-    try:
+    known: dict[str, Any] | None = None
+    with suppress(TypeError, ValueError):
         known = dict(catalogue)
-    except (TypeError, ValueError):
-        known = {"": None}
-    if not all(isinstance(one, ActionSpec) for one in known.values()):
+    if known is None or not all(isinstance(one, ActionSpec) for one in known.values()):
         remedy = (
             "`make_registry([...])` of agentic_workflows.actions.registry makes one of actions and LangChain tools."
         )
