@@ -18,12 +18,12 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.output_parsers import JsonOutputParser
 from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
 
 from agentic_workflows.errors import ModelError
 from agentic_workflows.graph.values import digest
 
-_KEPT = {"content", "additional_kwargs", "response_metadata", "usage_metadata"}
+_KEPT = {"content", "tool_calls", "additional_kwargs", "response_metadata", "usage_metadata"}
 _writing = Lock()
 
 
@@ -45,8 +45,8 @@ class ReplayModel(BaseChatModel):
             raise ModelError(f"A recording takes a JSON Schema, not {schema!r}.")
         asked = self.bind(structured={"schema": dict(schema), **kwargs})
         if not include_raw:
-            return asked | JsonOutputParser()
-        parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | JsonOutputParser(), parsing_error=lambda _: None)
+            return asked | _structured
+        parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | _structured, parsing_error=lambda _: None)
         unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
         return RunnableMap(raw=asked) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
 
@@ -116,6 +116,12 @@ def _message(answer: Any) -> AIMessage:
     if not isinstance(raw, AIMessage):
         raise ModelError(f"The model answered with a {type(raw).__name__}, and a recording holds messages.")
     return raw
+
+
+@RunnableLambda
+def _structured(answer: AIMessage) -> Any:
+    """Return a structured answer: what a model calls its tool with, or else writes as JSON."""
+    return answer.tool_calls[0]["args"] if answer.tool_calls else JsonOutputParser().invoke(answer)
 
 
 def _result(answer: AIMessage) -> ChatResult:

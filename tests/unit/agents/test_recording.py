@@ -47,6 +47,22 @@ async def test_raw_answers_and_what_is_no_json_are_replayed_too(endpoint, model,
     assert answer["parsing_error"] is not None
 
 
+@pytest.mark.parametrize("include_raw", [True, False])
+async def test_an_answer_that_is_a_call_of_a_tool_is_replayed_too(endpoint, model, tmp_path, include_raw):
+    path = tmp_path / "answers.jsonl"
+    said = endpoint.answer()
+    called = {"id": "1", "type": "function", "function": {"name": "t", "arguments": '{"a": 1}'}}
+    said["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": [called]}
+    endpoint.body = json.dumps(said)
+    asked = {"method": "function_calling", "include_raw": include_raw}
+    answers = [
+        await kind.with_structured_output(SCHEMA, **asked).ainvoke("hello")
+        for kind in (RecordingModel(path=path, model=model), ReplayModel(path=path))
+    ]
+    assert [answer["parsed"] if include_raw else answer for answer in answers] == [{"a": 1}, {"a": 1}]
+    assert len(endpoint.requests) == 1
+
+
 async def test_another_question_or_schema_is_a_miss_that_is_told(endpoint, model, tmp_path):
     path = tmp_path / "answers.jsonl"
     endpoint.content = '{"a": 1}'
