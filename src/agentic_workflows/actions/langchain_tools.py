@@ -98,7 +98,12 @@ def _raising(tool: "BaseTool") -> "BaseTool":
 def _runner(tool: "BaseTool") -> Any:
     from langchain_core.tools import ToolException  # noqa: PLC0415 - heavy
 
-    hidden, has_artifact = _injected(tool), tool.response_format == _PAIR
+    hidden, has_artifact, is_plain = _injected(tool), tool.response_format == _PAIR, _is_plain(tool)
+
+    async def invoked(request: Any, key: str) -> object:
+        if is_plain:  # LangChain would have it wait in a pool of the loop, unseen and hindering its end
+            return await in_thread(tool.invoke, {"input": request}, key)
+        return await tool.ainvoke(request)
 
     async def run(call: ActionCall) -> JsonValue:
         arguments = dict(call.inputs)
@@ -108,7 +113,7 @@ def _runner(tool: "BaseTool") -> Any:
             # be taken for it, and the tool be given what stands in them. Not always: it makes a text of any result.
             request = {"type": "tool_call", "id": uuid4().hex, "name": tool.name, "args": arguments}
         try:
-            return _result(await _invoked(tool, request, call.idempotency_key), f"The result of {tool.name}")
+            return _result(await invoked(request, call.idempotency_key), f"The result of {tool.name}")
         except ToolException as error:
             raise ActionError(f"{tool.name} failed: {error}") from error
         except ValueError as error:
@@ -117,13 +122,6 @@ def _runner(tool: "BaseTool") -> Any:
             raise
 
     return run
-
-
-async def _invoked(tool: "BaseTool", request: Any, key: str) -> object:
-    """Call a tool; LangChain would have a plain one wait in a pool of the loop, unseen and hindering its end."""
-    if _is_plain(tool):
-        return await in_thread(tool.invoke, {"input": request}, key)
-    return await tool.ainvoke(request)
 
 
 def _is_plain(tool: "BaseTool") -> bool:

@@ -2,14 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import Field
 
 from agentic_workflows.actions.action import Action
-from agentic_workflows.actions.cut_answer import is_cut
 from agentic_workflows.actions.declare import action
 from agentic_workflows.errors import ActionError
 
@@ -28,6 +27,9 @@ _EXAMPLE = (
 )
 
 ModelSource: TypeAlias = "BaseChatModel | Callable[[], BaseChatModel]"
+_REASON_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+"""Where OpenAI and Google, Anthropic, Bedrock, and Ollama say why an answer ended."""
+_CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded", "model_length"})
 _QUOTES = "\"'`“” \n"
 
 Labels: TypeAlias = Annotated[
@@ -66,6 +68,15 @@ def _declare(function: Callable[..., Awaitable[str]], parameter: str, *, verbati
         verbatim=verbatim,
         resources=lambda _: (),
     )(function)
+
+
+def is_cut(metadata: Mapping[str, Any]) -> bool:
+    """Tell whether the `response_metadata` of a model's answer says that it reached a limit of its length."""
+    reasons = [metadata.get(key) for key in _REASON_KEYS]
+    details = metadata.get("incomplete_details")  # OpenAI's Responses API
+    reasons.append(details.get("reason") if isinstance(details, Mapping) else None)
+    # An enumeration of Google's reads `FinishReason.MAX_TOKENS`.
+    return any(str(getattr(reason, "name", reason)).lower() in _CUT for reason in reasons)
 
 
 @dataclass(frozen=True, kw_only=True)

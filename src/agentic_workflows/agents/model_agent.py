@@ -10,8 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.utils.json import parse_json_markdown, parse_partial_json
 
-from agentic_workflows.actions.cut_answer import is_cut
-from agentic_workflows.actions.text import ModelSource
+from agentic_workflows.actions.text import ModelSource, is_cut
 from agentic_workflows.agents.conversions import with_texts
 from agentic_workflows.agents.examples import FILE_EXAMPLES
 from agentic_workflows.agents.planning_prompt import Example, planning_messages
