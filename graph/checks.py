@@ -1,6 +1,6 @@
 """Checks: all that can be known wrong with a plan before anything runs, and what inputs or a result of a call break."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
@@ -14,9 +14,9 @@ from agentic_workflows.graph.references import Reference, has_secret, is_literal
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 
 
-def missing_actions(plan: Plan, catalogue: Catalogue) -> list[str]:
-    """Return the actions of a plan that are not here."""
-    return sorted({step.action for step in plan.steps if step.action not in catalogue})
+def missing_actions(named: Iterable[str], catalogue: Catalogue) -> list[str]:
+    """Return those of the actions that a plan names that are not here."""
+    return sorted({name for name in named if name not in catalogue})
 
 
 def refuse_missing(plan: Plan, catalogue: Catalogue) -> None:
@@ -26,7 +26,7 @@ def refuse_missing(plan: Plan, catalogue: Catalogue) -> None:
         RunError: nothing is changed, so the run goes on once they are.
 
     """
-    if missing := missing_actions(plan, catalogue):
+    if missing := missing_actions((step.action for step in plan.steps), catalogue):
         raise RunError(
             f"These actions of the plan are not registered here: {', '.join(missing)}. Resume the run with the actions "
             f"that it was begun with; nothing was changed."

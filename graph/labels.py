@@ -76,7 +76,7 @@ UNKNOWN: Final[Label] = frozenset({Source("output")})
 def label_from_json(data: Iterable[object]) -> Label:
     """Return the label that lists of `Source.to_json` describe."""
     return frozenset(
-        Source(kind, action, name, frozenset(traits))
+        _source(kind, action, name, frozenset(traits))
         for kind, action, name, traits in cast("Iterable[list[Any]]", data)
     )
 
@@ -204,6 +204,9 @@ def entrusted(label: Label) -> Label:
 # One object for all that are equal: sets of them are compared again and again.
 
 
+_source = lru_cache(maxsize=65_536)(Source)
+
+
 @lru_cache(maxsize=65_536)
 def _behind(source: Source) -> Source:
     return source if source.is_trusted else replace(source, traits=(source.traits - {"reworked"}) | {"behind"})
@@ -237,4 +240,4 @@ def output_source(action: ActionSpec, part: str, under: str = "") -> Source:
         # What holds a secret somewhere inside is one, too.
         "secret": any(may_hold(field, one) for one in notes.secret_fields),
     }
-    return Source("output", action.name, part, frozenset(trait for trait, held in holds.items() if held))
+    return _source("output", action.name, part, frozenset(trait for trait, held in holds.items() if held))

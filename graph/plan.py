@@ -144,6 +144,8 @@ class Plan:
     @cached_property
     def order(self) -> tuple[str, ...]:
         """Name the steps in topological order, as listed where the data leaves a choice; none in or after a cycle."""
+        if (listed := self._listed_in_order()) is not None:
+            return listed
         position = {step.name: at for at, step in enumerate(self.steps)}
         sorter = TopologicalSorter(self._dependencies)
         with suppress(CycleError):  # what is neither in a cycle nor after one is sorted all the same
@@ -156,6 +158,15 @@ class Plan:
             order.append(self.steps[heappop(free)].name)
             sorter.done(order[-1])
         return tuple(order)
+
+    def _listed_in_order(self) -> tuple[str, ...] | None:
+        """Name the steps as listed, where each comes after all that it waits for, as is usual."""
+        before: set[str] = set()
+        for step in self.steps:
+            if step.name in before or not self._dependencies[step.name] <= before:
+                return None
+            before.add(step.name)
+        return tuple(step.name for step in self.steps)
 
     def narrows(self, earlier: "Plan") -> bool:
         """Tell whether this plan is an earlier one with nothing changed but steps left out."""

@@ -52,28 +52,27 @@ def make_execute(
         async with holding(leases, state, config) as held:
             lineage, past = await _lineage(state, plan, leases.journal), await leases.journal.past(state["run_id"])
             name = plan_name(state["plan_number"], plan)
-            refuse_strays(past.calls, plan, name)
-            state = caught_up(state, past)
-            seconds = limits.max_seconds - state["seconds"]
-            run = RunPass(
-                run_id=state["run_id"],
-                plan=name,
-                asked_under=lineage[0],
-                policy=point.engine.digest,
-                limits=limits,
-                secrets=secrets,
-                is_stopped=lambda: held.request is not None or held.lost is not None,
-                emit=lambda event: runtime.stream_writer(event.to_json()),
-                log=RunLog(held, state["run_id"], past),
-                counts=past.counts,
-                grants=grants_of(past, limits, leases.journal.now),
-            )
 
             def chosen() -> WorkflowStep | None:
                 now = cast("State", {**state, **_update(state, flow, seconds=0)})
                 return choose(now) if choose else None
 
             with collector_off():
+                refuse_strays(past.calls, plan, name)
+                state = caught_up(state, past)
+                run = RunPass(
+                    run_id=state["run_id"],
+                    plan=name,
+                    asked_under=lineage[0],
+                    policy=point.engine.digest,
+                    limits=limits,
+                    secrets=secrets,
+                    is_stopped=lambda: held.request is not None or held.lost is not None,
+                    emit=lambda event: runtime.stream_writer(event.to_json()),
+                    log=RunLog(held, state["run_id"], past),
+                    counts=past.counts,
+                    grants=grants_of(past, limits, leases.journal.now),
+                )
                 flow = Dataflow(
                     plan,
                     point=point,
@@ -85,6 +84,7 @@ def make_execute(
             _refuse_gaps(state, flow)
             began = perf_counter()
             try:
+                seconds = limits.max_seconds - state["seconds"]
                 in_time = await flow.run_all(seconds) and not (seconds <= 0 and flow.wants_more)
             finally:
                 await run.log.flush()

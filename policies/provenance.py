@@ -168,14 +168,13 @@ def provenance_of(step: WorkflowStep, plan: Plan, scope: Origins, before: Mappin
         before: the provenance of at least the steps that it waits for.
 
     """
-    named = {FOREACH: step.foreach, WHEN: step.when}
-    control = tuple(_flow(text, (name,), plan, scope) for name, text in named.items() if isinstance(text, str))
-    waits = [before[name] for name in plan.dependencies(step)]
+    named = ((FOREACH, step.foreach), (WHEN, step.when))
+    control = tuple([_flow(text, (name,), plan, scope) for name, text in named if isinstance(text, str)])
+    conditional = [one for name in plan.dependencies(step) if (one := before[name]).condition]
     scope = scope_inside(step, plan, scope)
     flows = [flow for name, value in step.inputs.items() for flow in _flows(value, (name,), plan, scope)]
-    needed = joined(one.condition for one in waits)
-    is_certain = all(flow.is_certain for flow in (*flows, *control))
-    is_certain &= all(one.is_certain for one in waits if one.condition)
+    needed = joined([one.condition for one in conditional])
+    is_certain = all(flow.is_certain for flow in (*flows, *control)) and all(one.is_certain for one in conditional)
     return _provenance(tuple(flows), control, needed, plan.saw_untrusted, is_certain)
 
 

@@ -339,6 +339,9 @@ async def test_what_is_known_of_the_past_already_is_not_read_again(journal: Jour
     assert past == await journal.past(RUN)
     assert len(past.outcomes) == 5
     assert {id(one) for one in known.values()} <= {id(one) for one in past.outcomes}
+    known = {(one.intent.place, one.intent.attempt): one for one in past.outcomes}
+    await journal.write(lease, RUN, intents=[intent("d")])
+    assert await journal.past(RUN, known=known) == replace(past, in_doubt=(intent("d"),))
 
 
 async def test_an_outcome_of_ten_megabytes_is_kept(journal: Journal, lease: Lease) -> None:

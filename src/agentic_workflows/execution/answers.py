@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import cast
 
 from agentic_workflows.errors import ActionError, ReviewError
 from agentic_workflows.execution.secrets import named_secrets
 from agentic_workflows.graph.catalogue import ActionSpec, Catalogue
 from agentic_workflows.graph.checks import input_findings, result_findings
 from agentic_workflows.graph.findings import Finding
-from agentic_workflows.graph.plan import WorkflowStep, restore
+from agentic_workflows.graph.plan import WorkflowStep, step_from_json
 from agentic_workflows.graph.review import Answer, Approve, Edit, Respond, is_begun, read_answers, to_json
 from agentic_workflows.graph.state import State
 from agentic_workflows.graph.values import JsonObject, as_json, digest
@@ -29,7 +30,7 @@ def checked_answers(
 
     """
     by_id = {str(question["id"]): question for question in questions}
-    planned = restore(state["plan"]).by_name if state["plan"] else {}
+    planned = {str(step["name"]): step for step in cast("list[JsonObject]", (state["plan"] or {"steps": []})["steps"])}
     steps = {one: _step_of(question, planned) for one, question in by_id.items()}
     actions = {one: catalogue.get(step.action) for one, step in steps.items()}
     answers = {one: _as_meant(answer, steps[one], actions[one]) for one, answer in read_answers(raw, questions).items()}
@@ -39,10 +40,12 @@ def checked_answers(
     return answers
 
 
-def _step_of(question: JsonObject, planned: Mapping[str, WorkflowStep]) -> WorkflowStep:
+def _step_of(question: JsonObject, planned: Mapping[str, JsonObject]) -> WorkflowStep:
     """Return the step that a question is about; where its plan was replaced, no more than its name and action."""
-    step = WorkflowStep(str(question["step"]), str(question["name"]))
-    return step if question.get("replaced") else planned.get(step.name, step)
+    name = str(question["step"])
+    if question.get("replaced") or name not in planned:
+        return WorkflowStep(name, str(question["name"]))
+    return step_from_json(planned[name])
 
 
 def _as_meant(answer: Answer, step: WorkflowStep, action: ActionSpec | None) -> Answer:

@@ -134,7 +134,7 @@ class Replaced:
 
     def _case(self, doubt: Intent, plan: Plan, run: RunPass) -> Case | Unknown:
         """Return the call as it was begun, where that can be told."""
-        if missing := missing_actions(plan, self.registry):
+        if missing := missing_actions((step.action for step in plan.steps), self.registry):
             return Unknown(why=f"These actions of its plan are not registered here: {', '.join(missing)}.")
         ended = recorded_steps(plan, run.log.outcomes_of(run.plan), run.plan)
         scope = Scope(plan, self.registry, run.run_id, ended)

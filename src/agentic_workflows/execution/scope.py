@@ -53,8 +53,8 @@ class Scope:
         if outcome.status == OutcomeStatus.SKIPPED:
             self._skipped.add(name)
         else:
-            self._values |= outputs_of(step, outcome)
-            self._origins |= self._given(step, call, outcome)
+            self._values.update(outputs_of(step, outcome))
+            self._origins.update(self._given(step, call, outcome))
 
     def skipped(self, step: WorkflowStep) -> Outcome | None:
         """Return how a step ends without running, by its condition or a skipped dependency; None where it runs."""
@@ -72,10 +72,13 @@ class Scope:
 
     def provenance(self, step: WorkflowStep) -> Provenance:
         """Return where the inputs of a step come from, once all that it waits for is settled."""
-        if step.name not in self._traced:
-            before = {name: self.provenance(self._plan.by_name[name]) for name in self._plan.dependencies(step)}
-            self._traced[step.name] = provenance_of(step, self._plan, self._origins, before)
-        return self._traced[step.name]
+        if (known := self._traced.get(step.name)) is not None:
+            return known
+        for name in self._plan.dependencies(step):
+            if name not in self._traced:
+                self.provenance(self._plan.by_name[name])
+        traced = self._traced[step.name] = provenance_of(step, self._plan, self._origins, self._traced)
+        return traced
 
     def calls(self, step: WorkflowStep) -> Iterable[ActionCall]:
         """Return the calls of a step that is only looked at: one, or one an element of its `foreach`.

@@ -25,7 +25,7 @@ def caught_up(state: State, past: Past, *, since: int | None = None) -> State:
     first = last if since is None else since
     ended = ended_steps(state)
     calls = ((one.intent.place, one.outcome) for one in past.outcomes)
-    news = [(at, one) for at, one in calls if first <= at.plan_number <= last and at.step not in ended]
+    news = [(at, one) for at, one in calls if at.step not in ended and first <= at.plan_number <= last]
     if not news:
         return state
     begun_again = {one.place for one in past.in_doubt}

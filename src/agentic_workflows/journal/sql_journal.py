@@ -120,10 +120,15 @@ class SqlJournal:
 
     async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:
         """Return what is written down of a run's calls; those that are known need no reading."""
-        calls, answers = await self._writer.do(
-            lambda to: [to.send(name, by_run_id=run_id).rows for name in ("calls", "answers")]
-        )
-        outcomes: list[Recorded] = []
+
+        def work(to: Transaction) -> tuple[bool, list[Row], list[Row]]:
+            # Outcomes are never removed from a run that goes on: as many as are known are those.
+            are_known = bool(known) and to.send("ended", by_run_id=run_id).rows == [(len(known),)]
+            calls, answers = ("calls_in_doubt" if are_known else "calls"), "answers"
+            return are_known, to.send(calls, by_run_id=run_id).rows, to.send(answers, by_run_id=run_id).rows
+
+        are_known, calls, answers = await self._writer.do(work)
+        outcomes: list[Recorded] = [*known.values()] if are_known else []
         in_doubt: list[Intent] = []
         calls.reverse()
         while calls:  # each row goes when it is read: there may be very many, and other runs in the process

@@ -240,6 +240,12 @@ def _each(name: str, dialect: Dialect) -> "Select[Any]":
 
 def statements(dialect: Dialect) -> dict[str, str]:
     """Return every statement of the journal by name, compiled for the database."""
+    calls = (
+        select(CALLS, BODIES.c.body.label("whole"), LABELS.c.text.label("sources"))
+        .join(BODIES, BODIES.c.digest == CALLS.c.body, isouter=True)
+        .join(LABELS, LABELS.c.id == CALLS.c.label, isouter=True)
+        .where(*_by(CALLS, "run_id"))
+    )
     named: dict[str, Statement] = {
         "has_version": _has(VERSIONS.name, dialect),
         "get_version": select(func.max(VERSIONS.c.version)),
@@ -258,10 +264,9 @@ def statements(dialect: Dialect) -> dict[str, str]:
         "plans": select(PLANS).where(*_by(PLANS, "run_id")).order_by(PLANS.c.number),
         "intend": insert(CALLS).values({name: bindparam(name) for name in _CALL}),
         "record": _record(dialect),
-        "calls": select(CALLS, BODIES.c.body.label("whole"), LABELS.c.text.label("sources"))
-        .join(BODIES, BODIES.c.digest == CALLS.c.body, isouter=True)
-        .join(LABELS, LABELS.c.id == CALLS.c.label, isouter=True)
-        .where(*_by(CALLS, "run_id")),
+        "calls": calls,
+        "calls_in_doubt": calls.where(CALLS.c.outcome.is_(None)),
+        "ended": select(func.count(CALLS.c.outcome)).where(*_by(CALLS, "run_id")),
         "answer": _insert(ANSWERS, dialect),
         "answers": select(ANSWERS).where(*_by(ANSWERS, "run_id")).order_by(ANSWERS.c.at),
         "unused": select(ANSWERS.c.review_id).where(

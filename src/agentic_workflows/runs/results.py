@@ -13,6 +13,8 @@ from agentic_workflows.graph.state import State, WorkflowState, ended_steps
 from agentic_workflows.graph.values import JsonObject, copied
 from agentic_workflows.journal.entries import Past, Place
 
+_OURS = MARKS | {"plan"}
+
 
 @collector_off()
 def as_result(thread_id: str, values: State, past: Past, *, is_kept: bool = True, outer: str = "") -> dict[str, Any]:
@@ -76,7 +78,7 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
 
 def without_plan(entry: JsonObject) -> JsonObject:
     """Return an entry of the history as users see it: the name of its plan and the marks on its text are ours."""
-    return {key: value for key, value in entry.items() if key not in {"plan", *MARKS}}
+    return {key: value for key, value in entry.items() if key not in _OURS}
 
 
 def _whole(
