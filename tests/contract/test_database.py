@@ -1,11 +1,13 @@
 """Runs are the same in every database."""
 
 import asyncio
+import json
 import sqlite3
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -400,6 +402,7 @@ _CALL = "run_id TEXT, plan TEXT, step TEXT, item INTEGER, attempt INTEGER, actio
 _SAME = "run_id, plan, step, item, attempt, action, key, occurrence"
 _LABELED = "agentic_calls LEFT JOIN agentic_labels ON id = label WHERE outcome IS NOT NULL"
 _PRIMARY = "PRIMARY KEY (run_id, plan, step, item, attempt)"
+TO_VERSION_5 = ("DELETE FROM agentic_version WHERE version > 5", "INSERT INTO agentic_version VALUES (5)")
 TO_VERSION_4 = (
     "ALTER TABLE agentic_calls DROP COLUMN rules",
     "ALTER TABLE agentic_calls DROP COLUMN token",
@@ -432,8 +435,8 @@ TO_VERSION_1 = (
 
 @pytest.mark.parametrize(
     "statements",
-    [TO_VERSION_4, TO_VERSION_3, TO_VERSION_2, TO_VERSION_1],
-    ids=["from 4", "from 3", "from 2", "from 1"],
+    [TO_VERSION_5, TO_VERSION_4, TO_VERSION_3, TO_VERSION_2, TO_VERSION_1],
+    ids=["from 5", "from 4", "from 3", "from 2", "from 1"],
 )
 async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
     house: House, statements: tuple[str, ...]
@@ -443,6 +446,7 @@ async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
     asked = await house.open().run("g", thread_id="t")
     before = await Database(house.url).journal.past(asked["run_id"])
     await asyncio.sleep(IDLE_SECONDS * 1.5)
+    assert spell_outcomes(house.url)
     for statement in statements:
         execute(house.url, statement)
     if isinstance(house.url, Path):
@@ -451,6 +455,9 @@ async def test_an_older_database_is_upgraded_in_place_with_a_run_under_way(
     has_labels = statements is not TO_VERSION_1
     known = {one.intent.place: one.outcome.sources if has_labels else None for one in before.outcomes}
     assert {one.intent.place: one.outcome.sources for one in past.outcomes} == known
+    assert [replace(one.outcome, sources=None, started="") for one in past.outcomes] == [
+        replace(one.outcome, sources=None, started="") for one in before.outcomes
+    ]
     done = await house.open().resume(approve(), thread_id="t")
     assert (done["state"], house.send.calls, len(house.act.calls)) == ("COMPLETE", [{"text": "done"}], 3)
 
@@ -479,6 +486,21 @@ def execute(url: str | Path, statement: str) -> None:
         connection.commit()
     finally:
         connection.close()
+
+
+def spell_outcomes(url: str | Path) -> int:
+    """Write the outcomes as they were written before the usual ones were lists; returns how many."""
+    connection: Any = sqlite3.connect(url) if isinstance(url, Path) else psycopg.connect(url)
+    mark = "?" if isinstance(url, Path) else "%s"
+    lists = connection.execute("SELECT step, item, outcome FROM agentic_calls WHERE outcome LIKE '[%'").fetchall()
+    for step, item, text in lists:
+        result, seconds = json.loads(text)
+        old = json.dumps({"attempts": 1, "result": result, "seconds": seconds, "status": "succeeded"})
+        where = f"WHERE step = {mark} AND item = {mark}"
+        connection.execute(f"UPDATE agentic_calls SET outcome = {mark} {where}", (old, step, item))
+    connection.commit()
+    connection.close()
+    return len(lists)
 
 
 def inflate_checkpoints(path: Path) -> None:

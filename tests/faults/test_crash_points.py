@@ -860,7 +860,7 @@ async def test_a_run_whose_time_was_up_when_it_was_killed_begins_nothing(house: 
     here.limits = Limits(max_seconds=5)
     await here.crashed(at_intent("b"))
     with closing(sqlite3.connect(here.path)) as connection:  # as if it had taken so long
-        connection.execute("""UPDATE agentic_calls SET outcome = json_set(outcome, '$.seconds', 5) WHERE step = 'a'""")
+        connection.execute("""UPDATE agentic_calls SET outcome = json_set(outcome, '$[1]', 5) WHERE step = 'a'""")
         connection.commit()
     failed = await here.resume()
     assert (failed["state"], failed["reason"], here.world) == ("FAILED", "max_seconds=5 is exhausted.", ["a"])

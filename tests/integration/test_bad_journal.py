@@ -385,7 +385,12 @@ UNTELLABLE = _stored().dumps_typed({**EMPTY, "channel_values": BAD_STEP})[1].hex
 
 
 @pytest.mark.parametrize(
-    "changed", [UNREADABLE, f"checkpoints SET checkpoint = x'{UNTELLABLE}'", "agentic_calls SET outcome = '{'"]
+    "changed",
+    [
+        UNREADABLE,
+        f"checkpoints SET checkpoint = x'{UNTELLABLE}'",
+        *(f"agentic_calls SET outcome = '{text}'" for text in ("{", "{}", "[1]", '[1, "x"]', "[1, 2, 3]", "1")),
+    ],
 )
 async def test_a_corrupt_run_is_listed_as_that_and_keeps_no_other_from_being_listed_and_pruned(
     house: House, changed: str

@@ -36,6 +36,7 @@ MIGRATIONS: Final = {
         "ALTER TABLE agentic_calls ADD COLUMN rules TEXT",
         "ALTER TABLE agentic_calls ADD COLUMN token INTEGER DEFAULT 0 NOT NULL",
     ),
+    6: (),  # a usual outcome is a list, which an older version could not read
 }
 """By the version that the statements lead to."""
 OF_POSTGRES: Final = {5: ("ALTER TABLE agentic_labels DROP CONSTRAINT IF EXISTS agentic_labels_text_key",)}

@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache, wraps
-from operator import index
+from operator import attrgetter, index
 from sys import intern
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -16,7 +16,7 @@ from agentic_workflows.graph.labels import Label, label_from_json
 from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.review import from_json as answer_from_json
-from agentic_workflows.graph.values import JsonObject, canonical
+from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
 from agentic_workflows.journal.entries import Answered, Begun, Intent, Lease, Place, Recorded
 from agentic_workflows.journal.faults import CORRUPT, corrupt
 from agentic_workflows.journal.owner import is_owner
@@ -33,8 +33,13 @@ LARGE: Final = 65_536
 """Characters of a result beyond which it is stored by itself, once."""
 LONG: Final = 4_096
 """Characters of a plan beyond which it is stored compressed; a shorter one can be read in any SQL shell."""
-_USUAL = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
+_NOTHING_SAID = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
 """What an outcome says that has nothing to say; it is not written down."""
+_beside_result = attrgetter(
+    *(name for name in Outcome.__slots__ if name not in {"result", "seconds", "started", "sources"})
+)
+_USUAL = _beside_result(Outcome(status=OutcomeStatus.SUCCEEDED, attempts=1))
+"""What most outcomes say beside their result: of these no more than that and their seconds is written down."""
 _USED = (0, 1)
 
 
@@ -66,15 +71,30 @@ def _rules_text(rules: tuple[str, ...]) -> str | None:
 
 def outcome_columns(outcome: Outcome) -> tuple[dict[str, object], dict[str, str]]:
     """Return what a call came to, by column, and the text of a large result by its digest."""
-    told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _USUAL[key]}
-    told.pop("started", None)  # the intent says it
-    result = told.get("result")
-    text = canonical(told | {"result": result})
+    text = _outcome_text(outcome, outcome.result)
     if len(text) <= LARGE:
         return {"outcome": text, "body": None}, {}
-    whole = canonical(result)
+    whole = canonical(outcome.result)
     body = hashlib.sha256(whole.encode()).hexdigest()
-    return {"outcome": canonical(told | {"result": None}), "body": body}, {body: whole}
+    return {"outcome": _outcome_text(outcome, None), "body": body}, {body: whole}
+
+
+def _outcome_text(outcome: Outcome, result: JsonValue) -> str:
+    """Return how an outcome with this result is written; when it started, the intent says."""
+    if _beside_result(outcome) == _USUAL:
+        return canonical([result, outcome.seconds])
+    told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _NOTHING_SAID[key]}
+    told.pop("started", None)
+    return canonical(told | {"result": result})
+
+
+def _outcome_told(text: str) -> JsonObject:
+    """Return what an outcome says that is written like this, but when it started."""
+    told = json.loads(text)
+    if not isinstance(told, list):
+        return dict(told)
+    result, seconds = told
+    return {"status": OutcomeStatus.SUCCEEDED, "attempts": 1, "result": result, "seconds": seconds}
 
 
 @lru_cache(maxsize=1024)
@@ -131,7 +151,7 @@ def recorded_of(row: Row) -> Recorded:
     """Return a call that has an outcome."""
     outcome, name, _, body, sources = row[OUTCOME:]
     intent = intent_of(row)
-    told = {"started": intent.at, **json.loads(outcome), "sources": _label(sources)}
+    told = {"started": intent.at, **_outcome_told(outcome), "sources": _label(sources)}
     if name is not None:
         told["result"] = json.loads(body)  # None where somebody removed it
     return Recorded(intent=intent, outcome=outcome_from_json(told))

@@ -42,7 +42,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from agentic_workflows.journal.rows import SAVED
 
-VERSION: Final = 5
+VERSION: Final = 6
 
 _metadata = MetaData()
 
