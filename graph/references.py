@@ -100,6 +100,8 @@ def references_in(value: JsonValue) -> list[Reference]:
 
 def _inside(value: JsonValue) -> Iterable[JsonValue]:
     """Return what stands in a value; nothing in one that has no parts."""
+    if value is None or isinstance(value, bool | int | float):  # whether something is a mapping takes longer to tell
+        return ()
     if isinstance(value, dict | Mapping):
         return value.values()
     return value if isinstance(value, list | tuple) else ()

