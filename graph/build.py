@@ -96,7 +96,7 @@ class Schemas:
 def build_graph(
     agent: Agent,
     *,
-    actions: "Iterable[Action | BaseTool] | Action | None" = None,
+    actions: "Iterable[Action | BaseTool] | Action | BaseTool | None" = None,
     annotations: Files = (),
     policies: Sources | None = None,
     limits: Limits | None = None,
@@ -147,7 +147,9 @@ def build_graph(
     )
 
 
-def registry_of(agent: object, actions: "Iterable[Action | BaseTool] | Action | None", annotations: Files) -> Registry:
+def registry_of(
+    agent: object, actions: "Iterable[Action | BaseTool] | Action | BaseTool | None", annotations: Files
+) -> Registry:
     """Return the actions that plans of an agent may call.
 
     Raises:
@@ -161,8 +163,10 @@ def registry_of(agent: object, actions: "Iterable[Action | BaseTool] | Action | 
     if not callable(getattr(agent, "create_plan", None)):
         raise ActionError(f"{name} is no agent: it has no create_plan(goal, history).")
     if declared is not None:
-        each = [declared] if isinstance(declared, Action) else declared
-        return annotated(make_registry(each.values() if isinstance(each, Mapping) else each), annotations)
+        several = declared.values() if isinstance(declared, Mapping) else declared
+        # A tool is iterable, too: over its fields.
+        is_one = not isinstance(several, Iterable) or callable(getattr(several, "ainvoke", None))
+        return annotated(make_registry(cast("Any", [several] if is_one else several)), annotations)
     execute_step = getattr(agent, "execute_step", None)
     if execute_step is None:
         raise ActionError(f"{name} has neither actions nor execute_step. Pass actions=[...] or give it one of the two.")

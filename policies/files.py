@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
@@ -53,7 +53,9 @@ def load_policies(sources: Sources) -> tuple[Policy, ...]:
         PolicyError: there is none, one cannot be read, two have the same `@id`, or `@replaces` fits no other.
 
     """
-    given = [sources] if isinstance(sources, str | Path) else sources
+    given = [sources] if isinstance(sources, str | Path) or not isinstance(sources, Iterable) else [*sources]
+    if not all(isinstance(source, str | Path) for source in given):
+        raise PolicyError(f"policies is {sources!r}. Give names of files, or of built-in ones: {', '.join(BUILT_IN)}.")
     policies = tuple(policy for source in given for policy in load_policy_file(source))
     if not policies:
         raise PolicyError(f"No policy file is given. Name one, or a built-in one: {', '.join(BUILT_IN)}.")

@@ -73,7 +73,7 @@ class AgenticWorkflow(ShowsRuns):
         agent: Agent,
         max_iterations: int = 10,
         *,
-        actions: "Iterable[Action | BaseTool] | Action | None" = None,
+        actions: "Iterable[Action | BaseTool] | Action | BaseTool | None" = None,
         annotations: Files = (),
         policies: Sources | None = None,
         database: str | Path | Database = MEMORY,

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Send
 
@@ -646,3 +647,33 @@ async def test_a_command_that_says_where_a_graph_goes_is_refused_and_changes_not
     assert not act.calls
     ended = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread)
     assert (ended["status"], len(act.calls)) == ("COMPLETE", 1)
+
+
+def plain(x: str) -> str:
+    """Say it."""
+    return x
+
+
+@pytest.mark.parametrize(
+    "given, kind, told",
+    [
+        ({"actions": plain}, ActionError, "decorate the function with @action"),
+        ({"actions": 3}, ActionError, "3 is neither an action nor a LangChain tool"),
+        ({"database": 3}, DatabaseError, "The database is 3. Give a file path"),
+        ({"policies": 3}, PolicyError, "policies is 3. Give names of files"),
+        ({"policies": [3]}, PolicyError, r"policies is \[3\]. Give names of files"),
+    ],
+)
+def test_what_a_workflow_cannot_be_made_of_is_one_clear_error(
+    given: dict[str, Any], kind: type[WorkflowError], told: str
+) -> None:
+    with pytest.raises(kind, match=told):
+        AgenticWorkflow(ScriptedAgent([]), **{"actions": [], **given})
+
+
+async def test_one_tool_need_stand_in_no_list() -> None:
+    house = AgenticWorkflow(ScriptedAgent([]), actions=tool(plain))
+    given = plan(step("a", "plain", inputs={"x": "hi"}, outputs=["said"]))
+    asked = await house.run("g", plan=given)
+    done = await house.resume(approve(), thread_id=asked["thread_id"])
+    assert done["outputs"] == {"said": "hi"}

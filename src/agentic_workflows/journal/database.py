@@ -63,6 +63,8 @@ class Database:
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if not isinstance(url, str | os.PathLike):
+            raise DatabaseError(f"The database is {url!r}. Give a file path, postgresql://..., or {MEMORY!r}.")
         refuse_settings(url)
         in_memory = url in (MEMORY, ":memory:")
         with explained(url):  # however a process moves, or a link
