@@ -121,14 +121,15 @@ class SqlJournal:
     async def past(self, run_id: str, *, known: Known = NOTHING_KNOWN) -> Past:
         """Return what is written down of a run's calls; those that are known need no reading."""
 
-        def work(to: Transaction) -> tuple[bool, list[Row], list[Row]]:
-            # Outcomes are never removed from a run that goes on: as many as are known are those.
-            are_known = bool(known) and to.send("ended", by_run_id=run_id).rows == [(len(known),)]
-            calls, answers = ("calls_in_doubt" if are_known else "calls"), "answers"
-            return are_known, to.send(calls, by_run_id=run_id).rows, to.send(answers, by_run_id=run_id).rows
+        def work(to: Transaction) -> tuple[list[Recorded], list[Row], list[Row]]:
+            ended = [*known.values()]  # as it is now: more may be written, and known, while this is on its way back
+            # Outcomes are never removed from a run that goes on: where there are as many, they are these.
+            if ended and to.send("ended", by_run_id=run_id).rows != [(len(ended),)]:
+                ended = []
+            calls = to.send("calls_in_doubt" if ended else "calls", by_run_id=run_id)
+            return ended, calls.rows, to.send("answers", by_run_id=run_id).rows
 
-        are_known, calls, answers = await self._writer.do(work)
-        outcomes: list[Recorded] = [*known.values()] if are_known else []
+        outcomes, calls, answers = await self._writer.do(work)
         in_doubt: list[Intent] = []
         calls.reverse()
         while calls:  # each row goes when it is read: there may be very many, and other runs in the process
