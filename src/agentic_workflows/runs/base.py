@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar, get_args
@@ -205,8 +206,10 @@ class Runs(ABC):
         )
 
     def _assemble(self, checkpointer: Any) -> Graph:
-        """Return the graph over a checkpointer; it is compiled once."""
-        return self._graph.copy({"checkpointer": checkpointer})
+        """Return the graph over a checkpointer; it is compiled once, and not checked again as its own `copy` would."""
+        graph = copy(self._graph)
+        graph.checkpointer = checkpointer
+        return graph
 
 
 def refuse_nameless(thread_id: object) -> None:
