@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from math import isfinite
+from operator import attrgetter
 from typing import Any, Final
 
 from agentic_workflows.graph.labels import Label
@@ -120,9 +121,32 @@ def from_json(data: Mapping[str, Any]) -> Outcome:
         ValueError, TypeError, LookupError: somebody else has changed it.
 
     """
-    items, told = tuple(map(from_json, data.get("items", ()))), data.get("settlement")
-    settlement = None if told is None else Settlement(told)
-    read = Outcome(**{**data, "status": OutcomeStatus(data["status"]), "items": items, "settlement": settlement})
+    items, by = tuple(map(from_json, data.get("items", ()))), data.get("settlement")
+    settlement = None if by is None else Settlement(by)
+    told = {**data, "status": OutcomeStatus(data["status"]), "items": items, "settlement": settlement}
+    return _checked(Outcome(**told))
+
+
+_beside_result = attrgetter(
+    *(name for name in Outcome.__slots__ if name not in {"result", "started", "seconds", "sources"})
+)
+_USUAL = _beside_result(Outcome(status=OutcomeStatus.SUCCEEDED, attempts=1))
+
+
+def is_usual(outcome: Outcome) -> bool:
+    """Tell whether an outcome is that of one attempt that succeeded, and says nothing else, as most do."""
+    return bool(_beside_result(outcome) == _USUAL)
+
+
+def usual(result: JsonValue, *, started: str, seconds: float, sources: Label | None) -> Outcome:
+    """Return the outcome of one attempt that succeeded, as it is read back; errors as in `from_json`."""
+    succeeded = OutcomeStatus.SUCCEEDED
+    return _checked(
+        Outcome(status=succeeded, result=result, attempts=1, started=started, seconds=seconds, sources=sources)
+    )
+
+
+def _checked(read: Outcome) -> Outcome:
     if not isfinite(read.span[1]):
         raise ValueError(f"{read.seconds} are no seconds")
     if not isinstance(read.attempts, int):

@@ -86,7 +86,11 @@ class WorkflowStep:
     def referring(self) -> dict[str, JsonValue]:
         """Return the fields that references may stand in, and what stands there."""
         fields: dict[str, JsonValue] = {f"inputs.{name}": value for name, value in self.inputs.items()}
-        return fields | {name: value for name in ("foreach", "when") if (value := getattr(self, name)) is not None}
+        if self.foreach is not None:
+            fields["foreach"] = self.foreach
+        if self.when is not None:
+            fields["when"] = self.when
+        return fields
 
     def to_json(self) -> JsonObject:
         """Return the step as plain JSON; what has its default is left out."""
@@ -183,7 +187,8 @@ class Plan:
         found: dict[str, frozenset[str]] = {}
         for step in self.steps:
             names = {self.producers[ref.name] for _, ref in step.references if ref.name in self.producers}
-            found[step.name] = frozenset(names.union(name for name in step.after if name in self.by_name))
+            names.update([name for name in step.after if name in self.by_name])
+            found[step.name] = frozenset(names)
         return found
 
 

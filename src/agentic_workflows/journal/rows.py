@@ -7,13 +7,13 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache, wraps
-from operator import attrgetter, index
+from operator import index
 from sys import intern
 from typing import Any, Final, TypeAlias, TypeVar
 
 from agentic_workflows.errors import CorruptError
 from agentic_workflows.graph.labels import Label, label_from_json
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus
+from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, is_usual, usual
 from agentic_workflows.graph.outcome import from_json as outcome_from_json
 from agentic_workflows.graph.review import from_json as answer_from_json
 from agentic_workflows.graph.values import JsonObject, JsonValue, canonical
@@ -35,11 +35,6 @@ LONG: Final = 4_096
 """Characters of a plan beyond which it is stored compressed; a shorter one can be read in any SQL shell."""
 _NOTHING_SAID = Outcome(status=OutcomeStatus.SUCCEEDED).to_json()
 """What an outcome says that has nothing to say; it is not written down."""
-_beside_result = attrgetter(
-    *(name for name in Outcome.__slots__ if name not in {"result", "seconds", "started", "sources"})
-)
-_USUAL = _beside_result(Outcome(status=OutcomeStatus.SUCCEEDED, attempts=1))
-"""What most outcomes say beside their result: of these no more than that and their seconds is written down."""
 _USED = (0, 1)
 
 
@@ -80,21 +75,12 @@ def outcome_columns(outcome: Outcome) -> tuple[dict[str, object], dict[str, str]
 
 
 def _outcome_text(outcome: Outcome, result: JsonValue) -> str:
-    """Return how an outcome with this result is written; when it started, the intent says."""
-    if _beside_result(outcome) == _USUAL:
+    """Return how an outcome with this result is written, most as a list; when it started, the intent says."""
+    if is_usual(outcome):
         return canonical([result, outcome.seconds])
     told = {key: value for key, value in outcome.to_json().items() if key == "status" or value != _NOTHING_SAID[key]}
     told.pop("started", None)
     return canonical(told | {"result": result})
-
-
-def _outcome_told(text: str) -> JsonObject:
-    """Return what an outcome says that is written like this, but when it started."""
-    told = json.loads(text)
-    if not isinstance(told, list):
-        return dict(told)
-    result, seconds = told
-    return {"status": OutcomeStatus.SUCCEEDED, "attempts": 1, "result": result, "seconds": seconds}
 
 
 @lru_cache(maxsize=1024)
@@ -149,12 +135,15 @@ def _rules(text: str | None) -> tuple[str, ...]:
 @_reads(CALLS, "step {0[2]}")
 def recorded_of(row: Row) -> Recorded:
     """Return a call that has an outcome."""
-    outcome, name, _, body, sources = row[OUTCOME:]
-    intent = intent_of(row)
-    told = {"started": intent.at, **_outcome_told(outcome), "sources": _label(sources)}
-    if name is not None:
-        told["result"] = json.loads(body)  # None where somebody removed it
-    return Recorded(intent=intent, outcome=outcome_from_json(told))
+    text, name, _, body, sources = row[OUTCOME:]
+    intent, told, label = intent_of(row), json.loads(text), _label(sources)
+    whole = {} if name is None else {"result": json.loads(body)}  # None where somebody removed it
+    if isinstance(told, list):
+        result, seconds = told
+        outcome = usual(whole.get("result", result), started=intent.at, seconds=seconds, sources=label)
+    else:
+        outcome = outcome_from_json({"started": intent.at, **told, **whole, "sources": label})
+    return Recorded(intent=intent, outcome=outcome)
 
 
 @lru_cache(maxsize=1024)

@@ -72,7 +72,7 @@ def _outputs(values: State, ended: Mapping[str, Outcome]) -> JsonObject:
     succeeded = {name: one for name, one in ended.items() if one.status == OutcomeStatus.SUCCEEDED}
     steps = restore(values["plan"] or {}).by_name if succeeded else {}
     for name, outcome in succeeded.items():
-        outputs |= outputs_of(steps[name], outcome)
+        outputs.update(outputs_of(steps[name], outcome))
     return copied(outputs)
 
 
@@ -85,8 +85,9 @@ def _whole(
     entry: JsonObject, known: Mapping[Place, Outcome], items: Mapping[tuple[str, str], Sequence[Outcome]]
 ) -> JsonObject:
     """Return an entry of the history with its result, where the state only refers to it."""
-    place, result = Place(str(entry.get("plan")), str(entry["step"])), entry["result"]
+    result = entry["result"]
     if isinstance(result, dict) and "$large" in result:
+        place = Place(str(entry.get("plan")), str(entry["step"]))
         if each := items.get((place.plan, place.step)):
             result = [one.result for one in each]
         elif place in known:

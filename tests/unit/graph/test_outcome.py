@@ -1,9 +1,20 @@
 import json
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
-from agentic_workflows.graph.outcome import Outcome, OutcomeStatus, Settlement, from_json, named_outputs, outputs_of
+from agentic_workflows.graph.labels import GOAL
+from agentic_workflows.graph.outcome import (
+    Outcome,
+    OutcomeStatus,
+    Settlement,
+    from_json,
+    is_usual,
+    named_outputs,
+    outputs_of,
+    usual,
+)
 from agentic_workflows.graph.plan import WorkflowStep
 
 NOTHING = object()
@@ -38,6 +49,19 @@ def test_an_outcome_survives_json() -> None:
     item = Outcome(status=OutcomeStatus.ASKED, ask={"id": "i"}, reason="why")
     outcome = Outcome(status=OutcomeStatus.FAILED, result=[None, {"a": 1}], attempts=2, seconds=0.5, items=(item,))
     assert from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
+
+
+def test_a_usual_outcome_says_nothing_but_what_it_is_made_of_again() -> None:
+    when: dict[str, Any] = {"started": "2026-01-01T00:00:00+00:00", "seconds": 1.5, "sources": GOAL}
+    outcome = Outcome(status=OutcomeStatus.SUCCEEDED, attempts=1, result=[None], **when)
+    assert is_usual(outcome)
+    assert usual([None], **when) == outcome
+    others: dict[str, Any] = {"status": OutcomeStatus.FAILED, "attempts": 2, "reason": "why", "items": (outcome,)}
+    others |= {"ask": {}, "quotes_output": False, "quotes_inputs": False, "took_place": True}
+    others["settlement"] = Settlement.FOUND
+    assert {*others, *when, "result"} == {field.name for field in fields(Outcome)}
+    for name, value in others.items():
+        assert not is_usual(replace(outcome, **{name: value}))
 
 
 @pytest.mark.parametrize("settlement", [None, *Settlement])
